@@ -1,0 +1,125 @@
+"""Initialisations of the paper and two of the field's standard ones.
+
+Each factory returns `Initializers(w_rec, w_in, w_out)`, three functions
+`(key, shape, dtype) -> array` as in `jax.nn.initializers`. Weights are in
+row-vector form, `w_rec[i, j]` from unit i to unit j. Biases are zero. The
+paper's N(0, s) takes s as the standard deviation, as its code does.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers as jax_initializers
+
+from steadygrad import numerics
+from steadygrad.types import Array
+
+
+class Initializers(NamedTuple):
+  """How the three weight matrices start: (key, shape, dtype) -> array each."""
+
+  w_rec: Callable[..., Array]
+  w_in: Callable[..., Array]
+  w_out: Callable[..., Array]
+
+
+def _normal(stddev: float) -> Callable[..., Array]:
+  return jax_initializers.normal(stddev)
+
+
+def sigmoid() -> Initializers:
+  """All three matrices N(0, 0.01); for sigmoid units. ICML, section 4.1."""
+  return Initializers(*[_normal(0.01)] * 3)
+
+
+def basic_tanh() -> Initializers:
+  """All three matrices N(0, 0.1); for tanh units. ICML, section 4.1."""
+  return Initializers(*[_normal(0.1)] * 3)
+
+
+def sparse_spectral(
+  *, connections: int = 15, radius: float = 0.95, per: str = "target"
+) -> Callable[..., Array]:
+  """N(0, 1) with few connections a unit, scaled to a spectral radius.
+
+  Args:
+    connections: non-zero weights a unit; all of them where N is smaller.
+    radius: spectral radius after scaling.
+    per: "target": so many incoming weights a unit, as the paper says; "source":
+      so many outgoing ones, as the authors' code keeps per row of W_hh.
+
+  Returns:
+    (key, shape [N, N], dtype) -> array. The radius holds to 1e-5 in float32. A
+    draw that is nilpotent (possible with one connection only) stays unscaled.
+  """
+  if connections < 1:
+    raise ValueError(f"connections must be at least 1, got {connections}")
+  if not radius > 0:
+    raise ValueError(f"radius must be positive, got {radius}")
+  if per not in ("target", "source"):
+    raise ValueError(f'per must be "target" or "source", got {per!r}')
+
+  def init(key, shape, dtype=jnp.float32):
+    if len(shape) != 2 or shape[0] != shape[1]:
+      raise ValueError(f"w_rec must be square, got shape {shape}")
+    key_values, key_places = jax.random.split(key)
+    w = jax.random.normal(key_values, shape, dtype)
+    # The rank of a uniform draw within a column picks exactly `connections`.
+    order = jax.random.uniform(key_places, shape).argsort(0).argsort(0)
+    w = jnp.where(order < connections, w, 0)
+    w = w if per == "target" else w.T
+    rho = numerics.spectral_radius(w)
+    return w * jnp.where(rho > 0, radius / jnp.where(rho > 0, rho, 1), 1)
+
+  return init
+
+
+def smart_tanh(
+  *, connections: int = 15, radius: float = 0.95, per: str = "target"
+) -> Initializers:
+  """W_in, W_out N(0, 0.01); W_rec sparse with spectral radius .95. ICML 4.1.
+
+  Args:
+    connections: non-zero weights a unit in W_rec.
+    radius: spectral radius of W_rec.
+    per: "target" (the paper's text: incoming) or "source" (the authors' code:
+      outgoing).
+  """
+  w_rec = sparse_spectral(connections=connections, radius=radius, per=per)
+  return Initializers(w_rec, _normal(0.01), _normal(0.01))
+
+
+def smart_tanh_code() -> Initializers:
+  """`smart_tanh` with 15 outgoing weights a unit, as the authors' code."""
+  return smart_tanh(per="source")
+
+
+def orthogonal(scale: float = 1.0) -> Initializers:
+  """W_rec = scale · a random orthogonal matrix; W_in, W_out N(0, 1/fan-in)."""
+  fan_in = jax_initializers.lecun_normal()
+  return Initializers(jax_initializers.orthogonal(scale), fan_in, fan_in)
+
+
+def identity(scale: float = 1.0) -> Initializers:
+  """W_rec = scale · I; W_in, W_out N(0, 0.001). Le, Jaitly, Hinton 2015."""
+
+  def eye(key, shape, dtype=jnp.float32):
+    del key
+    return scale * jnp.eye(*shape, dtype=dtype)
+
+  return Initializers(eye, _normal(0.001), _normal(0.001))
+
+
+INITIALIZERS = {
+  f.__name__: f
+  for f in (
+    sigmoid,
+    basic_tanh,
+    smart_tanh,
+    smart_tanh_code,
+    orthogonal,
+    identity,
+  )
+}

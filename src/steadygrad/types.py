@@ -1,0 +1,199 @@
+"""The symbol table, and the NamedTuples of pure functions that everything is.
+
+Symbols, used everywhere and defined nowhere else. Sequences are time-major.
+
+  =============  ================  ==========  ===============================
+  paper          name              shape       meaning
+  =============  ================  ==========  ===============================
+  T, B, N        `length`, ...                 steps, sequences, state units
+  M, O, S                                      inputs, outputs, seeds
+  x_t            `x_t`             [B, N]      state, eq. 2
+  u_t            `u_t`             [B, M]      input
+  W_rec          `w_rec`           [N, N]      row-vector form, see below
+  W_in, b        `w_in`, `b`       [M, N], [N]
+  σ, σ′          `phi`, `phi_prime`            activation and its derivative
+  dE/dx_t        `delta_t`         [B, N]      error signal, total derivative
+  dE/dx_t·J_t    `product_t`       [B, N]      what delta_t sends to x_{t-1}
+  Ω, α           `omega`, `weight` []          eq. 9
+  =============  ================  ==========  ===============================
+
+Orientation. States are row vectors: x_t = σ(x_{t-1}) w_rec + u_t w_in + b, so
+`w_rec[i, j]` is the weight *from* unit i *to* unit j, the transpose of the
+paper's W_rec. A product is delta_t J_t with J_t = ∂x_t/∂x_{t-1}.
+
+A plural is a sequence: `xs[t]` is the state after the input `us[t]`, so `xs[0]`
+is x_1 of the paper and `x_0` stands apart. `deltas[t]` is dE/dxs[t], and
+`products[t]` is what it sends to the state before, `products[0]` to `x_0`.
+
+Lengths. `lengths` is None (all T steps count), an integer array [] (one length
+for the whole batch) or [B]. Steps beyond a length leave the state as it was and
+carry no gradient; their error signals and products are zero.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+
+
+class Backward(NamedTuple):
+  """What the backward pass through a recursion yields.
+
+  Attributes:
+    grads: gradient in the cell's parameters.
+    dx_0: dE/dx_0, as `x_0`.
+    dus: dE/dus, as `us`.
+    deltas: error signals, as `xs`.
+    products: deltas[t] J_t, as `xs`.
+  """
+
+  grads: PyTree
+  dx_0: PyTree
+  dus: PyTree
+  deltas: PyTree
+  products: PyTree
+
+
+class Factors(NamedTuple):
+  """Outer-product form of a cell's recurrent gradient and of its products.
+
+  dE/dw_rec = Σ_t lefts[t]ᵀ rights[t] and products[t] = (rights[t] w_recᵀ) ∘
+  scales[t], where `scales` is None for ones. Hence the immediate derivative of
+  any function of the products is Σ_t (cotangents[t] ∘ scales[t])ᵀ rights[t].
+
+  Attributes:
+    lefts: [T, B, N].
+    rights: [T, B, N].
+    scales: [T, B, N] or None.
+  """
+
+  lefts: Array
+  rights: Array
+  scales: Array | None
+
+
+class Fused(NamedTuple):
+  """A hand-written pair that replaces the scan of `step` and its transpose.
+
+  Attributes:
+    forward: (params, us, x_0, lengths) -> xs.
+    backward: (params, us, x_0, xs, dxs, lengths) -> Backward, where `dxs` is
+      the *immediate* gradient of the loss in the states.
+    factors: (params, x_0, xs, deltas) -> Factors of `params["w_rec"]`.
+  """
+
+  forward: Callable[..., PyTree]
+  backward: Callable[..., Backward]
+  factors: Callable[..., Factors]
+
+
+class Cell(NamedTuple):
+  """A recurrent cell: pure functions on a batch; states may be any PyTree.
+
+  Attributes:
+    init: key -> params.
+    initial_state: (params, batch_size) -> x_0, leaves [B, ...].
+    step: (params, x_tm1, u_t) -> x_t. Each sequence of the batch on its own.
+    output: x_t -> y_t [B, N], what a readout sees. Works on leaves [..., N].
+    fused: optional `Fused` pair; only `adjoints` and Omega look at it.
+  """
+
+  init: Callable[[Array], PyTree]
+  initial_state: Callable[[PyTree, int], PyTree]
+  step: Callable[[PyTree, PyTree, Array], PyTree]
+  output: Callable[[PyTree], Array]
+  fused: Fused | None = None
+
+
+class Readout(NamedTuple):
+  """Maps what the cell shows to the model's outputs.
+
+  Attributes:
+    init: key -> params.
+    apply: (params, ys [T, B, N]) -> outputs, [B, O] or [T, B, O].
+  """
+
+  init: Callable[[Array], PyTree]
+  apply: Callable[[PyTree, Array], Array]
+
+
+class Model(NamedTuple):
+  """A cell and a readout; params are `{"cell": ..., "readout": ...}`.
+
+  Attributes:
+    init: key -> params.
+    apply: (params, us [T, B, M], lengths=None) -> outputs, a plain
+      differentiable forward pass.
+    cell: the `Cell`.
+    readout: the `Readout`.
+  """
+
+  init: Callable[[Array], PyTree]
+  apply: Callable[..., Array]
+  cell: Cell
+  readout: Readout
+
+
+class Batch(NamedTuple):
+  """A batch of sequences.
+
+  Attributes:
+    us: inputs [T, B, M].
+    targets: whatever the loss understands.
+    lengths: None, [] or [B] integers; see the module docstring.
+  """
+
+  us: Array
+  targets: PyTree
+  lengths: Array | None = None
+
+
+class Trajectory(NamedTuple):
+  """One forward and backward pass, seen from the state; what Omega reads.
+
+  Attributes:
+    params: the cell's parameters at which the pass was made.
+    x_0: leaves [B, ...].
+    xs: leaves [T, B, ...].
+    us: [T, B, M].
+    deltas: error signals dE/dxs, total derivatives, as `xs`.
+    products: deltas[t] J_t, as `xs`.
+    mask: bool [T, B], False beyond a sequence's length; None if all count.
+  """
+
+  params: PyTree
+  x_0: PyTree
+  xs: PyTree
+  us: Array
+  deltas: PyTree
+  products: PyTree
+  mask: Array | None = None
+
+
+class Task(NamedTuple):
+  """A task: where sequences come from and what counts as solved.
+
+  Attributes:
+    name: as on the command line.
+    input_size: M.
+    output_size: O.
+    reads: "last" if only the state after the last step is read, else "every".
+    sample: (key, batch_size) -> Batch, on the device.
+    loss: (outputs, batch) -> [], mean over the batch.
+    wrong: (outputs, batch) -> bool [B], which sequences are answered wrongly.
+    chance_error: error of the best answer that ignores the input.
+    solved_below: success is an error under this.
+  """
+
+  name: str
+  input_size: int
+  output_size: int
+  reads: str
+  sample: Callable[[Array, int], Batch]
+  loss: Callable[[Array, Batch], Array]
+  wrong: Callable[[Array, Batch], Array]
+  chance_error: float
+  solved_below: float = 0.01
