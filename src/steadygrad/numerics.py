@@ -1,4 +1,4 @@
-"""Norms and ratios that neither overflow nor underflow; all-finite.
+"""Norms that neither overflow nor underflow; products at full precision.
 
 The sum of squares of a float32 vector overflows once its norm passes 1.8e19 and
 vanishes below 1e-19, well inside the range in which gradients explode and
@@ -16,6 +16,22 @@ from steadygrad.types import Array, PyTree
 def accumulator_dtype(*leaves: Array) -> jnp.dtype:
   """float32, or float64 if any leaf is of 64 bits: norms are formed in it."""
   return jnp.finfo(jnp.result_type(jnp.float32, *leaves)).dtype
+
+
+def matmul(a: Array, b: Array) -> Array:
+  """a b at full precision, accumulated in at least float32."""
+  return jnp.matmul(
+    a,
+    b,
+    precision=jax.lax.Precision.HIGHEST,
+    preferred_element_type=jnp.promote_types(a.dtype, jnp.float32),
+  )
+
+
+def sum_outer(lefts: Array, rights: Array) -> Array:
+  """Σ_{t,b} lefts[t, b]ᵀ rights[t, b]: one product of [*, TB] with [TB, *]."""
+  lefts = lefts.reshape(-1, lefts.shape[-1]).astype(rights.dtype)
+  return matmul(lefts.T, rights.reshape(-1, rights.shape[-1]))
 
 
 def scaled_squares(tree: PyTree, batch_ndim: int = 0) -> tuple[Array, Array]:

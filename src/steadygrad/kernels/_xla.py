@@ -17,22 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad.activations import Activation
+from steadygrad.numerics import matmul
 from steadygrad.types import Array
-
-
-def matmul(a: Array, b: Array) -> Array:
-  """a b at full precision, accumulated in at least float32."""
-  return jnp.matmul(
-    a,
-    b,
-    precision=jax.lax.Precision.HIGHEST,
-    preferred_element_type=jnp.promote_types(a.dtype, jnp.float32),
-  )
-
-
-def previous_states(x_0: Array, xs: Array) -> Array:
-  """x_{t-1} for every step: [x_0, xs[0], ..., xs[T-2]], [T, B, N]."""
-  return jnp.concatenate([x_0[None].astype(xs.dtype), xs[:-1]])[: len(xs)]
+from steadygrad.unroll import previous_states
 
 
 def _valid(t: Array, lengths: Array | None) -> Array | None:

@@ -1,0 +1,42 @@
+"""Optax transformations: clipping, Ω, rules for inf and NaN; and their numbers."""
+
+from steadygrad.transforms.chains import msgd, msgd_c, msgd_cr
+from steadygrad.transforms.clipping import ClipState, clip_by_global_norm
+from steadygrad.transforms.nonfinite import (
+  NonfiniteState,
+  shrink_if_nonfinite,
+  skip_nonfinite,
+  zero_nonfinite,
+)
+from steadygrad.transforms.omega import (
+  OmegaState,
+  OmegaTerms,
+  add_omega_gradient,
+  omega_gradient,
+  omega_terms,
+)
+from steadygrad.transforms.telemetry import (
+  ThresholdAdvice,
+  choose_max_norm,
+  telemetry,
+)
+
+__all__ = [
+  "ClipState",
+  "NonfiniteState",
+  "OmegaState",
+  "OmegaTerms",
+  "ThresholdAdvice",
+  "add_omega_gradient",
+  "choose_max_norm",
+  "clip_by_global_norm",
+  "msgd",
+  "msgd_c",
+  "msgd_cr",
+  "omega_gradient",
+  "omega_terms",
+  "shrink_if_nonfinite",
+  "skip_nonfinite",
+  "telemetry",
+  "zero_nonfinite",
+]

@@ -1,0 +1,120 @@
+"""The Elman network in the paper's two parametrisations.
+
+  x-form (eq. 2, the default)  x_t = σ(x_{t-1}) w_rec + u_t w_in + b
+  h-form (the authors' code)   h_t = σ(h_{t-1} w_rec + u_t w_in + b)
+
+Outputs and gradients agree when h_0 = σ(x_0), since then h_t = σ(x_t); Omega
+differs, for its error signals are dE/dx_t in one and dE/dh_t in the other. Both
+start from a state of zeros. For sigmoid units that is h_0 = .5 in the x-form
+and h_0 = 0, which no x_0 reaches, in the h-form, as the authors start.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from steadygrad import kernels
+from steadygrad.activations import activation as find_activation
+from steadygrad.initializers import Initializers, basic_tanh
+from steadygrad.numerics import matmul, sum_outer
+from steadygrad.types import Array, Backward, Cell, Factors, Fused, PyTree
+from steadygrad.unroll import previous_states
+
+
+def elman(
+  input_size: int,
+  hidden_size: int,
+  *,
+  form: str = "x",
+  activation: str = "tanh",
+  initializers: Initializers | None = None,
+  use_bias: bool = True,
+  dtype: jnp.dtype = jnp.float32,
+  implementation: str | None = None,
+) -> Cell:
+  """An Elman cell with the fused passes of `kernels.elman_scan`.
+
+  Parameters are `{"w_rec": [N, N], "w_in": [M, N], "b": [N]}`.
+
+  Args:
+    input_size: M.
+    hidden_size: N.
+    form: "x" or "h", see the module docstring.
+    activation: "tanh", "sigmoid", "relu" or "linear".
+    initializers: of the weights; `basic_tanh()` if None. Biases are zero.
+    use_bias: whether there is a `b`.
+    dtype: of parameters and states.
+    implementation: of the fused passes, see `kernels.elman_scan`.
+
+  Raises:
+    ValueError: on a size under 1 or an unknown form or activation.
+  """
+  for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+    if size < 1:
+      raise ValueError(f"{name} must be at least 1, got {size}")
+  scan = kernels.elman_scan(form, activation, implementation=implementation)
+  sigma = find_activation(activation)
+  weights = initializers or basic_tanh()
+
+  def init(key):
+    key_rec, key_in = jax.random.split(key)
+    params = {
+      "w_rec": weights.w_rec(key_rec, (hidden_size, hidden_size), dtype),
+      "w_in": weights.w_in(key_in, (input_size, hidden_size), dtype),
+    }
+    return params | ({"b": jnp.zeros(hidden_size, dtype)} if use_bias else {})
+
+  def initial_state(params, batch_size):
+    return jnp.zeros((batch_size, hidden_size), params["w_rec"].dtype)
+
+  def step(params, x_tm1, u_t):
+    if form == "x":
+      x_t = matmul(sigma.phi(x_tm1), params["w_rec"]) + _drive(params, u_t)
+      return x_t.astype(x_tm1.dtype)
+    pre = matmul(x_tm1, params["w_rec"]) + _drive(params, u_t)
+    return sigma.phi(pre).astype(x_tm1.dtype)
+
+  fused = Fused(
+    functools.partial(_forward, scan),
+    functools.partial(
+      _backward, scan, functools.partial(_factors, form, sigma)
+    ),
+    functools.partial(_factors, form, sigma),
+  )
+  output = sigma.phi if form == "x" else lambda h: h
+  return Cell(init, initial_state, step, output, fused)
+
+
+def _drive(params: PyTree, u: Array) -> Array:
+  """u_t w_in + b, for one step or for all at once."""
+  drive = matmul(u.astype(params["w_in"].dtype), params["w_in"])
+  return drive + params["b"] if "b" in params else drive
+
+
+def _forward(scan, params, us, x_0, lengths):
+  drives = _drive(params, us).astype(x_0.dtype)
+  return scan.forward(params["w_rec"], drives, x_0, lengths)
+
+
+def _factors(form, sigma, params, x_0, xs, deltas):
+  del params
+  x_tm1s = previous_states(x_0, xs)
+  if form == "x":
+    hs = sigma.phi(x_tm1s)
+    return Factors(hs, deltas, sigma.prime_of_phi(hs))
+  return Factors(x_tm1s, deltas * sigma.prime_of_phi(xs), None)
+
+
+def _backward(scan, factors, params, us, x_0, xs, dxs, lengths):
+  w_rec = params["w_rec"]
+  deltas, products, dx_0 = scan.backward(w_rec, x_0, xs, dxs, lengths)
+  hs, d_pre, _ = factors(params, x_0, xs, deltas)
+  grads = {
+    "w_rec": sum_outer(hs, d_pre).astype(w_rec.dtype),
+    "w_in": sum_outer(us, d_pre).astype(params["w_in"].dtype),
+  }
+  if "b" in params:
+    grads["b"] = jnp.sum(d_pre, (0, 1)).astype(params["b"].dtype)
+  dus = matmul(d_pre.astype(w_rec.dtype), params["w_in"].T).astype(us.dtype)
+  return Backward(grads, dx_0.astype(x_0.dtype), dus, deltas, products)

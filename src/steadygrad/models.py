@@ -1,0 +1,69 @@
+"""A cell and a readout make a model."""
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers as jax_initializers
+
+from steadygrad.types import Cell, Model, Readout
+from steadygrad.unroll import unroll
+
+
+def linear_readout(
+  input_size: int,
+  output_size: int,
+  *,
+  reads: str = "last",
+  initializer=None,
+  dtype: jnp.dtype = jnp.float32,
+) -> Readout:
+  """y_t w_out + b_out, of the last step or of every step.
+
+  Parameters are `{"w_out": [N, O], "b_out": [O]}`; biases start at zero.
+
+  Args:
+    input_size: N.
+    output_size: O.
+    reads: "last" for outputs [B, O] from each sequence's last state, "every"
+      for [T, B, O].
+    initializer: of w_out, (key, shape, dtype) -> array; N(0, 1/N) if None.
+    dtype: of the parameters.
+
+  Raises:
+    ValueError: on a size under 1 or another `reads`.
+  """
+  for name, size in (("input_size", input_size), ("output_size", output_size)):
+    if size < 1:
+      raise ValueError(f"{name} must be at least 1, got {size}")
+  if reads not in ("last", "every"):
+    raise ValueError(f'reads must be "last" or "every", got {reads!r}')
+  initializer = initializer or jax_initializers.lecun_normal()
+
+  def init(key):
+    return {
+      "w_out": initializer(key, (input_size, output_size), dtype),
+      "b_out": jnp.zeros(output_size, dtype),
+    }
+
+  def apply(params, ys):
+    # Beyond its length a state stays as it was, so the last row serves all.
+    ys = ys[-1] if reads == "last" else ys
+    product = jnp.matmul(
+      ys, params["w_out"], precision=jax.lax.Precision.HIGHEST
+    )
+    return product + params["b_out"]
+
+  return Readout(init, apply)
+
+
+def recurrent(cell: Cell, readout: Readout) -> Model:
+  """The model that unrolls `cell` and applies `readout` to its outputs."""
+
+  def init(key):
+    key_cell, key_readout = jax.random.split(key)
+    return {"cell": cell.init(key_cell), "readout": readout.init(key_readout)}
+
+  def apply(params, us, lengths=None):
+    xs = unroll(cell, params["cell"], us, lengths=lengths)
+    return readout.apply(params["readout"], cell.output(xs))
+
+  return Model(init, apply, cell, readout)

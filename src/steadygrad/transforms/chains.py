@@ -1,0 +1,45 @@
+"""The paper's three algorithms as named chains."""
+
+import jax.numpy as jnp
+import optax
+
+from steadygrad.transforms import clipping, omega
+from steadygrad.types import Array, Cell
+
+
+def msgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+  """MSGD: plain minibatch SGD. The first link only measures the norm."""
+  return msgd_c(learning_rate, jnp.inf)
+
+
+def msgd_c(
+  learning_rate: optax.ScalarOrSchedule, max_norm: float | Array
+) -> optax.GradientTransformation:
+  """MSGD-C: SGD with Algorithm 1. Links "clip", "sgd"."""
+  return optax.named_chain(
+    ("clip", clipping.clip_by_global_norm(max_norm)),
+    ("sgd", optax.sgd(learning_rate)),
+  )
+
+
+def msgd_cr(
+  cell: Cell,
+  learning_rate: optax.ScalarOrSchedule,
+  max_norm: float | Array,
+  weight,
+  **omega_options,
+) -> optax.GradientTransformationExtraArgs:
+  """MSGD-CR: Ω added, then one joint clip, then SGD. Links "omega", "clip", "sgd".
+
+  Args:
+    cell: the model's cell.
+    learning_rate: number or schedule.
+    max_norm: threshold of Algorithm 1; inf for Ω without clipping.
+    weight: α of Ω; number or schedule.
+    **omega_options: of `add_omega_gradient`.
+  """
+  return optax.named_chain(
+    ("omega", omega.add_omega_gradient(cell, weight, **omega_options)),
+    ("clip", clipping.clip_by_global_norm(max_norm)),
+    ("sgd", optax.sgd(learning_rate)),
+  )

@@ -1,0 +1,141 @@
+"""What to do with a gradient that is not finite: three named rules.
+
+Each is a link of its own and stands *before* the clipping, which passes inf and
+NaN through. The rule of the authors' code also fires above a norm of 1e10, so
+an exploding gradient that a clip would have rescaled is replaced instead: their
+precedence, kept by the order of the links.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from steadygrad import numerics
+from steadygrad.transforms import _common
+from steadygrad.types import Array, PyTree
+
+
+class NonfiniteState(NamedTuple):
+  """State of the three rules.
+
+  Attributes:
+    finite: whether the last updates were left alone, bool [].
+    nonfinite_count: how often they were not, int32 [].
+    inner: state of the wrapped transformation; () where none is.
+  """
+
+  finite: Array
+  nonfinite_count: Array
+  inner: PyTree = ()
+
+  def metrics(self) -> dict[str, Array]:
+    return {
+      "updates_finite": self.finite,
+      "nonfinite_count": self.nonfinite_count,
+    }
+
+
+def _init(inner=()):
+  return NonfiniteState(jnp.array(True), jnp.zeros([], jnp.int32), inner)
+
+
+def _next(state, finite, inner=()):
+  count = jnp.where(
+    finite, state.nonfinite_count, optax.safe_increment(state.nonfinite_count)
+  )
+  return NonfiniteState(finite, count, inner)
+
+
+def _choose(condition, tree, otherwise):
+  return jax.tree.map(lambda x, y: jnp.where(condition, x, y), tree, otherwise)
+
+
+def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
+  """Replaces the whole gradient by zeros if any element is inf or NaN.
+
+  Later links still run: momentum decays, counts advance. Unlike
+  `optax.zero_nans`, which zeroes single elements, it never changes a direction.
+  """
+
+  def init(params):
+    del params
+    return _init()
+
+  def update(updates, state, params=None, **extra_args):
+    del params, extra_args
+    finite = numerics.all_finite(updates)
+    zeros = jax.tree.map(jnp.zeros_like, updates)
+    return _choose(finite, updates, zeros), _next(state, finite)
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def skip_nonfinite(
+  inner: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+  """Runs `inner` on finite gradients only; else nothing changes at all.
+
+  A skipped update is zero and leaves the state of `inner` as it was, counts and
+  moments included. Unlike `optax.apply_if_finite` it never lets one through.
+
+  Args:
+    inner: the transformation to protect, usually a whole chain.
+  """
+  inner = optax.with_extra_args_support(inner)
+
+  def init(params):
+    return _init(inner.init(params))
+
+  def update(updates, state, params=None, **extra_args):
+    finite = numerics.all_finite(updates)
+    zeros = jax.tree.map(jnp.zeros_like, updates)
+    safe = _choose(finite, updates, zeros)
+    new, inner_state = inner.update(safe, state.inner, params, **extra_args)
+    new = _choose(finite, new, jax.tree.map(jnp.zeros_like, new))
+    inner_state = _choose(finite, inner_state, state.inner)
+    return new, _next(state, finite, inner_state)
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def shrink_if_nonfinite(
+  rate: float | Array = 0.02,
+  *,
+  max_norm: float | Array = 1e10,
+  at: tuple[str, ...] = ("cell", "w_rec"),
+) -> optax.GradientTransformationExtraArgs:
+  """The authors' rule: all gradients 0 but that of W_rec, which is rate · W_rec.
+
+  With SGD that is a step of weight decay. It fires where the joint norm is NaN,
+  inf, or above `max_norm`, and needs `params` in `update`.
+
+  Args:
+    rate: not negative; the authors' 0.02.
+    max_norm: a norm above it counts as not finite; the authors' 1e10.
+    at: path of W_rec in the parameters.
+  """
+  _common.check_not_negative("rate", rate)
+  _common.check_not_negative("max_norm", max_norm)
+
+  def init(params):
+    del params
+    return _init()
+
+  def update(updates, state, params=None, **extra_args):
+    del extra_args
+    if params is None:
+      raise ValueError("shrink_if_nonfinite needs params in update")
+    norm = numerics.joint_norm(updates)
+    finite = jnp.isfinite(norm) & (norm <= max_norm)
+    zeros = jax.tree.map(jnp.zeros_like, updates)
+    decay = {
+      path: leaf
+      for path, leaf in _common.leaves_by_path(params).items()
+      if path[: len(at)] == tuple(at)
+    }
+    shrink = _common.write_paths(zeros, decay, lambda zero, w: zero + rate * w)
+    return _choose(finite, updates, shrink), _next(state, finite)
+
+  return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,278 @@
+"""Ω, the paper's regulariser against vanishing gradients, as an Optax link.
+
+With the error signal δ_t = dE/dx_t and the product p_t = δ_t ∂x_t/∂x_{t-1}
+
+  "norm"     Ω_t = (|p_t| / |δ_t| − 1)²      eq. 9
+  "squared"  Ω_t = (|p_t|² / |δ_t|² − 1)²    eq. 10, the authors' code
+
+A term counts where |δ_t|² reaches a bound. Over T steps and B sequences
+
+  "mean"     Ω = Σ_{t,b} Ω_t / number of terms that count    the authors' code
+  "sum"      Ω = Σ_{t,b} Ω_t / B                             eq. 9
+
+and the derivative is the immediate one of eq. 10: x_{t-1}, u_t and δ_t are held
+fixed, and only the step from x_{t-1} to x_t sees the parameters.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from steadygrad import numerics
+from steadygrad.transforms import _common
+from steadygrad.types import Array, Cell, PyTree, Trajectory
+from steadygrad.unroll import previous_states
+
+MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
+
+
+class OmegaState(NamedTuple):
+  """State of `add_omega_gradient`.
+
+  Attributes:
+    count: updates so far, int32 [].
+    omega: Ω at the last update, [].
+    valid_fraction: share of (step, sequence) pairs that counted, [].
+  """
+
+  count: Array
+  omega: Array
+  valid_fraction: Array
+
+  def metrics(self) -> dict[str, Array]:
+    return {"omega": self.omega, "omega_valid_fraction": self.valid_fraction}
+
+
+class OmegaTerms(NamedTuple):
+  """Ω and its derivative in the products.
+
+  Attributes:
+    omega: [].
+    valid_fraction: [], share of the unmasked pairs that counted.
+    cotangents: ∂Ω/∂products, as `products`.
+  """
+
+  omega: Array
+  valid_fraction: Array
+  cotangents: PyTree
+
+
+def _check_modes(ratio: str, reduction: str, min_squared_norm: float) -> None:
+  if ratio not in ("squared", "norm"):
+    raise ValueError(f'ratio must be "squared" or "norm", got {ratio!r}')
+  if reduction not in ("mean", "sum"):
+    raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
+  _common.check_not_negative("min_squared_norm", min_squared_norm)
+
+
+def omega_terms(
+  trajectory: Trajectory,
+  *,
+  ratio: str = "squared",
+  reduction: str = "mean",
+  min_squared_norm: float = MIN_SQUARED_NORM,
+) -> OmegaTerms:
+  """Ω of a trajectory and ∂Ω/∂products, in float32 (float64 for float64).
+
+  Both norms are formed after a division by the largest |δ_t| of each pair, so
+  that the ratio survives as long as the dtype holds the numbers themselves.
+  States of several leaves count with their joint norm.
+
+  Args:
+    trajectory: from `adjoints`.
+    ratio: "squared" or "norm".
+    reduction: "mean" or "sum".
+    min_squared_norm: pairs whose |δ_t|² is below it do not count; nor do those
+      with δ_t = 0, beyond a length, or not finite.
+
+  Returns:
+    `OmegaTerms`. If no pair counts all of it is zero. In "norm" a zero product
+    has cotangent zero, the subgradient.
+  """
+  _check_modes(ratio, reduction, min_squared_norm)
+  scale, delta_sq = numerics.scaled_squares(trajectory.deltas, batch_ndim=2)
+  dtype = delta_sq.dtype
+
+  def widen(factor, x):
+    return factor.reshape(factor.shape + (1,) * (x.ndim - 2))
+
+  scaled = jax.tree.map(
+    lambda p: p.astype(dtype) / widen(scale, p), trajectory.products
+  )
+  product_sq = sum(
+    jnp.sum(p * p, tuple(range(2, p.ndim))) for p in jax.tree.leaves(scaled)
+  )
+  valid = scale * jnp.sqrt(delta_sq) >= jnp.sqrt(jnp.asarray(min_squared_norm))
+  valid &= (delta_sq > 0) & jnp.isfinite(product_sq)
+  if trajectory.mask is not None:
+    valid &= trajectory.mask
+
+  r_squared = product_sq / jnp.where(valid, delta_sq, 1)
+  if ratio == "squared":
+    terms = jnp.square(r_squared - 1)
+    slope = 4 * (r_squared - 1)
+  else:
+    zero = r_squared == 0
+    r = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, r_squared)))
+    terms = jnp.square(r - 1)
+    slope = jnp.where(zero, 0, 2 * (r - 1) / jnp.where(zero, 1, r))
+
+  # Counted in int32: float16 and bfloat16 lose count at 2048 and 256.
+  count = jnp.sum(valid, dtype=jnp.int32).astype(dtype)
+  total = valid.size if trajectory.mask is None else jnp.sum(trajectory.mask)
+  pairs = jnp.maximum(count, 1) if reduction == "mean" else valid.shape[1]
+  # ∂Ω_t/∂p_t = slope p_t / |δ_t|², with p_t and δ_t both divided by `scale`.
+  factor = jnp.where(valid, slope / jnp.where(valid, delta_sq, 1), 0) / pairs
+  cotangents = jax.tree.map(
+    lambda p: jnp.where(widen(valid, p), p, 0) * widen(factor / scale, p),
+    scaled,
+  )
+  omega = jnp.sum(jnp.where(valid, terms, 0)) / pairs
+  valid_fraction = count / jnp.maximum(jnp.asarray(total, dtype), 1)
+  return OmegaTerms(omega, valid_fraction, cotangents)
+
+
+def omega_gradient(
+  cell: Cell, trajectory: Trajectory, cotangents: PyTree
+) -> PyTree:
+  """The immediate derivative of Ω in the cell's parameters.
+
+  A cell with a fused pair has the closed form of eq. 10, in w_rec alone; in the
+  h-form it holds σ′(h_t) fixed, as the authors do. Any other cell (and
+  `cell._replace(fused=None)`) differentiates its whole step, one vjp for all
+  steps at once and no recursion; `optax.masked` narrows that to some leaves.
+
+  Args:
+    cell: the cell the trajectory is of.
+    trajectory: from `adjoints`.
+    cotangents: from `omega_terms`.
+
+  Returns:
+    A tree like `trajectory.params`; leaves that Ω does not touch are None in
+    the closed form.
+  """
+  params, x_0, xs, us, deltas = trajectory[:5]
+  if cell.fused:
+    _, rights, scales = cell.fused.factors(params, x_0, xs, deltas)
+    lefts = cotangents if scales is None else cotangents * scales
+    w_rec = numerics.sum_outer(lefts, rights)
+    return {k: w_rec if k == "w_rec" else None for k in params}
+
+  x_tm1s = previous_states(x_0, xs)
+
+  def products_of(params):
+    def send(x_tm1, u_t, delta_t):
+      _, vjp = jax.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
+      return vjp(delta_t)[0]
+
+    return jax.vmap(send)(x_tm1s, us, deltas)
+
+  products, vjp = jax.vjp(products_of, params)
+  cotangents = jax.tree.map(
+    lambda c, p: c.astype(p.dtype), cotangents, products
+  )
+  return vjp(cotangents)[0]
+
+
+def _whole_gradient(cell, trajectory, cotangents, weight) -> PyTree:
+  """dE/dw_rec + weight ∂Ω/∂w_rec as one product of the same size as either."""
+  if not cell.fused:
+    raise ValueError("merged=True needs a cell with a fused pair")
+  params, x_0, xs, _, deltas = trajectory[:5]
+  lefts, rights, scales = cell.fused.factors(params, x_0, xs, deltas)
+  pulled = cotangents if scales is None else cotangents * scales
+  w_rec = numerics.sum_outer(lefts + weight * pulled, rights)
+  return {k: w_rec if k == "w_rec" else None for k in params}
+
+
+def add_omega_gradient(
+  cell: Cell,
+  weight: float | Array | Callable[[Array], Array] = 4.0,
+  *,
+  ratio: str = "squared",
+  reduction: str = "mean",
+  min_squared_norm: float = MIN_SQUARED_NORM,
+  at: tuple[str, ...] = ("cell",),
+  merged: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+  """Adds weight · ∂Ω/∂W_rec to the updates. Eqs. 9 and 10; see the module.
+
+  `update` takes `trajectory=`, the third result of `adjoints`; parameters come
+  from there. Only leaves present in the updates are written, found by their
+  path below `at`, so that `optax.masked` and `optax.partition` work, and dtypes
+  of the updates are kept. Put it before the clipping: the joint norm is clipped
+  once.
+
+  Args:
+    cell: the `Cell` that the trajectory is of.
+    weight: α, not negative; a number, a traced value, or a schedule of the
+      update count. A schedule may decay to zero; where a traced weight is
+      negative Ω is climbed.
+    ratio: "squared" (the authors' code) or "norm" (eq. 9).
+    reduction: "mean" (the authors' code) or "sum" (eq. 9). A mean is a ratio of
+      two sums over the batch and hence not additive over microbatches: keep it
+      outside `optax.MultiSteps`. A sum grows with T: let the weight fall.
+    min_squared_norm: a pair counts if |δ_t|² reaches it. The bound is on the
+      loss's own scale: multiply the loss by c and it moves by c².
+    at: path of the cell's parameters in the updates.
+    merged: whether the link may form dE/dw_rec + weight ∂Ω/∂w_rec as one
+      product from the trajectory, in place of what it receives for w_rec. It
+      saves a quarter of an update under jit and is right only where the updates
+      are the gradients that came with the trajectory, untouched: first in the
+      chain, no accumulation, no averaging over devices before it.
+
+  Returns:
+    An Optax transformation with extra arguments and state `OmegaState`. If no
+    pair counts it changes nothing. Error signals that are not finite do not
+    count, so Ω adds no further NaN.
+
+  Raises:
+    ValueError: for an unknown mode or a negative concrete weight or bound; at
+      update if `trajectory` is missing, or no leaf that Ω touches lies below
+      `at`.
+  """
+  if not isinstance(cell, Cell):
+    raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
+  if not callable(weight):
+    _common.check_not_negative("weight", weight)
+  _check_modes(ratio, reduction, min_squared_norm)
+
+  def init(params):
+    dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
+    zero = jnp.zeros([], dtype)
+    return OmegaState(jnp.zeros([], jnp.int32), zero, zero)
+
+  def update(updates, state, params=None, *, trajectory=None, **extra_args):
+    del params, extra_args
+    if not isinstance(trajectory, Trajectory):
+      raise ValueError(
+        "add_omega_gradient needs update(..., trajectory=), the third result of"
+        f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
+      )
+    terms = omega_terms(
+      trajectory,
+      ratio=ratio,
+      reduction=reduction,
+      min_squared_norm=min_squared_norm,
+    )
+    alpha = weight(state.count) if callable(weight) else weight
+    if merged:
+      grads = _whole_gradient(cell, trajectory, terms.cotangents, alpha)
+    else:
+      grads = omega_gradient(cell, trajectory, terms.cotangents)
+    updates = _common.write_paths(
+      updates,
+      _common.leaves_by_path(grads, below=at),
+      lambda u, g: g if merged else u + alpha * g,
+    )
+    dtype = state.omega.dtype
+    return updates, OmegaState(
+      optax.safe_increment(state.count),
+      terms.omega.astype(dtype),
+      terms.valid_fraction.astype(dtype),
+    )
+
+  return optax.GradientTransformationExtraArgs(init, update)
