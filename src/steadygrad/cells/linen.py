@@ -57,7 +57,7 @@ def linen(
 
 
 def _output_leaf(cell, init, carry, input_size) -> int:
-  """Which leaf of the new carry is the cell's output, by identity in a jaxpr."""
+  """Which leaf of the new carry is the cell's output, found in a jaxpr."""
 
   def apply(params, x_tm1, u_t):
     x_t, y_t = cell.apply({"params": params}, x_tm1, u_t)

@@ -100,7 +100,7 @@ def backward(
   dxs: Array,
   lengths: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-  """(deltas, products [T, B, N], dx_0 [B, N]); dxs is the immediate gradient."""
+  """(deltas, products [T, B, N], dx_0 [B, N]); see the module docstring."""
   dtype = jnp.promote_types(xs.dtype, jnp.float32)
   if form == "x":
     hs = activation.phi(previous_states(x_0, xs))

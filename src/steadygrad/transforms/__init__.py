@@ -1,4 +1,4 @@
-"""Optax transformations: clipping, Ω, rules for inf and NaN; and their numbers."""
+"""Optax transformations: clipping, Ω, rules for inf and NaN; telemetry."""
 
 from steadygrad.transforms.chains import msgd, msgd_c, msgd_cr
 from steadygrad.transforms.clipping import ClipState, clip_by_global_norm

@@ -29,7 +29,7 @@ def msgd_cr(
   weight,
   **omega_options,
 ) -> optax.GradientTransformationExtraArgs:
-  """MSGD-CR: Ω added, then one joint clip, then SGD. Links "omega", "clip", "sgd".
+  """MSGD-CR: Ω, then one joint clip, then SGD. Links "omega", "clip", "sgd".
 
   Args:
     cell: the model's cell.

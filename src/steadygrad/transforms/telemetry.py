@@ -1,4 +1,4 @@
-"""The numbers the links keep, collected by name; and the paper's threshold rule."""
+"""The numbers the links keep, by name; and the paper's threshold rule."""
 
 from typing import NamedTuple
 

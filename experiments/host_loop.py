@@ -1,0 +1,389 @@
+"""From a configuration to a record: the loop on the host, between chunks.
+
+Compiles, restores, runs chunk after chunk over all seeds, shows progress, saves
+checkpoints, stops cleanly when told to. What a chunk does is in
+`steadygrad.training`; nothing here changes a number.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import sys
+import tempfile
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from steadygrad import config as configuration
+from steadygrad import placement, records, training
+from steadygrad.checkpoint import Checkpoints
+from steadygrad.config import TrainConfig
+from steadygrad.training import Status
+
+SAVE_SHARE = 0.02  # Of the time, at most, goes into checkpoints.
+
+
+class Stopped(Exception):
+  """The process was told to stop, and has saved its state."""
+
+
+def use_all_cores(devices: int | None = None) -> None:
+  """Makes every core a JAX device of its own; before JAX is first used."""
+  cores = devices or len(os.sched_getaffinity(0))
+  jax.config.update("jax_num_cpu_devices", cores)
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs in the user's cache directory."""
+  if jax.config.jax_compilation_cache_dir is None:
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    path = pathlib.Path(root) / "steadygrad" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def prepare_run_dir(run_dir: pathlib.Path, config: TrainConfig) -> None:
+  """Makes the directory, or checks that it holds this very configuration.
+
+  Raises:
+    ValueError: if it cannot be written, or holds another configuration; then
+      the fields that differ are named and nothing is touched.
+  """
+  try:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=run_dir):
+      pass
+  except OSError as e:
+    raise ValueError(
+      f"run_dir must be a directory that can be written, got {run_dir}: {e}"
+    ) from e
+  path = run_dir / "config.json"
+  wanted = records.plain(dataclasses.asdict(config))
+  if not path.exists():
+    others = [p.name for p in run_dir.iterdir()]
+    if "record.json" in others or "checkpoints" in others:
+      raise ValueError(
+        f"run_dir {run_dir} holds a run without its config.json; name another"
+      )
+    records.write_json(path, wanted)
+    return
+  differing = configuration.differences(records.read_json(path), wanted)
+  if differing:
+    fields = "; ".join(
+      f"{name}: {old!r} there, {new!r} asked for"
+      for name, (old, new) in differing.items()
+    )
+    raise ValueError(
+      f"run_dir {run_dir} holds another configuration ({fields}); name another"
+      " directory or delete it. Nothing was changed"
+    )
+
+
+@contextlib.contextmanager
+def _stop_signals():
+  """Yields a list that a SIGINT or SIGTERM is appended to, instead of dying."""
+  received: list[int] = []
+  old = {
+    s: signal.signal(s, lambda number, _: received.append(number))
+    for s in (signal.SIGINT, signal.SIGTERM)
+  }
+  try:
+    yield received
+  finally:
+    for s, handler in old.items():
+      signal.signal(s, handler)
+
+
+class _Seeds:
+  """All seeds of a run on the host, and the compiled chunk that moves them."""
+
+  def __init__(self, exp: training.Experiment, devices):
+    self.exp = exp
+    config = exp.config
+    seeds = config.first_seed + np.arange(config.seeds)
+    self.keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    self.num_devices = len(devices)
+    self.states = jax.device_get(
+      jax.jit(jax.vmap(lambda key: training.init(exp, key)))(self.keys)
+    )
+    started = time.perf_counter()
+    self._chunk = self._compile(
+      lambda key, state, n: training.run_chunk(exp, key, state, n), devices
+    )
+    self.compile_seconds = time.perf_counter() - started
+    self._devices = devices
+
+  def _compile(self, fn, devices):
+    mapped, sharding = placement.map_seeds(fn, devices)
+    total = placement.slots(self.exp.config.seeds, self.num_devices)
+    example = self._pack(np.zeros(total, np.int64))
+    # The states are handed over: their memory is free for the results.
+    jitted = jax.jit(mapped, in_shardings=sharding, out_shardings=sharding)
+    return jitted.lower(*example).compile()
+
+  def _pack(self, order, num_updates: int = 0, counts=None):
+    counts = np.zeros(self.num_devices, np.int32) if counts is None else counts
+    states = jax.tree.map(lambda x: x[order], self.states)
+    steps = np.full(len(order), num_updates, np.int32)
+    return counts, self.keys[order], states, steps
+
+  def active(self) -> np.ndarray:
+    """Seeds that still train."""
+    done = self.states.step >= self.exp.config.max_updates
+    return np.flatnonzero(
+      np.asarray(training.is_active(self.exp, self.states)) & ~done
+    )
+
+  def advance(self, num_updates: int) -> dict[str, np.ndarray]:
+    """One chunk of every active seed; info [S], NaN for those that rest."""
+    active = self.active()
+    order, counts = spread(active, self.exp.config.seeds, self.num_devices)
+    packed = self._pack(order, num_updates, counts)
+    states, info = jax.device_get(self._chunk(*packed))
+    ran = np.flatnonzero(np.isin(order, active))
+    _, first = np.unique(order[ran], return_index=True)
+    ran = ran[first]
+
+    def put(old, new):
+      old = np.array(old)
+      old[order[ran]] = new[ran]
+      return old
+
+    self.states = jax.tree.map(put, self.states, states)
+    blank = np.full(self.exp.config.seeds, np.nan, np.float32)
+    return {name: put(blank, values) for name, values in info.items()}
+
+  def test_errors(self) -> np.ndarray:
+    """Error of every seed on sequences nothing else has used, [S]."""
+    exp = self.exp
+    fn = placement.map_seeds(
+      lambda key, state: training.test_error(exp, key, state), self._devices
+    )[0]
+    everyone = np.arange(exp.config.seeds)
+    order, counts = spread(everyone, exp.config.seeds, self.num_devices)
+    errors = np.asarray(jax.jit(fn)(counts, *self._pack(order)[1:3]))
+    result = np.zeros(exp.config.seeds, np.float32)
+    result[order] = errors
+    return result
+
+
+def spread(active: np.ndarray, num_seeds: int, num_devices: int):
+  """Which seed goes where, so that active ones are even over the devices.
+
+  Args:
+    active: seeds that train.
+    num_seeds: S.
+    num_devices: D.
+
+  Returns:
+    (order [slots], counts [D]): device d takes the slots d·K to (d + 1)·K, the
+    first counts[d] of them active, K = slots / D. Slots left over repeat
+    resting seeds, or the last one.
+  """
+  total = placement.slots(num_seeds, num_devices)
+  rest = np.setdiff1d(np.arange(num_seeds), active)
+  spare = np.full(total - num_seeds, num_seeds - 1)
+  queue = np.concatenate([active, rest, spare]).astype(np.int64)
+  order = queue.reshape(-1, num_devices).T.reshape(-1)
+  counts = len(active) // num_devices + (
+    np.arange(num_devices) < len(active) % num_devices
+  )
+  return order, counts.astype(np.int32)
+
+
+def _flatten(states) -> dict[str, np.ndarray]:
+  paths = jax.tree_util.tree_leaves_with_path(states)
+  return {f"state{jax.tree_util.keystr(p)}": np.asarray(x) for p, x in paths}
+
+
+def _unflatten(template, arrays: dict):
+  def pick(path, old):
+    new = arrays[f"state{jax.tree_util.keystr(path)}"]
+    if new.shape != old.shape or new.dtype != old.dtype:
+      raise ValueError(
+        f"checkpoint holds {new.dtype}{new.shape} at"
+        f" {jax.tree_util.keystr(path)}, expected {old.dtype}{old.shape}"
+      )
+    return new
+
+  return jax.tree_util.tree_map_with_path(pick, template)
+
+
+class _Saver:
+  """Saves at chunk ends, no more often than costs `SAVE_SHARE` of the time."""
+
+  def __init__(self, checkpoints: Checkpoints):
+    self._checkpoints = checkpoints
+    self._last = time.perf_counter()
+    self._cost = 0.0
+
+  def save(self, step: int, seeds, curves, meta, *, force: bool) -> None:
+    started = time.perf_counter()
+    if not force and started - self._last < self._cost / SAVE_SHARE:
+      return
+    curves = {f"curve.{k}": np.stack(v) for k, v in curves.items()}
+    self._checkpoints.save(step, _flatten(seeds.states) | curves, meta)
+    self._last = time.perf_counter()
+    self._cost = self._last - started
+
+
+def train(
+  config: TrainConfig,
+  run_dir: str | pathlib.Path,
+  *,
+  progress: bool = True,
+  began: float | None = None,
+) -> dict[str, Any]:
+  """Runs a configuration to its end, from where it stood; writes the record.
+
+  Args:
+    config: the configuration.
+    run_dir: holds config.json, checkpoints/ and in the end record.json. If the
+      record is there already it is returned as it is.
+    progress: whether to show a bar on standard error.
+    began: `time.perf_counter()` from which wall_seconds counts; now if None.
+
+  Returns:
+    The record.
+
+  Raises:
+    ValueError: see `prepare_run_dir`.
+    Stopped: after SIGINT or SIGTERM, at the end of a chunk, state saved.
+  """
+  config = config.resolved()
+  run_dir = pathlib.Path(run_dir)
+  prepare_run_dir(run_dir, config)
+  path = run_dir / "record.json"
+  if path.exists():
+    return records.read_json(path)
+  began = time.perf_counter() if began is None else began
+  devices = jax.devices()
+  exp = training.experiment(config)
+  checkpoints = Checkpoints(run_dir / "checkpoints")
+  restored = checkpoints.restore()
+  for problem in restored.problems:
+    print(problem, file=sys.stderr)
+  seeds = _Seeds(exp, devices)
+  curves: dict[str, list] = {}
+  spent = {"updates": 0, "seconds": 0.0, "wall_seconds": 0.0, "chunks": 0}
+  if restored.step is not None:
+    seeds.states = _unflatten(seeds.states, restored.arrays)
+    curves = {
+      name.removeprefix("curve."): list(values)
+      for name, values in restored.arrays.items()
+      if name.startswith("curve.")
+    }
+    spent = restored.meta["spent"]
+    print(f"continuing after checkpoint {restored.step}", file=sys.stderr)
+  wall_before = spent["wall_seconds"]
+  saver = _Saver(checkpoints)
+  bar = tqdm(
+    total=config.max_updates * config.seeds,
+    initial=int(seeds.states.step.sum()),
+    unit=" updates",
+    unit_scale=True,
+    disable=not progress,
+    file=sys.stderr,
+    dynamic_ncols=True,
+  )
+  with _stop_signals() as received:
+    while len(active := seeds.active()) and not received:
+      step = int(seeds.states.step[active[0]])
+      num_updates = min(config.check_every, config.max_updates - step)
+      started = time.perf_counter()
+      info = seeds.advance(num_updates)
+      spent["seconds"] += time.perf_counter() - started
+      spent["updates"] += num_updates * len(active)
+      spent["chunks"] += 1
+      spent["wall_seconds"] = wall_before + time.perf_counter() - began
+      info["update"] = np.int64(step + num_updates)
+      for name, values in info.items():
+        curves.setdefault(name, []).append(values)
+      _show(bar, seeds, info, num_updates * len(active))
+      last = not len(seeds.active()) or bool(received)
+      saver.save(spent["chunks"], seeds, curves, {"spent": spent}, force=last)
+  bar.close()
+  checkpoints.close()
+  if received:
+    raise Stopped(
+      f"stopped by signal {received[0]} at update"
+      f" {int(seeds.states.step.max())}; the same command goes on from here"
+    )
+  record = _record(seeds, curves, spent, devices)
+  record["provenance"]["wall_seconds"] = (
+    wall_before + time.perf_counter() - began
+  )
+  records.write_json(path, record)
+  return records.read_json(path)
+
+
+def _show(bar, seeds, info, updates: int) -> None:
+  """Moves the bar, and says which seeds were first solved or diverged now."""
+  config, states = seeds.exp.config, seeds.states
+  now = states.step == info["update"]
+  for i in np.flatnonzero(now & (states.solved_at == info["update"])):
+    bar.write(
+      f"seed {config.first_seed + i} solved at {states.solved_at[i]} updates,"
+      f" error {info['error'][i]:.2%}"
+    )
+  for i in np.flatnonzero(now & (states.status == Status.DIVERGED)):
+    bar.write(f"seed {config.first_seed + i} diverged by {states.step[i]}")
+  ran = np.isfinite(info["error"])
+  bar.set_postfix(
+    loss=f"{np.mean(info['loss'][ran]):.3f}",
+    error=f"{np.mean(info['error'][ran]):.1%}",
+    solved=f"{np.sum(states.solved_at >= 0)}/{config.seeds}",
+    refresh=False,
+  )
+  bar.update(updates)
+
+
+def _record(seeds, curves, spent, devices) -> dict[str, Any]:
+  config, task, states = seeds.exp.config, seeds.exp.task, seeds.states
+  solved = states.solved_at >= 0
+  updates_to_solve = [int(at) if at >= 0 else None for at in states.solved_at]
+  low, high = records.wilson_interval(int(solved.sum()), config.seeds)
+  results = {
+    "task": task.name,
+    "algorithm": config.algorithm,
+    "length": config.length,
+    "seeds": config.seeds,
+    "solved": solved,
+    "updates_to_solve": updates_to_solve,
+    "status": [Status(s).name.lower() for s in states.status],
+    "relapses": states.relapses,
+    "updates": states.step,
+    "test_error": seeds.test_errors(),
+    "test_size": config.test_size,
+    "chance_error": task.chance_error,
+    "success_rate": float(solved.mean()),
+    "success_interval": [low, high],
+    "max_updates": config.max_updates,
+    "check_every": config.check_every,
+  }
+  speed = {
+    "run_updates": spent["updates"],
+    "updates_per_second": spent["updates"] / max(spent["seconds"], 1e-9),
+    "compile_seconds": seeds.compile_seconds,
+  }
+  update = curves.pop("update", [])
+  curves.pop("step", None)
+  return {
+    "kind": "training",
+    "config": dataclasses.asdict(config),
+    "results": results,
+    "curves": {"update": update}
+    | {name: np.stack(values) for name, values in curves.items()},
+    "provenance": records.provenance(" ".join(_command()), devices) | speed,
+  }
+
+
+def _command() -> list[str]:
+  script = pathlib.Path(sys.argv[0])
+  return ["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]]

@@ -1,0 +1,68 @@
+"""The one place where seeds become many."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from steadygrad.types import Array
+
+AXIS = "seeds"
+
+
+def slots(num_seeds: int, num_devices: int) -> int:
+  """Seeds rounded up to a multiple of the devices."""
+  return -(-num_seeds // num_devices) * num_devices
+
+
+def map_seeds(
+  fn: Callable, devices: Sequence[jax.Device]
+) -> tuple[Callable, NamedSharding]:
+  """`fn` of one seed as a function of many, over all devices.
+
+  On accelerators the seeds of a device run under `vmap`. On a CPU each device
+  is a core, where one network at a time keeps its weights in cache and a small
+  batched product would be slower: there they run one after the other, and only
+  the first `counts[d]` of device d's at all. The loop's trip count is traced,
+  so that the program for a seed, and its bits, are the same however many there
+  are.
+
+  Args:
+    fn: pure function of one seed's arguments, any trees of arrays.
+    devices: the devices to spread over; their number divides the seeds'.
+
+  Returns:
+    A function (counts int32 [devices], *arguments with a leading seed axis) ->
+    results with a leading seed axis, not jitted; results of seeds that were not
+    run are zero on a CPU, arbitrary elsewhere. And the sharding of its
+    arguments.
+  """
+  mesh = Mesh(np.asarray(devices), (AXIS,))
+  one_by_one = devices[0].platform == "cpu"
+
+  def on_device(counts: Array, *arguments):
+    if not one_by_one:
+      return jax.vmap(fn)(*arguments)
+
+    def take(i):
+      return jax.tree.map(lambda x: x[i], arguments)
+
+    shapes = jax.eval_shape(lambda: fn(*take(0)))
+    num_seeds = len(jax.tree.leaves(arguments)[0])
+    results = jax.tree.map(
+      lambda s: jnp.zeros((num_seeds, *s.shape), s.dtype), shapes
+    )
+
+    def body(i, results):
+      result = fn(*take(i))
+      return jax.tree.map(lambda r, x: r.at[i].set(x), results, result)
+
+    return jax.lax.fori_loop(0, counts[0], body, results)
+
+  mapped = jax.shard_map(
+    on_device, mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS), check_vma=False
+  )
+  return mapped, NamedSharding(mesh, P(AXIS))

@@ -1,0 +1,153 @@
+"""Results with their provenance: small JSON files that figures are drawn from.
+
+A record is a dict with at least `kind`, `config` (everything that decides the
+outcome), `results`, `curves` and `provenance` (when, where, how fast). All but
+the last are a function of configuration, versions, device kind and number of
+cores. JSON has no inf and NaN: they are written as "inf", "-inf" and "nan".
+"""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import tempfile
+from typing import Any
+
+import jax
+import numpy as np
+
+SIGNIFICANT_DIGITS = 6
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "steadygrad")
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964):
+  """Wilson's score interval of a success rate, 95 % by default: (low, high).
+
+  Raises:
+    ValueError: unless 0 <= successes <= trials and trials >= 1.
+  """
+  if not 0 <= successes <= trials or trials < 1:
+    raise ValueError(
+      f"successes must lie in 0..trials and trials be positive, got"
+      f" {successes} of {trials}"
+    )
+  rate = successes / trials
+  scale = 1 + z * z / trials
+  centre = (rate + z * z / (2 * trials)) / scale
+  spread = rate * (1 - rate) / trials + z * z / (4 * trials * trials)
+  half = z * math.sqrt(spread) / scale
+  low, high = max(0.0, centre - half), min(1.0, centre + half)
+  return (0.0 if successes == 0 else low), (
+    1.0 if successes == trials else high
+  )
+
+
+def plain(value: Any) -> Any:
+  """Arrays, tuples, NumPy scalars and non-finite numbers as JSON can hold them.
+
+  float32 numbers keep six significant digits.
+  """
+  if isinstance(value, dict):
+    return {str(k): plain(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [plain(v) for v in value]
+  if isinstance(value, (np.ndarray, jax.Array)):
+    return (
+      [plain(v) for v in np.asarray(value)]
+      if value.ndim
+      else plain(np.asarray(value)[()])
+    )
+  if isinstance(value, np.bool_):
+    return bool(value)
+  if isinstance(value, np.integer):
+    return int(value)
+  if isinstance(value, np.float32):
+    value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+  if isinstance(value, float):
+    return float(value) if math.isfinite(value) else str(float(value))
+  return value
+
+
+def numbers(values: Any) -> np.ndarray:
+  """A curve of a record as float64, with "inf" and "nan" read back."""
+  return np.asarray(values, dtype=object).astype(np.float64)
+
+
+def provenance(command: str, devices) -> dict[str, Any]:
+  """Versions, machine, commit and command of what is running now."""
+  versions = {}
+  for name in PACKAGES:
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      versions[name] = "not installed"
+  now = datetime.datetime.now(datetime.UTC)
+  return {
+    "command": command,
+    "commit": _commit(),
+    "date": now.isoformat(timespec="seconds"),
+    "python": platform.python_version(),
+    "versions": versions,
+    "device_kind": devices[0].device_kind,
+    "device_platform": devices[0].platform,
+    "devices": len(devices),
+    "cores": os.cpu_count(),
+  }
+
+
+def _commit() -> str:
+  """Commit of the source, "-dirty" if it differs; "unknown" without git."""
+  root = pathlib.Path(__file__).parent
+  try:
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    done = subprocess.run(
+      [*git, "--abbrev=12", "--exclude=*"],
+      capture_output=True,
+      text=True,
+      timeout=10,
+    )
+  except (OSError, subprocess.TimeoutExpired):
+    return "unknown"
+  return done.stdout.strip() or "unknown"
+
+
+def write_json(path: str | pathlib.Path, value: Any) -> None:
+  """Writes atomically: a reader sees the old file or the whole new one."""
+  path = pathlib.Path(path)
+  text = _format(plain(value))
+  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
+  try:
+    with os.fdopen(handle, "w") as f:
+      f.write(text + "\n")
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+  except BaseException:
+    os.unlink(temporary)
+    raise
+
+
+def _format(value: Any, indent: str = "") -> str:
+  """JSON with a line for each entry of a dict, so that diffs can be read."""
+  if not isinstance(value, dict) or not value:
+    return json.dumps(value, allow_nan=False)
+  deeper = indent + " "
+  items = [
+    f"{deeper}{json.dumps(k)}: {_format(v, deeper)}" for k, v in value.items()
+  ]
+  return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+
+
+def read_json(path: str | pathlib.Path) -> Any:
+  """Reads a record.
+
+  Raises:
+    ValueError: if the file is not JSON, naming it.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_text())
+  except json.JSONDecodeError as e:
+    raise ValueError(f"{path} is not a whole JSON file: {e}") from e

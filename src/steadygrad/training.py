@@ -1,0 +1,268 @@
+"""Training as a pure function of a key.
+
+One seed is written here; `jax.vmap` or `placement.map_seeds` makes it many.
+Every random number is a function of the seed's key, of what it is for, and of
+the update's number, so that a state needs no generator and methods that are
+compared see the same initial weights and the same sequences.
+"""
+
+import enum
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from steadygrad import cells, evaluation, models, numerics, transforms
+from steadygrad.adjoints import adjoints
+from steadygrad.config import TrainConfig
+from steadygrad.initializers import INITIALIZERS
+from steadygrad.tasks import TASKS
+from steadygrad.types import Array, Model, PyTree, Task
+
+
+class Status(enum.IntEnum):
+  """What became of a seed."""
+
+  RUNNING = 0
+  SOLVED = 1
+  DIVERGED = 2
+
+
+class Stream(enum.IntEnum):
+  """What a random number is for; folded into the seed's key."""
+
+  INIT = 0
+  DATA = 1
+  CHECK = 2
+  CONFIRM = 3
+  TEST = 4
+
+
+class Experiment(NamedTuple):
+  """What a run needs, built from a configuration.
+
+  Attributes:
+    config: the `TrainConfig`, resolved.
+    task: the `Task`.
+    model: the `Model`.
+    tx: the Optax chain; `update` takes `trajectory=`.
+  """
+
+  config: TrainConfig
+  task: Task
+  model: Model
+  tx: optax.GradientTransformationExtraArgs
+
+
+class TrainState(NamedTuple):
+  """One seed between two updates.
+
+  Attributes:
+    params: of the model.
+    opt_state: of the chain.
+    step: updates made, int32 [].
+    status: a `Status`, int32 [].
+    solved_at: updates at the first passing check, −1 before, int32 [].
+    relapses: failing checks after the first passing one, int32 [].
+  """
+
+  params: PyTree
+  opt_state: PyTree
+  step: Array
+  status: Array
+  solved_at: Array
+  relapses: Array
+
+
+def experiment(config: TrainConfig) -> Experiment:
+  """Task, model and chain of a configuration."""
+  config = config.resolved()
+  task = TASKS[config.task](config.length, config.max_length)
+  weights = INITIALIZERS[config.init]()
+  cell = cells.elman(
+    task.input_size,
+    config.hidden_size,
+    form=config.form,
+    activation=config.activation,
+    initializers=weights,
+  )
+  readout = models.linear_readout(
+    config.hidden_size,
+    task.output_size,
+    reads=task.reads,
+    initializer=weights.w_out,
+  )
+  if config.algorithm == "msgd":
+    tx = transforms.msgd(config.learning_rate)
+  elif config.algorithm == "msgd_c":
+    tx = transforms.msgd_c(config.learning_rate, config.max_norm)
+  else:
+    tx = transforms.msgd_cr(
+      cell,
+      config.learning_rate,
+      config.max_norm,
+      config.omega_weight,
+      ratio=config.omega_ratio,
+      reduction=config.omega_reduction,
+      min_squared_norm=config.omega_min_squared_norm,
+      merged=True,  # The gradients go from `adjoints` straight to the chain.
+    )
+  tx = optax.with_extra_args_support(tx)
+  return Experiment(config, task, models.recurrent(cell, readout), tx)
+
+
+def init(exp: Experiment, key: Array) -> TrainState:
+  """The state before the first update of the seed whose key this is."""
+  params = exp.model.init(jax.random.fold_in(key, Stream.INIT))
+  zero = jnp.zeros([], jnp.int32)
+  return TrainState(params, exp.tx.init(params), zero, zero, zero - 1, zero)
+
+
+def train_step(
+  exp: Experiment, key: Array, state: TrainState
+) -> tuple[TrainState, dict[str, Array]]:
+  """One update on a fresh batch; info is the loss and the chain's telemetry."""
+  data_key = jax.random.fold_in(key, Stream.DATA)
+  batch_key = jax.random.fold_in(data_key, state.step)
+  batch = exp.task.sample(batch_key, exp.config.batch_size)
+  loss_and_adjoints = adjoints(exp.model, exp.task.loss)
+  loss, grads, trajectory = loss_and_adjoints(state.params, batch)
+  updates, opt_state = exp.tx.update(
+    grads, state.opt_state, state.params, trajectory=trajectory
+  )
+  state = state._replace(
+    params=optax.apply_updates(state.params, updates),
+    opt_state=opt_state,
+    step=state.step + 1,
+  )
+  info = {"loss": loss} | transforms.telemetry(opt_state)
+  return state, {k: v.astype(jnp.float32) for k, v in info.items()}
+
+
+def run_chunk(
+  exp: Experiment, key: Array, state: TrainState, num_updates: Array | int
+) -> tuple[TrainState, dict[str, Array]]:
+  """Updates up to the next check, then the check. A seed that is done rests.
+
+  Args:
+    exp: the experiment.
+    key: the seed's.
+    state: the seed's.
+    num_updates: how many; may be traced.
+
+  Returns:
+    The state after the check, and info: means over the chunk of the loss and
+    the telemetry, `gradient_norm_max`, and from the check `error`,
+    `spectral_radius` of w_rec, and `step`. Of a seed that had stopped before,
+    all but `step` are NaN.
+  """
+  one_step = functools.partial(train_step, exp, key)
+  shapes = jax.eval_shape(one_step, state)[1]
+  sums = {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
+
+  def update(_, carry):
+    state, sums, largest = carry
+    state, info = one_step(state)
+    sums = jax.tree.map(jnp.add, sums, info)
+    return state, sums, jnp.maximum(largest, info["gradient_norm"])
+
+  def work(state):
+    state, sums_, largest = jax.lax.fori_loop(
+      0, num_updates, update, (state, sums, jnp.zeros([], jnp.float32))
+    )
+    info = {name: total / num_updates for name, total in sums_.items()}
+    info["gradient_norm_max"] = largest
+    state, checked = check(exp, key, state)
+    return state, info | checked
+
+  def rest(state):
+    info = jax.eval_shape(work, state)[1]
+    info = {k: jnp.full(v.shape, jnp.nan, v.dtype) for k, v in info.items()}
+    return state, info
+
+  state, info = jax.lax.cond(is_active(exp, state), work, rest, state)
+  return state, info | {"step": state.step}
+
+
+def is_active(exp: Experiment, state: TrainState) -> Array:
+  """Whether the seed still trains, bool []."""
+  active = state.status == Status.RUNNING
+  if exp.config.go_on:
+    active |= state.status == Status.SOLVED
+  return active
+
+
+def check(
+  exp: Experiment, key: Array, state: TrainState
+) -> tuple[TrainState, dict[str, Array]]:
+  """Whether the seed has solved the task by now, or diverged.
+
+  The error is measured on `check_size` fresh sequences; where that passes, on
+  `test_size` others, which decide. A seed has diverged when a parameter is not
+  finite.
+  """
+
+  def error_on(stream, num_sequences):
+    stream_key = jax.random.fold_in(key, stream)
+    step_key = jax.random.fold_in(stream_key, state.step)
+    return evaluation.error(
+      exp.task, exp.model, state.params, step_key, num_sequences
+    )
+
+  screened = error_on(Stream.CHECK, exp.config.check_size)
+  error = jax.lax.cond(
+    screened < exp.task.solved_below,
+    lambda: error_on(Stream.CONFIRM, exp.config.test_size),
+    lambda: screened,
+  )
+  finite = numerics.all_finite(state.params)
+  passed = (error < exp.task.solved_below) & finite
+  was_solved = state.solved_at >= 0
+  status = jnp.where(was_solved | passed, Status.SOLVED, Status.RUNNING)
+  status = jnp.where(finite, status, Status.DIVERGED).astype(jnp.int32)
+  state = state._replace(
+    status=status,
+    solved_at=jnp.where(passed & ~was_solved, state.step, state.solved_at),
+    relapses=state.relapses + (was_solved & ~passed),
+  )
+  info = {"error": error}
+  if "w_rec" in state.params["cell"]:
+    w_rec = state.params["cell"]["w_rec"]
+    info["spectral_radius"] = numerics.spectral_radius(w_rec)
+  return state, info
+
+
+def test_error(exp: Experiment, key: Array, state: TrainState) -> Array:
+  """Error on `test_size` sequences that nothing else has used, []."""
+  return evaluation.error(
+    exp.task,
+    exp.model,
+    state.params,
+    jax.random.fold_in(key, Stream.TEST),
+    exp.config.test_size,
+  )
+
+
+def run(exp: Experiment, key: Array) -> tuple[TrainState, dict[str, Array]]:
+  """A whole run as a pure function of a key: jit it, vmap it over keys.
+
+  Args:
+    exp: the experiment.
+    key: the seed's.
+
+  Returns:
+    The last state, and the info of `run_chunk` stacked over checks, with
+    `test_error` besides.
+  """
+  full, rest = divmod(exp.config.max_updates, exp.config.check_every)
+
+  def chunk(state, _):
+    return run_chunk(exp, key, state, exp.config.check_every)
+
+  state, info = jax.lax.scan(chunk, init(exp, key), None, length=full)
+  if rest:
+    state, last = run_chunk(exp, key, state, rest)
+    info = jax.tree.map(lambda x, y: jnp.append(x, y), info, last)
+  return state, info | {"test_error": test_error(exp, key, state)}
