@@ -21,12 +21,9 @@ from steadygrad import unroll as unrolling
 from steadygrad.types import Backward, Batch, Model, Trajectory
 
 
-def generic_backward(cell, params, us, x_0, xs, dxs, lengths) -> Backward:
-  """The backward pass of any cell: a reverse scan of `jax.vjp(cell.step)`.
-
-  Args and result as `types.Fused.backward`; float0 or integer leaves in a state
-  are not supported.
-  """
+def _generic_backward(cell, params, us, x_0, xs, dys, lengths):
+  """(grads, Backward) of any cell: a reverse scan of `jax.vjp(cell.step)`."""
+  dxs = jax.vjp(cell.output, xs)[1](dys)[0]
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
 
@@ -36,20 +33,20 @@ def generic_backward(cell, params, us, x_0, xs, dxs, lengths) -> Backward:
     delta_t = jax.tree.map(jnp.add, dx_t, p_tp1)
     zeros = jax.tree.map(jnp.zeros_like, delta_t)
     sent = unrolling.select(mask_t, delta_t, zeros)
-    _, vjp = jax.vjp(cell.step, params, x_tm1, u_t)
-    grads_t, product_t, du_t = vjp(sent)
+    _, vjp = jax.vjp(lambda p, x: cell.step(p, x, u_t), params, x_tm1)
+    grads_t, product_t = vjp(sent)
     grads = jax.tree.map(jnp.add, grads, grads_t)
     p_t = unrolling.select(mask_t, product_t, delta_t)
     # The vjp is linear, so a product beyond the length is zero already, save
     # where a Jacobian is not finite.
     product_t = unrolling.select(mask_t, product_t, zeros)
-    return (p_t, grads), (du_t, sent, product_t)
+    return (p_t, grads), (sent, product_t)
 
   zeros = jax.tree.map(jnp.zeros_like, (x_0, params))
-  (dx_0, grads), (dus, deltas, products) = jax.lax.scan(
+  (dx_0, grads), (deltas, products) = jax.lax.scan(
     step, zeros, (x_tm1s, us, dxs, mask), reverse=True
   )
-  return Backward(grads, dx_0, dus, deltas, products)
+  return grads, Backward(deltas, products, dx_0)
 
 
 def adjoints(
@@ -87,29 +84,33 @@ def adjoints(
     x_0 = cell.initial_state(theta, batch_size)
 
     if cell.fused:
-      xs = cell.fused.forward(theta, batch.us, x_0, lengths)
+      xs, ys = cell.fused.forward(theta, batch.us, x_0, lengths)
     else:
       xs = unrolling.unroll(cell, theta, batch.us, x_0=x_0, lengths=lengths)
+      ys = cell.output(xs)
 
-    def immediate_loss(readout, xs):
-      outputs = model.readout.apply(readout, cell.output(xs))
-      return loss_fn(outputs, batch)
-
-    loss, (d_readout, dxs) = jax.value_and_grad(
-      immediate_loss, argnums=(0, 1), has_aux=has_aux
-    )(params["readout"], xs)
+    loss, (d_readout, dys) = jax.value_and_grad(
+      lambda p, ys: loss_fn(model.readout.apply(p, ys), batch),
+      argnums=(0, 1),
+      has_aux=has_aux,
+    )(params["readout"], ys)
 
     if cell.fused:
-      back = cell.fused.backward(theta, batch.us, x_0, xs, dxs, lengths)
+      back = cell.fused.backward(theta, x_0, xs, ys, dys, lengths)
+      lefts, rights, _ = cell.fused.factors(x_0, xs, ys, back.deltas)
+      grads = cell.fused.gradient(theta, batch.us, lefts, rights)
     else:
-      back = generic_backward(cell, theta, batch.us, x_0, xs, dxs, lengths)
+      grads, back = _generic_backward(
+        cell, theta, batch.us, x_0, xs, dys, lengths
+      )
     # A learned initial state is a function of the parameters.
     _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)
-    d_cell = jax.tree.map(jnp.add, back.grads, vjp(back.dx_0)[0])
+    dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), back.dx_0, x_0)
+    d_cell = jax.tree.map(jnp.add, grads, vjp(dx_0)[0])
 
     mask = unrolling.step_mask(lengths, num_steps, batch_size)
     trajectory = Trajectory(
-      theta, x_0, xs, batch.us, back.deltas, back.products, mask
+      theta, x_0, xs, ys, batch.us, back.deltas, back.products, mask
     )
     grads = {"cell": d_cell, "readout": d_readout}
     return loss, grads, trajectory

@@ -43,22 +43,18 @@ class Backward(NamedTuple):
   """What the backward pass through a recursion yields.
 
   Attributes:
-    grads: gradient in the cell's parameters.
-    dx_0: dE/dx_0, as `x_0`.
-    dus: dE/dus, as `us`.
     deltas: error signals, as `xs`.
     products: deltas[t] J_t, as `xs`.
+    dx_0: dE/dx_0, as `x_0`.
   """
 
-  grads: PyTree
-  dx_0: PyTree
-  dus: PyTree
   deltas: PyTree
   products: PyTree
+  dx_0: PyTree
 
 
 class Factors(NamedTuple):
-  """Outer-product form of a cell's recurrent gradient and of its products.
+  """Outer-product form of a cell's gradient and of its products.
 
   dE/dw_rec = Σ_t lefts[t]ᵀ rights[t] and products[t] = (rights[t] w_recᵀ) ∘
   scales[t], where `scales` is None for ones. Hence the immediate derivative of
@@ -76,18 +72,20 @@ class Factors(NamedTuple):
 
 
 class Fused(NamedTuple):
-  """A hand-written pair that replaces the scan of `step` and its transpose.
+  """Hand-written passes that replace the scan of `step` and its transpose.
 
   Attributes:
-    forward: (params, us, x_0, lengths) -> xs.
-    backward: (params, us, x_0, xs, dxs, lengths) -> Backward, where `dxs` is
-      the *immediate* gradient of the loss in the states.
-    factors: (params, x_0, xs, deltas) -> Factors of `params["w_rec"]`.
+    forward: (params, us, x_0, lengths) -> (xs, ys), states and outputs.
+    backward: (params, x_0, xs, ys, dys, lengths) -> Backward, where `dys` is
+      the gradient of the loss in the outputs.
+    factors: (x_0, xs, ys, deltas) -> Factors.
+    gradient: (params, us, lefts, rights) -> dE/dparams; from `factors`.
   """
 
-  forward: Callable[..., PyTree]
+  forward: Callable[..., tuple[PyTree, Array]]
   backward: Callable[..., Backward]
   factors: Callable[..., Factors]
+  gradient: Callable[..., PyTree]
 
 
 class Cell(NamedTuple):
@@ -158,6 +156,7 @@ class Trajectory(NamedTuple):
     params: the cell's parameters at which the pass was made.
     x_0: leaves [B, ...].
     xs: leaves [T, B, ...].
+    ys: what the readout saw, `cell.output(xs)` [T, B, N].
     us: [T, B, M].
     deltas: error signals dE/dxs, total derivatives, as `xs`.
     products: deltas[t] J_t, as `xs`.
@@ -167,6 +166,7 @@ class Trajectory(NamedTuple):
   params: PyTree
   x_0: PyTree
   xs: PyTree
+  ys: Array
   us: Array
   deltas: PyTree
   products: PyTree

@@ -77,10 +77,9 @@ def elman(
 
   fused = Fused(
     functools.partial(_forward, scan),
-    functools.partial(
-      _backward, scan, functools.partial(_factors, form, sigma)
-    ),
+    functools.partial(_backward, scan),
     functools.partial(_factors, form, sigma),
+    _gradient,
   )
   output = sigma.phi if form == "x" else lambda h: h
   return Cell(init, initial_state, step, output, fused)
@@ -97,24 +96,32 @@ def _forward(scan, params, us, x_0, lengths):
   return scan.forward(params["w_rec"], drives, x_0, lengths)
 
 
-def _factors(form, sigma, params, x_0, xs, deltas):
-  del params
-  x_tm1s = previous_states(x_0, xs)
-  if form == "x":
-    hs = sigma.phi(x_tm1s)
-    return Factors(hs, deltas, sigma.prime_of_phi(hs))
-  return Factors(x_tm1s, deltas * sigma.prime_of_phi(xs), None)
-
-
-def _backward(scan, factors, params, us, x_0, xs, dxs, lengths):
+def _backward(scan, params, x_0, xs, ys, dys, lengths):
   w_rec = params["w_rec"]
-  deltas, products, dx_0 = scan.backward(w_rec, x_0, xs, dxs, lengths)
-  hs, d_pre, _ = factors(params, x_0, xs, deltas)
+  return Backward(*scan.backward(w_rec, x_0, xs, ys, dys, lengths))
+
+
+def _factors(form, sigma, x_0, xs, ys, deltas):
+  del xs
+  if form == "x":
+    h_tm1s = previous_states(sigma.phi(x_0), ys)
+    return Factors(h_tm1s, deltas, sigma.prime_of_phi(h_tm1s))
+  return Factors(
+    previous_states(x_0, ys), deltas * sigma.prime_of_phi(ys), None
+  )
+
+
+def _gradient(params, us, lefts, rights):
+  """All three gradients as one product: [lefts, us, 1]ᵀ rights."""
+  columns = [lefts, us.astype(lefts.dtype)]
+  if "b" in params:
+    columns.append(jnp.ones((*us.shape[:2], 1), lefts.dtype))
+  product = sum_outer(jnp.concatenate(columns, -1), rights)
+  num_units, num_inputs = lefts.shape[-1], us.shape[-1]
   grads = {
-    "w_rec": sum_outer(hs, d_pre).astype(w_rec.dtype),
-    "w_in": sum_outer(us, d_pre).astype(params["w_in"].dtype),
+    "w_rec": product[:num_units],
+    "w_in": product[num_units : num_units + num_inputs],
   }
   if "b" in params:
-    grads["b"] = jnp.sum(d_pre, (0, 1)).astype(params["b"].dtype)
-  dus = matmul(d_pre.astype(w_rec.dtype), params["w_in"].T).astype(us.dtype)
-  return Backward(grads, dx_0.astype(x_0.dtype), dus, deltas, products)
+    grads["b"] = product[-1]
+  return {name: g.astype(params[name].dtype) for name, g in grads.items()}

@@ -15,14 +15,15 @@ class ElmanScan(NamedTuple):
   """Forward and backward pass of an Elman recursion.
 
   Attributes:
-    forward: (w_rec [N, N], drives [T, B, N], x_0 [B, N], lengths=None) -> xs
-      [T, B, N].
-    backward: (w_rec, x_0, xs, dxs, lengths=None) -> (deltas, products [T, B,
-      N], dx_0 [B, N]), where dxs [T, B, N] is the immediate gradient of the
-      loss in the states.
+    forward: (w_rec [N, N], drives [T, B, N], x_0 [B, N], lengths=None) -> (xs,
+      hs) [T, B, N], the states and what the next layer sees of them, σ(x_t) or
+      h_t.
+    backward: (w_rec, x_0, xs, hs, dhs, lengths=None) -> (deltas, products [T,
+      B, N], dx_0 [B, N]), where dhs [T, B, N] is the immediate gradient of the
+      loss in hs.
   """
 
-  forward: Callable[..., Array]
+  forward: Callable[..., tuple[Array, Array]]
   backward: Callable[..., tuple[Array, Array, Array]]
 
 

@@ -1,16 +1,20 @@
 """The recursion of the Elman network as `lax.scan`: the oracle, and the CPU's.
 
-Shapes: w_rec [N, N], drives, xs, dxs, deltas, products [T, B, N], x_0 [B, N].
-The drive of a step is u_t w_in + b, formed for all steps at once beforehand;
-what remains in the loop is one product with w_rec forward and one backward.
+Shapes: w_rec [N, N]; drives, xs, hs, dhs, deltas, products [T, B, N]; x_0, dx_0
+[B, N]. The drive of a step is u_t w_in + b, formed for all steps at once
+beforehand; what remains in the loop is one product with w_rec each way.
 
-  x-form:  x_t = σ(x_{t-1}) w_rec + drive_t
-           δ_t = dx_t + p_{t+1},   p_t = (δ_t w_recᵀ) ∘ σ′(x_{t-1})
-  h-form:  h_t = σ(h_{t-1} w_rec + drive_t)
-           δ_t = dh_t + p_{t+1},   p_t = (δ_t ∘ σ′(h_t)) w_recᵀ
+  forward    x_t = h_{t-1} w_rec + drive_t,   h_t = σ(x_t)
+  backward   e_t = dh_t + q_{t+1},   a_t = e_t ∘ σ′(x_t),   q_t = a_t w_recᵀ
 
-Arithmetic is in float32 (float64 for float64); states are stored, and carried,
-in the dtype of the drives.
+Both forms run this loop, and differ in what they call the state:
+
+  x-form (eq. 2)   state x_t,  δ_t = a_t,  product q_t ∘ σ′(x_{t-1})
+  h-form           state h_t,  δ_t = e_t,  product q_t
+
+σ′ is taken from hs, so that σ is evaluated once a step in all. Arithmetic is in
+float32 (float64 for float64); states are stored, and carried, in the dtype of
+the drives.
 """
 
 import jax
@@ -68,27 +72,32 @@ def forward(
   drives: Array,
   x_0: Array,
   lengths: Array | None = None,
-) -> Array:
-  """States xs [T, B, N]; see the module docstring and `elman_scan`."""
+) -> tuple[Array, Array]:
+  """(xs, hs), the states and σ of eq. 2's; the same array in the h-form."""
   if not len(drives):
-    return drives
-  phi = activation.phi
+    return drives, drives
+  dtype = drives.dtype
+  x_0 = x_0.astype(dtype)
+  h_0 = activation.phi(x_0) if form == "x" else x_0
 
-  def step(x_tm1, t, slices):
+  def step(carry, t, slices):
     (drive_t,) = slices
-    if form == "x":
-      x_t = matmul(phi(x_tm1), w_rec) + drive_t
-    else:
-      x_t = phi(matmul(x_tm1, w_rec) + drive_t)
-    x_t = _select(_valid(t, lengths), x_t.astype(drives.dtype), x_tm1)
-    return x_t, x_t
+    # Rounded before σ, so that hs is σ of the states as they are stored.
+    x_t = (matmul(carry[-1], w_rec) + drive_t).astype(dtype)
+    h_t = activation.phi(x_t)
+    new = (x_t, h_t) if form == "x" else (h_t,)
+    valid = _valid(t, lengths)
+    new = tuple(_select(valid, n, o) for n, o in zip(new, carry, strict=True))
+    return new, new
 
-  x_0 = x_0.astype(drives.dtype)
-  x_last, xs = _loop(step, x_0, (drives,), lengths)
+  carry = (x_0, h_0) if form == "x" else (h_0,)
+  last, states = _loop(step, carry, (drives,), lengths)
   if lengths is not None and lengths.ndim == 0:
-    taken = jnp.arange(len(drives)) < lengths
-    xs = jnp.where(taken[:, None, None], xs, x_last)
-  return xs
+    taken = (jnp.arange(len(drives)) < lengths)[:, None, None]
+    states = tuple(
+      jnp.where(taken, s, x) for s, x in zip(states, last, strict=True)
+    )
+  return states[0], states[-1]
 
 
 def backward(
@@ -97,38 +106,39 @@ def backward(
   w_rec: Array,
   x_0: Array,
   xs: Array,
-  dxs: Array,
+  hs: Array,
+  dhs: Array,
   lengths: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-  """(deltas, products [T, B, N], dx_0 [B, N]); see the module docstring."""
-  dtype = jnp.promote_types(xs.dtype, jnp.float32)
-  if form == "x":
-    hs = activation.phi(previous_states(x_0, xs))
-  else:
-    hs = xs
+  """(deltas, products, dx_0); dhs is the loss's immediate gradient in hs."""
+  del xs  # All that is needed of them is in hs.
+  dtype = jnp.promote_types(hs.dtype, jnp.float32)
   w_rec_t = w_rec.T
 
-  def step(p_tp1, t, slices):
-    dx_t, h = slices
-    delta_t = dx_t + p_tp1
-    prime = activation.prime_of_phi(h.astype(dtype))
-    if form == "x":
-      p_t = matmul(delta_t.astype(w_rec.dtype), w_rec_t) * prime
-    else:
-      p_t = matmul((delta_t * prime).astype(w_rec.dtype), w_rec_t)
+  def step(q_tp1, t, slices):
+    dh_t, h_t = slices
+    e_t = dh_t + q_tp1
+    a_t = e_t * activation.prime_of_phi(h_t.astype(dtype))
+    q_t = matmul(a_t.astype(w_rec.dtype), w_rec_t)
     valid = _valid(t, lengths)
-    outputs = _select(valid, delta_t, 0), _select(valid, p_t, 0)
-    return _select(valid, p_t, delta_t), outputs
+    delta_t = a_t if form == "x" else e_t
+    outputs = _select(valid, delta_t, 0), _select(valid, q_t, 0)
+    return _select(valid, q_t, e_t), outputs
 
   # Immediate gradients beyond a scalar length fall on the last state reached.
-  p_last = jnp.zeros(xs.shape[1:], dtype)
+  q_last = jnp.zeros(x_0.shape, dtype)
   if lengths is not None and lengths.ndim == 0:
-    beyond = jnp.arange(len(xs)) >= lengths
-    p_last = jnp.sum(jnp.where(beyond[:, None, None], dxs, 0), 0, dtype)
-  if not len(xs):
-    return xs.astype(dtype), xs.astype(dtype), p_last
-  sequences = (dxs, hs)
-  dx_0, (deltas, products) = _loop(
-    step, p_last, sequences, lengths, reverse=True
-  )
+    beyond = jnp.arange(len(hs)) >= lengths
+    q_last = jnp.sum(jnp.where(beyond[:, None, None], dhs, 0), 0, dtype)
+  deltas = products = hs.astype(dtype)
+  dx_0 = q_last
+  if len(hs):
+    dx_0, (deltas, products) = _loop(
+      step, q_last, (dhs, hs), lengths, reverse=True
+    )
+  if form == "x":
+    h_0 = activation.phi(x_0.astype(hs.dtype))
+    primes = activation.prime_of_phi(previous_states(h_0, hs).astype(dtype))
+    products = products * primes
+    dx_0 = dx_0 * activation.prime_of_phi(h_0.astype(dtype))
   return deltas, products, dx_0

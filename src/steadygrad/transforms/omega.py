@@ -154,9 +154,9 @@ def omega_gradient(
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
     the closed form.
   """
-  params, x_0, xs, us, deltas = trajectory[:5]
+  params, x_0, xs, ys, us, deltas = trajectory[:6]
   if cell.fused:
-    _, rights, scales = cell.fused.factors(params, x_0, xs, deltas)
+    _, rights, scales = cell.fused.factors(x_0, xs, ys, deltas)
     lefts = cotangents if scales is None else cotangents * scales
     w_rec = numerics.sum_outer(lefts, rights)
     return {k: w_rec if k == "w_rec" else None for k in params}
@@ -178,14 +178,13 @@ def omega_gradient(
 
 
 def _whole_gradient(cell, trajectory, cotangents, weight) -> PyTree:
-  """dE/dw_rec + weight ∂Ω/∂w_rec as one product of the same size as either."""
-  if not cell.fused:
-    raise ValueError("merged=True needs a cell with a fused pair")
-  params, x_0, xs, _, deltas = trajectory[:5]
-  lefts, rights, scales = cell.fused.factors(params, x_0, xs, deltas)
+  """dE/dθ with weight ∂Ω/∂w_rec in it, by one product instead of two."""
+  params, x_0, xs, ys, us, deltas = trajectory[:6]
+  lefts, rights, scales = cell.fused.factors(x_0, xs, ys, deltas)
   pulled = cotangents if scales is None else cotangents * scales
-  w_rec = numerics.sum_outer(lefts + weight * pulled, rights)
-  return {k: w_rec if k == "w_rec" else None for k in params}
+  lefts = lefts + weight * pulled
+  # Only w_rec meets `lefts`, so the other gradients are what they were.
+  return cell.fused.gradient(params, us, lefts, rights)
 
 
 def add_omega_gradient(
@@ -218,11 +217,12 @@ def add_omega_gradient(
     min_squared_norm: a pair counts if |δ_t|² reaches it. The bound is on the
       loss's own scale: multiply the loss by c and it moves by c².
     at: path of the cell's parameters in the updates.
-    merged: whether the link may form dE/dw_rec + weight ∂Ω/∂w_rec as one
-      product from the trajectory, in place of what it receives for w_rec. It
-      saves a quarter of an update under jit and is right only where the updates
-      are the gradients that came with the trajectory, untouched: first in the
-      chain, no accumulation, no averaging over devices before it.
+    merged: whether the link may form the cell's gradient and weight ∂Ω/∂w_rec
+      as one product from the trajectory, in place of what it receives for the
+      cell's parameters. It saves a product under jit and is right only where
+      the updates are the gradients that came with the trajectory, untouched:
+      first in the chain, no accumulation and no averaging over devices before
+      it, no learned initial state. The cell must have a fused pair.
 
   Returns:
     An Optax transformation with extra arguments and state `OmegaState`. If no
@@ -236,6 +236,8 @@ def add_omega_gradient(
   """
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
+  if merged and not cell.fused:
+    raise ValueError("merged=True needs a cell with a fused pair")
   if not callable(weight):
     _common.check_not_negative("weight", weight)
   _check_modes(ratio, reduction, min_squared_norm)
