@@ -15,10 +15,10 @@ import json  # noqa: E402
 import pathlib  # noqa: E402
 import sys  # noqa: E402
 
-from absl import app, flags, logging  # noqa: E402
-
 import host_loop  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
 from figures import training as figure  # noqa: E402
+
 from steadygrad import config as configuration  # noqa: E402
 
 _RUN_DIR = flags.DEFINE_string(
@@ -28,6 +28,7 @@ _RUN_DIR = flags.DEFINE_string(
 )
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
 configuration.define_flags()
+flags.adopt_module_key_flags(configuration)  # --help shows them too.
 
 
 def run_dir(config: configuration.TrainConfig) -> pathlib.Path:

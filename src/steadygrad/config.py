@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 
 from absl import flags
 
@@ -151,11 +150,9 @@ def _check(field: dataclasses.Field, value) -> None:
     )
 
 
-def define_flags(skip: Sequence[str] = ()) -> None:
-  """One absl flag for each field of `TrainConfig`, but those in `skip`."""
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+  """One absl flag for each field of `TrainConfig`."""
   for field in dataclasses.fields(TrainConfig):
-    if field.name in skip:
-      continue
     text, choices = field.metadata["help"], field.metadata["choices"]
     kinds = str(field.type)
     if choices:
@@ -167,7 +164,7 @@ def define_flags(skip: Sequence[str] = ()) -> None:
       define = flags.DEFINE_float
     elif "bool" in kinds:
       define = flags.DEFINE_bool
-    define(field.name, field.default, text)
+    define(field.name, field.default, text, flag_values=flag_values)
 
 
 def from_flags(values: flags.FlagValues) -> TrainConfig:

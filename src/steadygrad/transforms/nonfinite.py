@@ -106,7 +106,7 @@ def shrink_if_nonfinite(
   max_norm: float | Array = 1e10,
   at: tuple[str, ...] = ("cell", "w_rec"),
 ) -> optax.GradientTransformationExtraArgs:
-  """The authors' rule: all gradients 0 but that of W_rec, which is rate · W_rec.
+  """The authors' rule: all gradients 0 but W_rec's, which is rate · W_rec.
 
   With SGD that is a step of weight decay. It fires where the joint norm is NaN,
   inf, or above `max_norm`, and needs `params` in `update`.

@@ -1,0 +1,196 @@
+"""Training: a pure function of a key, whatever the number of seeds."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from steadygrad import evaluation, placement, training
+from steadygrad.config import TrainConfig
+from steadygrad.training import Status
+
+# Small enough to be quick; hard enough that nothing is solved by chance.
+SMALL = TrainConfig(
+  length=12,
+  hidden_size=8,
+  batch_size=4,
+  seeds=3,
+  max_updates=25,
+  check_every=10,
+  check_size=50,
+  test_size=100,
+)
+# float32 sums in another order, over a few updates.
+SAME_TO_ROUNDING = 1e-5
+
+
+@pytest.fixture(scope="module")
+def exp():
+  return training.experiment(SMALL)
+
+
+@pytest.fixture(scope="module")
+def keys():
+  return jax.vmap(jax.random.key)(jnp.arange(SMALL.seeds))
+
+
+def replaced(exp, **changes):
+  """The experiment with another task or configuration."""
+  task = {k: v for k, v in changes.items() if k in exp.task._fields}
+  config = {k: v for k, v in changes.items() if k not in exp.task._fields}
+  return exp._replace(
+    task=exp.task._replace(**task),
+    config=dataclasses.replace(exp.config, **config),
+  )
+
+
+def assert_same(a, b, compare=np.testing.assert_array_equal):
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    compare(x, y)
+
+
+def close(a, b):
+  np.testing.assert_allclose(a, b, rtol=SAME_TO_ROUNDING, atol=1e-6)
+
+
+def test_run_is_the_chunks_one_after_the_other(exp, keys):
+  state, info = jax.jit(lambda key: training.run(exp, key))(keys[0])
+  by_hand = training.init(exp, keys[0])
+  chunk = jax.jit(lambda s, n: training.run_chunk(exp, keys[0], s, n)[0])
+  for n in (10, 10, 5):
+    by_hand = chunk(by_hand, n)
+  assert info["step"].tolist() == [10, 20, 25]
+  assert_same(state, by_hand, close)
+
+
+def test_vmap_over_keys_equals_one_by_one(exp, keys):
+  many, _ = jax.jit(jax.vmap(lambda key: training.run(exp, key)))(keys)
+  one, _ = jax.jit(lambda key: training.run(exp, key))(keys[2])
+  assert_same(jax.tree.map(lambda x: x[2], many.params), one.params, close)
+
+
+def test_algorithms_share_initialisation_and_data(exp, keys):
+  other = training.experiment(dataclasses.replace(SMALL, algorithm="msgd"))
+  a, b = training.init(exp, keys[1]), training.init(other, keys[1])
+  assert_same(a.params, b.params)
+  losses = [
+    jax.jit(lambda s, e=e: training.train_step(e, keys[1], s))(s)[1]["loss"]
+    for e, s in ((exp, a), (other, b))
+  ]
+  np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_a_seed_has_the_same_bits_whatever_its_siblings(exp, seeds):
+  devices = jax.devices()
+
+  def chunk_of(seeds):
+    mapped, _ = placement.map_seeds(
+      lambda key, state: training.run_chunk(exp, key, state, 10), devices
+    )
+    slots = placement.slots(seeds, len(devices))
+    keys = jax.vmap(jax.random.key)(jnp.arange(slots))
+    states = jax.vmap(lambda key: training.init(exp, key))(keys)
+    counts = np.full(len(devices), slots // len(devices), np.int32)
+    return jax.jit(mapped)(counts, keys, states)[0]
+
+  many, one = chunk_of(seeds), chunk_of(1)
+  assert_same(*[jax.tree.map(lambda x: x[0], s) for s in (many, one)])
+
+
+def test_a_solved_seed_rests(exp, keys):
+  easy = replaced(exp, solved_below=1.1)
+  chunk = jax.jit(lambda s: training.run_chunk(easy, keys[0], s, 10))
+  state, info = chunk(training.init(easy, keys[0]))
+  assert int(state.status) == Status.SOLVED
+  assert int(state.solved_at) == 10
+  assert np.isfinite(info["error"])
+  again, info = chunk(state)
+  assert int(again.step) == 10
+  assert np.isnan(info["error"])
+  assert_same(state, again)
+
+
+def test_going_on_counts_relapses(exp, keys):
+  state = training.init(exp, keys[0])._replace(
+    status=jnp.int32(Status.SOLVED), solved_at=jnp.int32(5)
+  )
+  going = replaced(exp, go_on=True)
+  state, _ = jax.jit(lambda s: training.run_chunk(going, keys[0], s, 10))(state)
+  assert int(state.step) == 10
+  assert int(state.solved_at) == 5
+  assert int(state.relapses) == 1
+  assert int(state.status) == Status.SOLVED
+
+
+def test_divergence_is_an_outcome(exp, keys):
+  state = training.init(exp, keys[0])
+  w_rec = state.params["cell"]["w_rec"]
+  state.params["cell"]["w_rec"] = w_rec.at[0, 0].set(jnp.nan)
+  chunk = jax.jit(lambda s: training.run_chunk(exp, keys[0], s, 10))
+  state, info = chunk(state)
+  assert int(state.status) == Status.DIVERGED
+  assert float(info["error"]) == 1.0
+  assert int(chunk(state)[0].step) == 10
+
+
+def test_passing_the_screen_is_not_enough(exp, keys):
+  """An error under the threshold on the small sample is measured again."""
+  seen = []
+
+  def wrong(outputs, batch):
+    # The screen's batch of 50 passes, the confirmation's of 100 does not.
+    seen.append(len(outputs))
+    return jnp.full(len(outputs), len(outputs) > 50)
+
+  fooled = replaced(exp, wrong=wrong)
+  check = jax.jit(lambda s: training.check(fooled, keys[0], s))
+  state, info = check(training.init(exp, keys[0]))
+  assert set(seen) == {50, 100}
+  assert int(state.status) == Status.RUNNING
+  assert float(info["error"]) == 1.0
+
+
+def test_streams_of_random_numbers_differ(keys):
+  data = [
+    tuple(jax.random.key_data(jax.random.fold_in(keys[0], s)).tolist())
+    for s in training.Stream
+  ]
+  assert len(set(data)) == len(training.Stream)
+
+
+def test_error_is_the_share_of_wrong_sequences(exp, keys):
+  params = exp.model.init(keys[0])
+  key = jax.random.key(5)
+  error = evaluation.error(exp.task, exp.model, params, key, 500)
+  wrong = 0
+  for i in range(2):
+    batch = exp.task.sample(jax.random.fold_in(key, i), 250)
+    outputs = np.asarray(exp.model.apply(params, batch.us))
+    wrong += int((outputs.argmax(-1) != np.asarray(batch.targets)).sum())
+  assert float(error) == pytest.approx(wrong / 500, abs=1e-7)
+  assert 0.5 < float(error) < 0.95  # Untrained: about chance, .75.
+
+
+def test_error_refuses_a_size_it_cannot_split(exp, keys):
+  with pytest.raises(ValueError, match="num_sequences.*300"):
+    evaluation.error(exp.task, exp.model, {}, keys[0], 300)
+
+
+def test_an_easy_task_is_learnt():
+  """Ten steps, 4 classes: MSGD-CR leaves chance within 1500 updates."""
+  exp = training.experiment(
+    TrainConfig(
+      length=10,
+      hidden_size=20,
+      learning_rate=0.05,
+      max_updates=1500,
+      check_every=1500,
+      check_size=500,
+      test_size=500,
+    )
+  )
+  _, info = jax.jit(lambda key: training.run(exp, key))(jax.random.key(0))
+  assert float(info["test_error"]) < 0.5 * exp.task.chance_error
