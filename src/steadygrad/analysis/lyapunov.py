@@ -45,6 +45,7 @@ def lyapunov_exponents(
   us: Array | None = None,
   burn_in: int = 0,
   num_exponents: int | None = None,
+  qr_every: int = 1,
   tolerance: float = 0.05,
 ) -> Lyapunov:
   """The spectrum of a map, autonomous or driven, along one orbit.
@@ -59,6 +60,9 @@ def lyapunov_exponents(
     us: inputs, leaves [burn_in + num_steps, ...], or None.
     burn_in: first steps that bring state and frame to rest and do not count.
     num_exponents: n; N if None.
+    qr_every: steps between two decompositions, a divisor of `burn_in` and of
+      `num_steps`. More is faster; in between the directions may grow apart by
+      exp(qr_every (λ_1 - λ_n)), which must stay well below 1 / eps.
     tolerance: on the drift.
 
   Returns:
@@ -72,24 +76,33 @@ def lyapunov_exponents(
   if jnp.ndim(x_0) != 1:
     raise ValueError(f"x_0 must be [N], got shape {jnp.shape(x_0)}")
   _states.check_finite("x_0", x_0)
-  total = _total_steps(num_steps, us, burn_in)
+  total = _total_steps(num_steps, us, burn_in, qr_every)
   size = x_0.shape[0]
   n = size if num_exponents is None else num_exponents
   if not 1 <= n <= size:
     raise ValueError(f"num_exponents must lie in 1..{size}, got {n}")
 
-  def step(carry, u_t):
+  def push_frame(carry, u_t):
     x, q = carry
     g = f if us is None else lambda x: f(x, u_t)
     x_next, push = jax.linearize(g, x)
-    q, r = jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
-    return (x_next, q), jnp.log(jnp.abs(jnp.diagonal(r)))
+    return (x_next, jax.vmap(push, 1, 1)(q)), None
+
+  def block(carry, us):
+    (x, q), _ = jax.lax.scan(push_frame, carry, us, length=qr_every)
+    q, r = jnp.linalg.qr(q)
+    return (x, q), jnp.log(jnp.abs(jnp.diagonal(r))) / qr_every
 
   # A generic frame: the unit vectors may be invariant and hide directions.
   frame = jax.random.normal(jax.random.key(0), (size, n), x_0.dtype)
   start = (x_0, jnp.linalg.qr(frame)[0])
-  (x_last, _), logs = jax.lax.scan(step, start, us, length=total)
-  logs = logs[burn_in:]
+  blocks = jax.tree.map(
+    lambda u: u.reshape((total // qr_every, qr_every) + u.shape[1:]), us
+  )
+  (x_last, _), logs = jax.lax.scan(
+    block, start, blocks, length=total // qr_every
+  )
+  logs = logs[burn_in // qr_every :]
   exponents = jnp.mean(logs, 0)
   second = jnp.mean(logs[len(logs) // 2 :], 0)
   moved = jnp.abs(second - exponents)
@@ -107,6 +120,7 @@ def cell_lyapunov_exponents(
   x_0: PyTree | None = None,
   burn_in: int = 0,
   num_exponents: int | None = None,
+  qr_every: int = 1,
   tolerance: float = 0.05,
 ) -> Lyapunov:
   """The spectrum of any cell along each sequence of a batch.
@@ -120,6 +134,7 @@ def cell_lyapunov_exponents(
     x_0: leaves [B, ...]; `cell.initial_state` if None.
     burn_in: see `lyapunov_exponents`.
     num_exponents: see `lyapunov_exponents`.
+    qr_every: see `lyapunov_exponents`.
     tolerance: see `lyapunov_exponents`.
 
   Returns:
@@ -137,22 +152,29 @@ def cell_lyapunov_exponents(
       us=us,
       burn_in=burn_in,
       num_exponents=num_exponents,
+      qr_every=qr_every,
       tolerance=tolerance,
     )
 
   return jax.vmap(one, (0, 1))(_states.flatten(x_0), us)
 
 
-def _total_steps(num_steps, us, burn_in) -> int:
+def _total_steps(num_steps, us, burn_in, qr_every) -> int:
   """Steps in all; ValueError where counts and inputs do not fit."""
   if burn_in < 0:
     raise ValueError(f"burn_in must not be negative, got {burn_in}")
   if us is None:
     _states.check_positive("num_steps", num_steps or 0)
-    return burn_in + num_steps
-  total = len(jax.tree.leaves(us)[0])
-  if num_steps is None:
-    num_steps = total - burn_in
+    total = burn_in + num_steps
+  else:
+    total = len(jax.tree.leaves(us)[0])
+    num_steps = total - burn_in if num_steps is None else num_steps
+  _states.check_positive("qr_every", qr_every)
+  if burn_in % qr_every or num_steps % qr_every:
+    raise ValueError(
+      f"qr_every={qr_every} must divide burn_in={burn_in} and"
+      f" num_steps={num_steps}"
+    )
   if num_steps < 1 or burn_in + num_steps != total:
     raise ValueError(
       f"us has {total} steps; burn_in {burn_in} and num_steps {num_steps}"
