@@ -1,14 +1,22 @@
 """One function, `elman_scan`, in front of every implementation."""
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+
+from steadygrad.activations import Activation
 from steadygrad.activations import activation as find_activation
 from steadygrad.kernels import _xla
 from steadygrad.types import Array
 
 __all__ = ["ElmanScan", "elman_scan"]
+
+IMPLEMENTATIONS = ("xla", "pallas_gpu", "pallas_tpu")
+# The first choice by platform, where its `check` admits the size; else "xla".
+BEST = {"cuda": "pallas_gpu", "tpu": "pallas_tpu"}
 
 
 class ElmanScan(NamedTuple):
@@ -28,25 +36,115 @@ class ElmanScan(NamedTuple):
 
 
 def elman_scan(
-  form: str, activation: str, *, implementation: str | None = None
+  form: str,
+  activation: str,
+  *,
+  implementation: str | None = None,
+  interpret: bool = False,
 ) -> ElmanScan:
   """The pair of passes through an Elman recursion; equations in `_xla`.
 
   Args:
     form: "x" (state before the activation, eq. 2) or "h" (after it).
     activation: "tanh", "sigmoid", "relu" or "linear".
-    implementation: "xla" or None for the best one here.
+    implementation: "xla" (a scan, any size and dtype), "pallas_gpu",
+      "pallas_tpu" (one kernel for the whole sequence, float32 and bfloat16, as
+      long as w_rec stays on the chip), or None for the best one there is: on a
+      CPU always "xla", elsewhere the choice falls when the function is lowered
+      and the platform known. A kernel that is to be lowered for an accelerator
+      on a machine that has none must be named.
+    interpret: run the named kernel by Pallas's interpreter, on any platform.
 
   Returns:
     `ElmanScan`. `lengths` is None, an integer [] at which the loops stop, or
-    [B] beyond which a sequence's state stays as it was.
+    [B] beyond which a sequence's state stays as it was. The kernels map
+    `jax.vmap` onto their grid and have no derivative of their own.
+
+  Raises:
+    ValueError: on an unknown name, or one that this JAX does not have. The
+      passes raise it where the named kernel does not hold the dtype or the
+      size, and JAX refuses to lower a kernel for a platform not its own.
   """
   if form not in ("x", "h"):
     raise ValueError(f'form must be "x" or "h", got {form!r}')
   sigma = find_activation(activation)
-  if implementation not in (None, "xla"):
-    raise ValueError(f'implementation must be "xla", got {implementation!r}')
+  if implementation not in (None, *IMPLEMENTATIONS):
+    raise ValueError(
+      f"implementation must be one of {IMPLEMENTATIONS} or None, got "
+      f"{implementation!r}"
+    )
+  if interpret and implementation in (None, "xla"):
+    raise ValueError(
+      f"interpret needs a kernel's name as implementation, got "
+      f"{implementation!r}"
+    )
+  if implementation in (None, "xla"):
+    xla = _xla_pair(form, sigma)
+    return xla if implementation else _automatic(form, sigma, xla)
+  return _kernel_pair(implementation, form, sigma, interpret)[0]
+
+
+def _xla_pair(form: str, sigma: Activation) -> ElmanScan:
   return ElmanScan(
     functools.partial(_xla.forward, form, sigma),
     functools.partial(_xla.backward, form, sigma),
   )
+
+
+def _kernel_pair(name, form, sigma, interpret=False):
+  """(`ElmanScan`, admit) of a kernel; see `_pallas_common.pair`.
+
+  Imported when first needed: Pallas takes a while, and a CPU needs none.
+  """
+  try:
+    from steadygrad.kernels import _pallas_common
+
+    module = importlib.import_module(f"steadygrad.kernels._{name}")
+  except ImportError as error:
+    raise ValueError(
+      f"implementation {name!r} is not to be had with this JAX: {error}"
+    ) from error
+  states, adjoints, admit = _pallas_common.pair(module, form, sigma, interpret)
+
+  def forward(w_rec, drives, x_0, lengths=None):
+    xs = states(w_rec, drives, x_0, lengths)
+    return xs, (_pallas_common.activate(sigma, xs) if form == "x" else xs)
+
+  def backward(w_rec, x_0, xs, hs, dhs, lengths=None):
+    dxs = dhs
+    if form == "x":
+      dxs = dhs * sigma.prime_of_phi(hs.astype(dhs.dtype))
+    return adjoints(w_rec, x_0, xs, dxs, lengths)
+
+  return ElmanScan(forward, backward), admit
+
+
+def _automatic(form: str, sigma: Activation, xla: ElmanScan) -> ElmanScan:
+  """Chooses by size when called, and by platform when lowered.
+
+  A process that sees nothing but CPUs never traces a kernel: that saves the
+  import of Pallas, and leaves the passes differentiable.
+  """
+
+  def call(name, arguments, arrays):
+    default = getattr(xla, name)
+    if jax.default_backend() == "cpu":
+      return default(*arguments)
+    choices = {}
+    for platform, implementation in BEST.items():
+      try:
+        passes, admit = _kernel_pair(implementation, form, sigma)
+        admit(*arrays)
+      except ValueError:
+        continue
+      choices[platform] = getattr(passes, name)
+    return jax.lax.platform_dependent(*arguments, default=default, **choices)
+
+  def forward(w_rec, drives, x_0, lengths=None):
+    return call("forward", (w_rec, drives, x_0, lengths), (w_rec, drives))
+
+  def backward(w_rec, x_0, xs, dxs, lengths=None):
+    arguments = w_rec, x_0, xs, dxs, lengths
+    return call("backward", arguments, (w_rec, xs, dxs))
+
+  return ElmanScan(forward, backward)

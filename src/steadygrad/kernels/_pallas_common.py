@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad.activations import Activation
+from steadygrad.kernels import _xla
 from steadygrad.types import Array
 
 DTYPES = (jnp.float32, jnp.bfloat16)
@@ -32,7 +33,7 @@ def step_forward(
 def step_backward(
   form: str, sigma: Activation, w_rec_t: Array, delta_t: Array, h: Array
 ) -> Array:
-  """p_t = δ_t J_t [B, N] in float32; `h` is σ(x_{t-1}), or h_t in the h-form."""
+  """p_t = δ_t J_t [B, N] in float32; `h` is σ(x_{t-1}), in the h-form h_t."""
   prime = sigma.prime_of_phi(h.astype(jnp.float32))
   if form == "x":
     return dot(delta_t.astype(w_rec_t.dtype), w_rec_t) * prime
@@ -83,6 +84,10 @@ def round_up(size: int, multiple: int) -> int:
   return -(-size // multiple) * multiple
 
 
+def num_seeds(*operands: Array) -> int:
+  return max(map(len, operands))
+
+
 def row_lengths(lengths: Array, length: int, batch: int, padded: int) -> Array:
   """lengths [S] or [S, B] -> int32 [S, padded] in 0..T, 0 in padded rows."""
   lengths = jnp.clip(lengths, 0, length)
@@ -96,13 +101,59 @@ def stops(rows: Array, block: int) -> Array:
   return jnp.max(rows.reshape(len(rows), -1, block), axis=-1)
 
 
-def check_operands(name: str, *operands: Array) -> None:
-  """ValueError on a dtype that the kernel `name` does not hold."""
-  for x in operands:
-    if x.dtype not in DTYPES:
-      raise ValueError(
-        f"implementation {name!r} takes float32 and bfloat16, got {x.dtype}"
-      )
+def pair(kernels, form: str, sigma: Activation, interpret: bool):
+  """(forward, backward, admit) from a module of kernels.
+
+  Args:
+    kernels: has `NAME`, `check(w_dtype, x_dtype, batch, units)`, and factories
+      `forward` and `backward` of (form, sigma, ragged, interpret).
+    form: "x" or "h".
+    sigma: the activation.
+    interpret: run by Pallas's interpreter.
+
+  Returns:
+    `forward` and `backward` with the signatures of `_xla`, and
+    `admit(w_rec, xs, *others)`, which raises ValueError where the kernels do
+    not hold the dtype or the size. One size goes for both passes.
+  """
+
+  def admit(w_rec, xs, *others):
+    for x in (w_rec, xs, *others):
+      if x.dtype not in DTYPES:
+        raise ValueError(
+          f"implementation {kernels.NAME!r} takes float32 and bfloat16, got "
+          f"{x.dtype}"
+        )
+    widest = jnp.promote_types(w_rec.dtype, xs.dtype)
+    kernels.check(widest, xs.dtype, *xs.shape[1:])
+
+  def forward(w_rec, drives, x_0, lengths=None):
+    admit(w_rec, drives)
+    if not drives.size:
+      return _xla.forward(form, sigma, w_rec, drives, x_0, lengths)
+    w_rec = w_rec.astype(jnp.promote_types(w_rec.dtype, drives.dtype))
+    ragged, lengths = _normalised(lengths, len(drives))
+    call = kernels.forward(form, sigma, ragged, interpret)
+    operands = w_rec, drives, x_0.astype(drives.dtype), lengths
+    return call(*(x[None] for x in operands))[0]
+
+  def backward(w_rec, x_0, xs, dxs, lengths=None):
+    admit(w_rec, xs, dxs)
+    if not xs.size:
+      return _xla.backward(form, sigma, w_rec, x_0, xs, dxs, lengths)
+    ragged, lengths = _normalised(lengths, len(xs))
+    call = kernels.backward(form, sigma, ragged, interpret)
+    operands = w_rec, x_0.astype(xs.dtype), xs, dxs, lengths
+    return tuple(y[0] for y in call(*(x[None] for x in operands)))
+
+  return forward, backward, admit
+
+
+def _normalised(lengths: Array | None, length: int) -> tuple[bool, Array]:
+  """(whether rows differ, lengths int32 [] or [B])."""
+  if lengths is None:
+    return False, jnp.int32(length)
+  return lengths.ndim == 1, lengths.astype(jnp.int32)
 
 
 def over_seeds(call: Callable) -> Callable:

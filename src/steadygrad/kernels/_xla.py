@@ -77,15 +77,23 @@ def forward(
   if not len(drives):
     return drives, drives
   dtype = drives.dtype
+  wide = jnp.promote_types(dtype, jnp.float32)
+
+  def phi(x):
+    return activation.phi(x.astype(wide)).astype(dtype)
+
   x_0 = x_0.astype(dtype)
-  h_0 = activation.phi(x_0) if form == "x" else x_0
+  h_0 = phi(x_0) if form == "x" else x_0
 
   def step(carry, t, slices):
     (drive_t,) = slices
-    # Rounded before σ, so that hs is σ of the states as they are stored.
-    x_t = (matmul(carry[-1], w_rec) + drive_t).astype(dtype)
-    h_t = activation.phi(x_t)
-    new = (x_t, h_t) if form == "x" else (h_t,)
+    x_t = matmul(carry[-1].astype(w_rec.dtype), w_rec) + drive_t
+    if form == "x":
+      # Rounded before σ, so that hs is σ of the states as they are stored.
+      x_t = x_t.astype(dtype)
+      new = (x_t, phi(x_t))
+    else:
+      new = (phi(x_t),)
     valid = _valid(t, lengths)
     new = tuple(_select(valid, n, o) for n, o in zip(new, carry, strict=True))
     return new, new

@@ -1,0 +1,94 @@
+"""How far the end of an orbit moves with its start, a parameter or its inputs.
+
+Figs. 4 and 5 as numbers. Δx_0 is small and Δx_t large where a boundary between
+basins lies between two starts: |∂x_t/∂x_0| grows with the slope at the unstable
+point on the boundary. A bifurcation elsewhere in state space changes nothing
+for an orbit that does not meet it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from steadygrad.analysis import _states
+from steadygrad.types import Array
+
+
+class Sensitivity(NamedTuple):
+  """An orbit and its first derivatives, by forward mode.
+
+  Attributes:
+    xs: [T + 1, N], the orbit with its start.
+    in_start: [T + 1, N, N], ∂x_t/∂x_0.
+    in_parameter: [T + 1, N], dx_t/db, the total derivative.
+    finite: bool [], whether all of it is.
+  """
+
+  xs: Array
+  in_start: Array
+  in_parameter: Array
+  finite: Array
+
+
+def orbit_sensitivity(
+  family: Callable[..., Array],
+  x_0: Array,
+  parameter: Array,
+  *,
+  num_steps: int | None = None,
+  us: Array | None = None,
+) -> Sensitivity:
+  """The orbit x_t = f(x_{t-1}, b[, u_t]) with its derivatives in x_0 and b.
+
+    ∂x_t/∂x_0 = J_t ∂x_{t-1}/∂x_0
+    dx_t/db   = J_t dx_{t-1}/db + ∂⁺x_t/∂b
+
+  Args:
+    family: (x [N], b []) -> [N], or (x, b, u_t) -> [N] where `us` is given.
+    x_0: [N].
+    parameter: [].
+    num_steps: T; the length of `us` if None.
+    us: [T, ...] or None.
+
+  Returns:
+    `Sensitivity`.
+
+  Raises:
+    ValueError: if x_0 is not [N] or concretely not finite, or neither a length
+      nor inputs are given.
+  """
+  if jnp.ndim(x_0) != 1:
+    raise ValueError(f"x_0 must be [N], got shape {jnp.shape(x_0)}")
+  _states.check_finite("x_0", x_0)
+  if us is None and num_steps is None:
+    raise ValueError("either num_steps or us must be given")
+  if us is not None and num_steps not in (None, len(us)):
+    raise ValueError(f"num_steps is {num_steps}, us has {len(us)} steps")
+  b = jnp.asarray(parameter, x_0.dtype)
+
+  def step(carry, u_t):
+    x, in_start, in_parameter = carry
+    inputs = () if us is None else (u_t,)
+
+    def push(dx, db):
+      return jax.jvp(lambda x, b: family(x, b, *inputs), (x, b), (dx, db))
+
+    x_t, in_parameter = push(in_parameter, jnp.ones_like(b))
+    in_start = jax.vmap(lambda dx: push(dx, jnp.zeros_like(b))[1], 1, 1)(
+      in_start
+    )
+    carry = (x_t, in_start, in_parameter)
+    return carry, carry
+
+  eye = jnp.eye(x_0.shape[0], dtype=x_0.dtype)
+  start = (x_0, eye, jnp.zeros_like(x_0))
+  length = num_steps if us is None else len(us)
+  _, path = jax.lax.scan(step, start, us, length=length)
+  path = [
+    jnp.concatenate([a[None], rest])
+    for a, rest in zip(start, path, strict=True)
+  ]
+  finite = jnp.stack([jnp.isfinite(p).all() for p in path]).all()
+  return Sensitivity(*path, finite)

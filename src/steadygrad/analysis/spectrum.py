@@ -1,0 +1,234 @@
+"""Spectra, and the paper's two conditions with what each of them proves.
+
+Section 2.1: with |σ′| ≤ γ and J_i = w_recᵀ diag(σ′(x_{i-1})),
+
+  |∂x_t/∂x_k| ≤ Π_{t ≥ i > k} |w_rec| |diag(σ′(x_{i-1}))| ≤ (γ σ_max)^(t-k)
+
+so a largest singular value below 1/γ suffices for long-term contributions to
+vanish, and one above 1/γ is necessary, and not sufficient, for them to explode.
+γ = 1 for tanh, 1/4 for the sigmoid. In the linear case the growth is that of
+the spectral radius: ρ < 1 suffices to vanish, ρ > 1 is necessary to explode.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from steadygrad import numerics
+from steadygrad.analysis import _states
+from steadygrad.analysis.jacobians import LagProfile
+from steadygrad.types import Array
+
+
+class Conditions(NamedTuple):
+  """Where a recurrent matrix stands; every field is [].
+
+  Attributes:
+    spectral_radius: ρ.
+    largest_singular_value: σ_max ≥ ρ.
+    threshold: 1/γ.
+    vanishing_is_certain: σ_max < 1/γ. True proves that |∂x_t/∂x_k| decays at
+      least as fast as (γ σ_max)^(t-k), for all inputs and states. False proves
+      nothing.
+    explosion_is_possible: σ_max > 1/γ. False proves that no ∂x_t/∂x_k exceeds
+      norm 1. True proves nothing: saturation, or a matrix far from normal, may
+      keep every product small.
+    linear_vanishing: ρ < 1, which suffices for a linear network alone.
+    linear_explosion_is_possible: ρ > 1, necessary for a linear network with a
+      diagonalisable matrix to explode exponentially; |∂x_t/∂x_k| may still pass
+      through large values before it decays.
+  """
+
+  spectral_radius: Array
+  largest_singular_value: Array
+  threshold: Array
+  vanishing_is_certain: Array
+  explosion_is_possible: Array
+  linear_vanishing: Array
+  linear_explosion_is_possible: Array
+
+
+class BoundCheck(NamedTuple):
+  """The bound of section 2.1 along a trajectory.
+
+  Attributes:
+    log_norms: [T, B], log |∂x_T/∂x_{T-lag}|, index lag - 1.
+    log_bounds: [T], lag · log(γ σ_max).
+    holds: bool [T, B], log_norms ≤ log_bounds up to rounding; False where a
+      norm is not finite.
+  """
+
+  log_norms: Array
+  log_bounds: Array
+  holds: Array
+
+
+class PowerIteration(NamedTuple):
+  """The dominant eigenvalue, or pair of them, of a real matrix.
+
+  Attributes:
+    eigenvalue: complex [], of largest modulus, imaginary part ≥ 0.
+    modulus: [], |eigenvalue|.
+    residual: [], |A v - λ v| / |A| for the unit vector v that was found.
+    iterations: int32 [].
+    converged: bool [], whether residual ≤ tolerance. False where three or more
+      eigenvalues share the largest modulus (unless they are equal), as in a
+      rotation by blocks, or the matrix is not finite.
+  """
+
+  eigenvalue: Array
+  modulus: Array
+  residual: Array
+  iterations: Array
+  converged: Array
+
+
+def singular_values(w: Array) -> Array:
+  """[N] descending; ValueError if w is not a matrix or concretely not finite.
+
+  Args:
+    w: [M, N].
+  """
+  if jnp.ndim(w) != 2:
+    raise ValueError(f"w must be a matrix, got shape {jnp.shape(w)}")
+  _states.check_finite("w", w)
+  return jnp.linalg.svd(w, compute_uv=False)
+
+
+def conditions(w_rec: Array, gamma: float | Array) -> Conditions:
+  """The paper's conditions for w_rec and |σ′| ≤ gamma.
+
+  Args:
+    w_rec: [N, N]; a matrix and its transpose give the same answer.
+    gamma: bound on |σ′|: `Activation.gamma`.
+
+  Returns:
+    `Conditions`. A traced matrix that is not finite makes every bool False.
+
+  Raises:
+    ValueError: if w_rec is not square, or concretely not finite, or gamma is
+      concretely not positive.
+  """
+  _states.check_square("w_rec", w_rec)
+  _check_gamma(gamma)
+  top = singular_values(w_rec)[0]
+  rho = numerics.spectral_radius(w_rec)
+  threshold = 1 / jnp.asarray(gamma, top.dtype)
+  return Conditions(
+    rho, top, threshold, top < threshold, top > threshold, rho < 1, rho > 1
+  )
+
+
+def check_bound(
+  profile: LagProfile, w_rec: Array, gamma: float | Array
+) -> BoundCheck:
+  """Whether |∂x_T/∂x_k| ≤ (γ σ_max)^(T-k) along a trajectory.
+
+  Args:
+    profile: from `lag_profile` of the trajectory's Jacobians.
+    w_rec: [N, N].
+    gamma: bound on |σ′|.
+
+  Returns:
+    `BoundCheck`. Rounding is allowed for with 8 N units in the last place a
+    step.
+  """
+  _states.check_square("w_rec", w_rec)
+  _check_gamma(gamma)
+  top = singular_values(w_rec)[0]
+  num_steps = profile.log_norms.shape[0]
+  lags = jnp.arange(1, num_steps + 1).astype(top.dtype)
+  log_bounds = lags * jnp.log(jnp.asarray(gamma, top.dtype) * top)
+  slack = 8 * w_rec.shape[0] * jnp.finfo(top.dtype).eps * lags
+  holds = profile.log_norms <= (log_bounds + slack)[:, None]
+  return BoundCheck(profile.log_norms, log_bounds, holds)
+
+
+def power_iteration(
+  w: Array, *, max_iterations: int = 2000, tolerance: float | None = None
+) -> PowerIteration:
+  """Power iteration on a plane, so that a complex pair is found as well.
+
+  One vector never settles where a complex pair dominates: it turns. Two do:
+
+    q ← orthonormal basis of w q, q [N, 2];   h = qᵀ w q
+
+  and the larger eigenvalue of the 2 × 2 matrix h, in closed form, is w's. It
+  covers a real eigenvalue, λ and -λ, and a pair λ, λ̄.
+
+  Args:
+    w: [N, N].
+    max_iterations: where to stop.
+    tolerance: on the residual; 100 units in the last place if None.
+
+  Returns:
+    `PowerIteration`. The zero matrix gives 0 and converges.
+
+  Raises:
+    ValueError: if w is not square or concretely not finite.
+  """
+  _states.check_square("w", w)
+  _states.check_finite("w", w)
+  size, eps = w.shape[0], jnp.finfo(w.dtype).eps
+  tolerance = 100 * eps if tolerance is None else tolerance
+  norm = numerics.joint_norm(w).astype(w.dtype)
+  a = w / jnp.where(norm > 0, norm, 1)
+  q = jax.random.normal(jax.random.key(0), (size, min(size, 2)), w.dtype)
+  matmul = numerics.matmul
+
+  def step(state):
+    q, i, _, _ = state
+    q, _ = jnp.linalg.qr(matmul(a, q))
+    aq = matmul(a, q)
+    h = matmul(q.T, aq)
+    value, v = _dominant_of_2x2(h)
+    miss = jnp.linalg.norm(matmul(aq, v.real) - matmul(q, (value * v).real))
+    turn = jnp.linalg.norm(matmul(aq, v.imag) - matmul(q, (value * v).imag))
+    return q, i + 1, value, jnp.hypot(miss, turn)
+
+  def going(state):
+    # A comparison with NaN is False, so a matrix that is not finite ends it.
+    return (state[1] < max_iterations) & (state[3] > tolerance)
+
+  start = (
+    jnp.linalg.qr(q)[0],
+    jnp.zeros([], jnp.int32),
+    jnp.zeros([], jnp.result_type(w.dtype, jnp.complex64)),
+    jnp.asarray(jnp.inf, w.dtype),
+  )
+  _, count, value, residual = jax.lax.while_loop(going, step, start)
+  value = value * norm
+  value = value.real + 1j * jnp.abs(value.imag)
+  return PowerIteration(
+    value, jnp.abs(value), residual, count, residual <= tolerance
+  )
+
+
+def _dominant_of_2x2(h: Array) -> tuple[Array, Array]:
+  """Largest eigenvalue of a real [1, 1] or [2, 2], and its unit vector."""
+  kind = jnp.result_type(h.dtype, jnp.complex64)
+  if h.shape[0] == 1:
+    return h[0, 0].astype(kind), jnp.ones(1, kind)
+  half = (h[0, 0] + h[1, 1]) / 2
+  square = ((h[0, 0] - h[1, 1]) / 2) ** 2 + h[0, 1] * h[1, 0]
+  root = jnp.sqrt(square.astype(kind))
+  value = half + jnp.where(half < 0, -root, root)
+  # Either row of h - λ gives the vector; the larger is the safer one.
+  rows = jnp.stack(
+    [
+      jnp.stack([h[0, 1].astype(kind), value - h[0, 0]]),
+      jnp.stack([value - h[1, 1], h[1, 0].astype(kind)]),
+    ]
+  )
+  lengths = jnp.sqrt(jnp.sum(jnp.abs(rows) ** 2, 1))
+  v = jnp.where(lengths[0] >= lengths[1], rows[0], rows[1])
+  length = jnp.max(lengths)
+  zero = length == 0
+  unit = jnp.array([1, 0], kind)
+  return value, jnp.where(zero, unit, v / jnp.where(zero, 1, length))
+
+
+def _check_gamma(gamma) -> None:
+  if _states.is_concrete(gamma) and not gamma > 0:
+    raise ValueError(f"gamma must be positive, got {gamma}")
