@@ -21,9 +21,8 @@ from steadygrad import unroll as unrolling
 from steadygrad.types import Backward, Batch, Model, Trajectory
 
 
-def _generic_backward(cell, params, us, x_0, xs, dys, lengths):
+def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
   """(grads, Backward) of any cell: a reverse scan of `jax.vjp(cell.step)`."""
-  dxs = jax.vjp(cell.output, xs)[1](dys)[0]
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
 
@@ -100,8 +99,9 @@ def adjoints(
       lefts, rights, _ = cell.fused.factors(x_0, xs, ys, back.deltas)
       grads = cell.fused.gradient(theta, batch.us, lefts, rights)
     else:
-      grads, back = _generic_backward(
-        cell, theta, batch.us, x_0, xs, dys, lengths
+      (dxs,) = jax.vjp(cell.output, xs)[1](dys)
+      grads, back = generic_backward(
+        cell, theta, batch.us, x_0, xs, dxs, lengths
       )
     # A learned initial state is a function of the parameters.
     _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)
@@ -110,7 +110,7 @@ def adjoints(
 
     mask = unrolling.step_mask(lengths, num_steps, batch_size)
     trajectory = Trajectory(
-      theta, x_0, xs, ys, batch.us, back.deltas, back.products, mask
+      theta, x_0, xs, batch.us, back.deltas, back.products, mask, ys
     )
     grads = {"cell": d_cell, "readout": d_readout}
     return loss, grads, trajectory

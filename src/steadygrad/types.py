@@ -156,21 +156,21 @@ class Trajectory(NamedTuple):
     params: the cell's parameters at which the pass was made.
     x_0: leaves [B, ...].
     xs: leaves [T, B, ...].
-    ys: what the readout saw, `cell.output(xs)` [T, B, N].
     us: [T, B, M].
     deltas: error signals dE/dxs, total derivatives, as `xs`.
     products: deltas[t] J_t, as `xs`.
     mask: bool [T, B], False beyond a sequence's length; None if all count.
+    ys: what the readout saw, [T, B, N]; None stands for `cell.output(xs)`.
   """
 
   params: PyTree
   x_0: PyTree
   xs: PyTree
-  ys: Array
   us: Array
   deltas: PyTree
   products: PyTree
   mask: Array | None = None
+  ys: Array | None = None
 
 
 class Task(NamedTuple):

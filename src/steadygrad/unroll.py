@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from steadygrad.types import Array, Cell, PyTree
 
@@ -30,9 +31,8 @@ def check_lengths(lengths: Array | None, num_steps: int, batch: int) -> None:
     )
   if isinstance(lengths, jax.core.Tracer):
     return
-  if jnp.size(lengths) and (
-    jnp.min(lengths) < 0 or jnp.max(lengths) > num_steps
-  ):
+  values = np.asarray(lengths)  # By NumPy: under jit even constants are staged.
+  if values.size and (values.min() < 0 or values.max() > num_steps):
     raise ValueError(f"lengths must lie in 0..{num_steps}, got {lengths}")
 
 

@@ -143,8 +143,8 @@ def _automatic(form: str, sigma: Activation, xla: ElmanScan) -> ElmanScan:
   def forward(w_rec, drives, x_0, lengths=None):
     return call("forward", (w_rec, drives, x_0, lengths), (w_rec, drives))
 
-  def backward(w_rec, x_0, xs, dxs, lengths=None):
-    arguments = w_rec, x_0, xs, dxs, lengths
-    return call("backward", arguments, (w_rec, xs, dxs))
+  def backward(w_rec, x_0, xs, hs, dhs, lengths=None):
+    arguments = w_rec, x_0, xs, hs, dhs, lengths
+    return call("backward", arguments, (w_rec, xs, dhs))
 
   return ElmanScan(forward, backward)

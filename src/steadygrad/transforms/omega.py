@@ -23,7 +23,7 @@ import optax
 
 from steadygrad import numerics
 from steadygrad.transforms import _common
-from steadygrad.types import Array, Cell, PyTree, Trajectory
+from steadygrad.types import Array, Cell, Factors, PyTree, Trajectory
 from steadygrad.unroll import previous_states
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
@@ -154,9 +154,9 @@ def omega_gradient(
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
     the closed form.
   """
-  params, x_0, xs, ys, us, deltas = trajectory[:6]
+  params, x_0, xs, us, deltas = trajectory[:5]
   if cell.fused:
-    _, rights, scales = cell.fused.factors(x_0, xs, ys, deltas)
+    _, rights, scales = _factors(cell, trajectory)
     lefts = cotangents if scales is None else cotangents * scales
     w_rec = numerics.sum_outer(lefts, rights)
     return {k: w_rec if k == "w_rec" else None for k in params}
@@ -177,13 +177,19 @@ def omega_gradient(
   return vjp(cotangents)[0]
 
 
+def _factors(cell: Cell, trajectory: Trajectory) -> Factors:
+  xs, ys = trajectory.xs, trajectory.ys
+  ys = cell.output(xs) if ys is None else ys
+  return cell.fused.factors(trajectory.x_0, xs, ys, trajectory.deltas)
+
+
 def _whole_gradient(cell, trajectory, cotangents, weight) -> PyTree:
   """dE/dθ with weight ∂Ω/∂w_rec in it, by one product instead of two."""
-  params, x_0, xs, ys, us, deltas = trajectory[:6]
-  lefts, rights, scales = cell.fused.factors(x_0, xs, ys, deltas)
+  lefts, rights, scales = _factors(cell, trajectory)
   pulled = cotangents if scales is None else cotangents * scales
   lefts = lefts + weight * pulled
   # Only w_rec meets `lefts`, so the other gradients are what they were.
+  params, us = trajectory.params, trajectory.us
   return cell.fused.gradient(params, us, lefts, rights)
 
 
