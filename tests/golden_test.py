@@ -120,7 +120,7 @@ def settings(name):
 
 @functools.cache
 def compiled_step(hidden, outputs, activation, reads, merged):
-  """(w, u, t, alpha, max_norm) -> (cost, updates, telemetry), by the library."""
+  """(w, u, t, alpha, max_norm) -> (cost, updates, telemetry), library."""
 
   @jax.jit
   def step(w, u, t, alpha, max_norm):

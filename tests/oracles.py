@@ -186,12 +186,19 @@ def omega(deltas, products, *, ratio, reduction, bound=1e-20, mask=None):
   return total / by, count / mask.sum(), slopes / by
 
 
-def immediate_omega_gradient(step, params, x_tm1s, us, deltas, **modes):
-  """∂Ω/∂params by central differences with x, u and δ frozen; any cell."""
+def immediate_omega_gradient(
+  step, params, x_tm1s, us, deltas, *, of=None, **modes
+):
+  """∂Ω/∂params by central differences with x, u and δ frozen; any cell.
+
+  `of` are the error signals whose norm is compared, where they are not those
+  that are sent through the step.
+  """
+  of = deltas if of is None else of
 
   def value(params):
     products = products_of(step, params, x_tm1s, us, deltas)
-    return omega(deltas, products, **modes)[0]
+    return omega(of, products, **modes)[0]
 
   grads = jax.tree.map(np.zeros_like, params)
   leaves = jax.tree.leaves(grads)
