@@ -114,9 +114,10 @@ def _automatic(form: str, sigma: Activation, xla: ElmanScan) -> ElmanScan:
   import of Pallas, and leaves the passes differentiable.
   """
 
-  def kernels(name, *arrays):
+  def call(name, arguments, arrays):
+    default = getattr(xla, name)
     if jax.default_backend() == "cpu":
-      return {}
+      return default(*arguments)
     choices = {}
     for platform, implementation in BEST.items():
       try:
@@ -125,18 +126,13 @@ def _automatic(form: str, sigma: Activation, xla: ElmanScan) -> ElmanScan:
       except ValueError:
         continue
       choices[platform] = getattr(passes, name)
-    return choices
+    return jax.lax.platform_dependent(*arguments, default=default, **choices)
 
   def forward(w_rec, drives, x_0, lengths=None):
-    choices = kernels("forward", w_rec, drives)
-    return jax.lax.platform_dependent(
-      w_rec, drives, x_0, lengths, default=xla.forward, **choices
-    )
+    return call("forward", (w_rec, drives, x_0, lengths), (w_rec, drives))
 
   def backward(w_rec, x_0, xs, dxs, lengths=None):
-    choices = kernels("backward", w_rec, xs, dxs)
-    return jax.lax.platform_dependent(
-      w_rec, x_0, xs, dxs, lengths, default=xla.backward, **choices
-    )
+    arguments = w_rec, x_0, xs, dxs, lengths
+    return call("backward", arguments, (w_rec, xs, dxs))
 
   return ElmanScan(forward, backward)
