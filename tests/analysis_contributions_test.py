@@ -154,9 +154,9 @@ def test_one_loss_step_costs_at_most_two_backward_passes(kind):
   dxs = xs
 
   def backward(dxs):
-    return explicit.generic_backward(
-      cell, theta, batch.us, x_0, xs, dxs, None
-    )[0]
+    return explicit.generic_backward(cell, theta, batch.us, x_0, xs, dxs, None)[
+      0
+    ]
 
   def norms(dxs):
     dx_t = jax.tree.map(lambda d: d[-1], dxs)

@@ -60,9 +60,7 @@ def test_the_fused_forward_equals_unroll(x64, name, lengths):
   xs = unroll(cell, params, us, x_0=x_0, lengths=lengths)
   fused, ys = cell.fused.forward(params, us, x_0, lengths)
   np.testing.assert_allclose(fused, xs, rtol=ROUNDING, atol=ROUNDING)
-  np.testing.assert_allclose(
-    ys, cell.output(xs), rtol=ROUNDING, atol=ROUNDING
-  )
+  np.testing.assert_allclose(ys, cell.output(xs), rtol=ROUNDING, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("name", ["elman_x_tanh", "elman_h_sigmoid", "gru"])

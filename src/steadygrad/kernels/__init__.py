@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from steadygrad.activations import Activation
 from steadygrad.activations import activation as find_activation
@@ -113,7 +114,8 @@ def _kernel_pair(name, form, sigma, interpret=False):
   def backward(w_rec, x_0, xs, hs, dhs, lengths=None):
     dxs = dhs
     if form == "x":
-      dxs = dhs * sigma.prime_of_phi(hs.astype(dhs.dtype))
+      primes = sigma.prime_of_phi(hs.astype(jnp.float32))
+      dxs = (dhs * primes).astype(dhs.dtype)
     return adjoints(w_rec, x_0, xs, dxs, lengths)
 
   return ElmanScan(forward, backward), admit

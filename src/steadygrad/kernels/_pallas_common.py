@@ -112,7 +112,9 @@ def pair(kernels, form: str, sigma: Activation, interpret: bool):
     interpret: run by Pallas's interpreter.
 
   Returns:
-    `forward` and `backward` with the signatures of `_xla`, and
+    `forward` (w_rec, drives, x_0, lengths) -> xs, `backward` (w_rec, x_0, xs,
+    dxs, lengths) -> (deltas, products, dx_0) with dxs the immediate gradient in
+    the states, and
     `admit(w_rec, xs, *others)`, which raises ValueError where the kernels do
     not hold the dtype or the size. One size goes for both passes.
   """
@@ -130,7 +132,7 @@ def pair(kernels, form: str, sigma: Activation, interpret: bool):
   def forward(w_rec, drives, x_0, lengths=None):
     admit(w_rec, drives)
     if not drives.size:
-      return _xla.forward(form, sigma, w_rec, drives, x_0, lengths)
+      return _xla.forward(form, sigma, w_rec, drives, x_0, lengths)[0]
     w_rec = w_rec.astype(jnp.promote_types(w_rec.dtype, drives.dtype))
     ragged, lengths = _normalised(lengths, len(drives))
     call = kernels.forward(form, sigma, ragged, interpret)
@@ -140,7 +142,8 @@ def pair(kernels, form: str, sigma: Activation, interpret: bool):
   def backward(w_rec, x_0, xs, dxs, lengths=None):
     admit(w_rec, xs, dxs)
     if not xs.size:
-      return _xla.backward(form, sigma, w_rec, x_0, xs, dxs, lengths)
+      # Nothing is multiplied: all gradients are zero, whatever they are of.
+      return _xla.backward(form, sigma, w_rec, x_0, xs, xs, dxs, lengths)
     ragged, lengths = _normalised(lengths, len(xs))
     call = kernels.backward(form, sigma, ragged, interpret)
     operands = w_rec, x_0.astype(xs.dtype), xs, dxs, lengths

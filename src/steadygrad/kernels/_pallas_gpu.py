@@ -37,8 +37,9 @@ def check(w_dtype, x_dtype, batch: int, units: int) -> None:
 
   Triton keeps the operands of its products there, w_rec for the whole loop, and
   two states of float32 while it rearranges them. Compiled for sm_90 with Triton
-  3.6 each size that passes takes at most this much and spills no register;
-  N = 256 in float32, which does not pass, spills 16 KiB a thread.
+  3.6, the sizes that pass take at most this much, and their threads spill at
+  most 8 bytes (linear units, N = 256, bfloat16), nearly all of them none; N =
+  256 in float32, which does not pass, spills 16 KiB.
   """
   del x_dtype
   columns = padded(batch, units)[1]

@@ -50,6 +50,7 @@ def _loop(step, carry, sequences, lengths, *, reverse=False):
       (jnp.arange(num_steps), *sequences),
       reverse=reverse,
     )
+  lengths = jnp.clip(lengths, 0, num_steps)  # Traced ones are not checked.
   slices = [s[0] for s in sequences]
   shapes = jax.eval_shape(step, carry, lengths, slices)[1]
   outputs = jax.tree.map(
@@ -125,7 +126,7 @@ def backward(
 
   def step(q_tp1, t, slices):
     dh_t, h_t = slices
-    e_t = dh_t + q_tp1
+    e_t = dh_t.astype(dtype) + q_tp1
     a_t = e_t * activation.prime_of_phi(h_t.astype(dtype))
     q_t = matmul(a_t.astype(w_rec.dtype), w_rec_t)
     valid = _valid(t, lengths)

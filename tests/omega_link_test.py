@@ -1,0 +1,207 @@
+"""`add_omega_gradient`: what it writes, its weight, its bound, bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from steadygrad.cells import elman
+from steadygrad.transforms import (
+  add_omega_gradient,
+  omega_gradient,
+  omega_terms,
+)
+from tests import cases, oracles
+from tests.omega_test import MODES, SINGLE, made_trajectory, trajectory_of
+
+# float64: rounding over a few products of matrices of 4 units.
+ROUNDING = 1e-12
+
+# Error signals from the smallest to the largest a long sequence shows.
+DECADES = np.linspace(-18, 18, 37)
+
+
+def add(name, weight=1.0, updates=None, **options):
+  """(updates, new updates, state, trajectory) of one update in float64."""
+  trajectory = trajectory_of(name)
+  params = {"cell": trajectory.params, "readout": {"w_out": jnp.ones(2)}}
+  updates = updates or jax.tree.map(jnp.ones_like, params)
+  tx = add_omega_gradient(cases.case(name).cell, weight, **options)
+  new, state = jax.jit(tx.update)(
+    updates, tx.init(params), params, trajectory=trajectory
+  )
+  return updates, new, state, trajectory
+
+
+def expected_gradient(name, trajectory):
+  cell = cases.case(name).cell
+  terms = jax.jit(omega_terms)(trajectory)
+  gradient = jax.jit(lambda *a: omega_gradient(cell, *a))
+  return gradient(trajectory, terms.cotangents)
+
+
+@pytest.mark.parametrize("name", ["elman_x_tanh", "elman_h_tanh", "lstm"])
+def test_adds_the_weighted_derivative_and_touches_nothing_else(x64, name):
+  updates, new, state, trajectory = add(name, 3.0)
+  gradient = expected_gradient(name, trajectory)
+  for path, u in jax.tree_util.tree_leaves_with_path(updates["cell"]):
+    g, got = gradient, new["cell"]
+    for key in path:
+      g, got = g[key.key] if g is not None else None, got[key.key]
+    wanted = u if g is None else u + 3.0 * g
+    np.testing.assert_allclose(got, wanted, rtol=ROUNDING)
+  np.testing.assert_array_equal(new["readout"]["w_out"], np.ones(2))
+  np.testing.assert_allclose(
+    state.omega, jax.jit(omega_terms)(trajectory).omega, rtol=ROUNDING
+  )
+
+
+@pytest.mark.parametrize("form", ["x", "h"])
+def test_merged_equals_adding_to_the_gradient_of_the_loss(x64, form):
+  name = f"elman_{form}_tanh"
+  trajectory = trajectory_of(name)
+  factors = cases.case(name).cell.fused.factors(
+    trajectory.params, trajectory.x_0, trajectory.xs, trajectory.deltas
+  )
+  grads = jax.tree.map(jnp.ones_like, {"cell": trajectory.params})
+  grads["cell"]["w_rec"] = jnp.einsum("tbi,tbj->ij", *factors[:2])
+  results = [
+    add(name, 2.5, grads, merged=merged)[1]["cell"] for merged in (False, True)
+  ]
+  for leaf in ("w_rec", "w_in", "b"):
+    np.testing.assert_allclose(
+      results[1][leaf], results[0][leaf], rtol=ROUNDING, atol=ROUNDING
+    )
+  assert np.max(np.abs(results[0]["w_rec"] - grads["cell"]["w_rec"])) > 1e-3
+
+
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_single_precision_over_36_decades_of_error_signals(rng, modes):
+  """Every pair contributes alike, however small or large its signal is."""
+  units = 5
+  w_rec = rng.normal(size=(units, units)).astype(np.float32)
+  directions = rng.normal(size=(len(DECADES), 2, units))
+  deltas = directions * 10.0 ** DECADES[:, None, None]
+  products = deltas @ np.asarray(w_rec.T, np.float64)
+  value, _, slopes = oracles.omega(deltas, products, bound=0, **modes)
+  expected = np.einsum("tbi,tbj->ij", slopes, deltas)
+
+  cell = elman(1, units, activation="linear")
+  params = {"w_rec": w_rec, "w_in": np.zeros((1, units), np.float32)}
+  trajectory = made_trajectory(
+    deltas.astype(np.float32), products.astype(np.float32)
+  )._replace(params=params)
+  tx = add_omega_gradient(cell, 1.0, min_squared_norm=0.0, **modes)
+  zeros = {"cell": jax.tree.map(np.zeros_like, params)}
+  new, state = jax.jit(tx.update)(zeros, tx.init(zeros), trajectory=trajectory)
+  assert state.valid_fraction == 1
+  np.testing.assert_allclose(state.omega, value, rtol=SINGLE)
+  scale = np.max(np.abs(expected))
+  np.testing.assert_allclose(
+    new["cell"]["w_rec"], expected, rtol=0, atol=scale * 10 * SINGLE
+  )
+
+
+def test_a_term_counts_where_the_bound_is_reached():
+  """≥, as the authors' code: |δ|² equal to the bound counts."""
+  deltas = np.zeros((3, 1, 2), np.float32)
+  deltas[:, 0, 0] = 0.5, 0.49999, 0.50001
+  terms = omega_terms(
+    made_trajectory(deltas, 2 * deltas), min_squared_norm=0.25
+  )
+  np.testing.assert_allclose(terms.valid_fraction, 2 / 3, rtol=SINGLE)
+  np.testing.assert_array_equal(
+    np.any(terms.cotangents, -1)[:, 0], [True, False, True]
+  )
+
+
+def test_a_bound_smaller_than_single_precision_holds():
+  """It is on a squared norm, whose root is still a float32."""
+  deltas = np.full((2, 1, 1), 1e-22, np.float32)
+  deltas[1] = 1e-28
+  terms = omega_terms(made_trajectory(deltas, deltas), min_squared_norm=1e-50)
+  np.testing.assert_allclose(terms.valid_fraction, 0.5)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("where", ["deltas", "products", "both"])
+def test_what_is_not_finite_does_not_count(bad, where):
+  deltas, products = np.ones((2, 4, 3, 5), np.float32)
+  if where != "products":
+    deltas[1, 0, 0] = bad
+  if where != "deltas":
+    products[1, 0, 0] = bad
+  for modes in MODES:
+    terms = omega_terms(made_trajectory(deltas, products), **modes)
+    np.testing.assert_allclose(terms.valid_fraction, 11 / 12, rtol=SINGLE)
+    np.testing.assert_allclose(terms.omega, 0, atol=SINGLE)
+    np.testing.assert_allclose(terms.cotangents, 0, atol=SINGLE)
+
+
+def test_the_weight_may_be_a_schedule_of_the_count(x64):
+  name = "elman_x_tanh"
+  trajectory = trajectory_of(name)
+  zeros = {"cell": jax.tree.map(jnp.zeros_like, trajectory.params)}
+  gradient = expected_gradient(name, trajectory)["w_rec"]
+  tx = add_omega_gradient(
+    cases.case(name).cell, optax.piecewise_constant_schedule(2.0, {1: 0.25})
+  )
+  state = tx.init(zeros)
+  update = jax.jit(tx.update)
+  for weight in (2.0, 0.5, 0.5):
+    new, state = update(zeros, state, trajectory=trajectory)
+    np.testing.assert_allclose(
+      new["cell"]["w_rec"], weight * gradient, rtol=ROUNDING
+    )
+  assert state.count == 3
+
+
+def test_at_names_the_path_of_the_cell(x64):
+  name = "elman_x_tanh"
+  trajectory = trajectory_of(name)
+  gradient = expected_gradient(name, trajectory)["w_rec"]
+  cell = cases.case(name).cell
+  for at in ((), ("deep", "inside")):
+    updates = jax.tree.map(jnp.zeros_like, trajectory.params)
+    for part in reversed(at):
+      updates = {part: updates}
+    tx = add_omega_gradient(cell, 1.0, at=at)
+    new, _ = tx.update(updates, tx.init(updates), trajectory=trajectory)
+    for part in at:
+      new = new[part]
+    np.testing.assert_allclose(new["w_rec"], gradient, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+  "arguments, said",
+  [
+    (dict(cell="gru"), ["cell must be", "str"]),
+    (dict(weight=-1.0), ["weight", "-1", "not negative"]),
+    (dict(weight=np.nan), ["weight", "nan"]),
+    (dict(ratio="cubed"), ["ratio", '"squared" or "norm"', "cubed"]),
+    (dict(reduction="max"), ["reduction", '"mean" or "sum"', "max"]),
+    (dict(min_squared_norm=-1.0), ["min_squared_norm", "-1", "not negative"]),
+  ],
+)
+def test_bad_arguments(arguments, said):
+  arguments = dict(cell=elman(2, 3)) | arguments
+  for words in said:
+    with pytest.raises(ValueError, match=words):
+      add_omega_gradient(**arguments)
+
+
+def test_bad_updates(x64):
+  name = "elman_x_tanh"
+  trajectory = trajectory_of(name)
+  updates = {"cell": trajectory.params}
+  tx = add_omega_gradient(cases.case(name).cell)
+  with pytest.raises(ValueError, match="trajectory=.*NoneType"):
+    tx.update(updates, tx.init(updates))
+  with pytest.raises(ValueError, match=r"w_rec.*wrong.*`at`"):
+    wrong = {"wrong": trajectory.params}
+    tx.update(wrong, tx.init(wrong), trajectory=trajectory)
+  generic = cases.case(name + "_generic").cell
+  tx = add_omega_gradient(generic, merged=True)
+  with pytest.raises(ValueError, match="merged=True.*fused"):
+    tx.update(updates, tx.init(updates), trajectory=trajectory)
