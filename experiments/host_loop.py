@@ -37,6 +37,10 @@ def use_all_cores(devices: int | None = None) -> None:
   """Makes every core a JAX device of its own; before JAX is first used."""
   cores = devices or len(os.sched_getaffinity(0))
   jax.config.update("jax_num_cpu_devices", cores)
+  # Each core has a network of its own: a product split over cores would only
+  # make them wait for each other, and its bits depend on how it was split.
+  flags = os.environ.get("XLA_FLAGS", "")
+  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
 
 
 def use_compilation_cache() -> None:

@@ -76,8 +76,16 @@ class TrainState(NamedTuple):
   relapses: Array
 
 
-def experiment(config: TrainConfig) -> Experiment:
-  """Task, model and chain of a configuration."""
+def experiment(
+  config: TrainConfig, *, implementation: str | None = None
+) -> Experiment:
+  """Task, model and chain of a configuration.
+
+  Args:
+    config: the configuration.
+    implementation: of the fused passes, see `kernels.elman_scan`. It changes
+      the speed and the last bits, not the experiment.
+  """
   config = config.resolved()
   task = TASKS[config.task](config.length, config.max_length)
   weights = INITIALIZERS[config.init]()
@@ -87,6 +95,7 @@ def experiment(config: TrainConfig) -> Experiment:
     form=config.form,
     activation=config.activation,
     initializers=weights,
+    implementation=implementation,
   )
   readout = models.linear_readout(
     config.hidden_size,

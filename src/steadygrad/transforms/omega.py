@@ -27,6 +27,7 @@ from steadygrad.types import Array, Cell, Factors, PyTree, Trajectory
 from steadygrad.unroll import previous_states
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
+_PLAIN = 1e-30, 1e25  # Sums of squares in it, and inverses, lose nothing.
 
 
 class OmegaState(NamedTuple):
@@ -77,8 +78,9 @@ def omega_terms(
 ) -> OmegaTerms:
   """Ω of a trajectory and ∂Ω/∂products, in float32 (float64 for float64).
 
-  Both norms are formed after a division by the largest |δ_t| of each pair, so
-  that the ratio survives as long as the dtype holds the numbers themselves.
+  Wherever a plain sum of squares would overflow or underflow, both norms are
+  formed after a division by the largest |δ_t| of each pair, so that the ratio
+  survives as long as the dtype holds the numbers themselves.
   States of several leaves count with their joint norm.
 
   Args:
@@ -93,20 +95,12 @@ def omega_terms(
     has cotangent zero, the subgradient.
   """
   _check_modes(ratio, reduction, min_squared_norm)
-  scale, delta_sq = numerics.scaled_squares(trajectory.deltas, batch_ndim=2)
+  deltas, products = trajectory.deltas, trajectory.products
+  scale, delta_sq, product_sq = _squares(deltas, products, min_squared_norm)
   dtype = delta_sq.dtype
-
-  def widen(factor, x):
-    return factor.reshape(factor.shape + (1,) * (x.ndim - 2))
-
-  scaled = jax.tree.map(
-    lambda p: p.astype(dtype) / widen(scale, p), trajectory.products
-  )
-  product_sq = sum(
-    jnp.sum(p * p, tuple(range(2, p.ndim))) for p in jax.tree.leaves(scaled)
-  )
-  valid = scale * jnp.sqrt(delta_sq) >= jnp.sqrt(jnp.asarray(min_squared_norm))
-  valid &= (delta_sq > 0) & jnp.isfinite(product_sq)
+  # The root of a bound that float32 does not hold may still be one.
+  valid = scale * jnp.sqrt(delta_sq) >= min_squared_norm**0.5
+  valid &= (delta_sq > 0) & jnp.isfinite(delta_sq) & jnp.isfinite(product_sq)
   if trajectory.mask is not None:
     valid &= trajectory.mask
 
@@ -124,15 +118,46 @@ def omega_terms(
   count = jnp.sum(valid, dtype=jnp.int32).astype(dtype)
   total = valid.size if trajectory.mask is None else jnp.sum(trajectory.mask)
   pairs = jnp.maximum(count, 1) if reduction == "mean" else valid.shape[1]
-  # ∂Ω_t/∂p_t = slope p_t / |δ_t|², with p_t and δ_t both divided by `scale`.
+  # ∂Ω_t/∂p_t = slope p_t / |δ_t|², and |δ_t|² = scale² delta_sq: divided in
+  # two steps, for scale² may not be representable.
   factor = jnp.where(valid, slope / jnp.where(valid, delta_sq, 1), 0) / pairs
-  cotangents = jax.tree.map(
-    lambda p: jnp.where(widen(valid, p), p, 0) * widen(factor / scale, p),
-    scaled,
-  )
+  inverse = 1 / jnp.where(valid, scale, 1)
+  factor = factor * inverse
+
+  def pull(p):
+    wide = (slice(None),) * 2 + (None,) * (p.ndim - 2)
+    p = p.astype(dtype) * inverse[wide]
+    return jnp.where(valid[wide], p * factor[wide], 0)
+
+  cotangents = jax.tree.map(pull, products)
   omega = jnp.sum(jnp.where(valid, terms, 0)) / pairs
   valid_fraction = count / jnp.maximum(jnp.asarray(total, dtype), 1)
   return OmegaTerms(omega, valid_fraction, cotangents)
+
+
+def _squares(deltas, products, min_squared_norm):
+  """(m, |δ_t|² / m², |p_t|² / m²), [T, B] each, with an m that is safe."""
+
+  def scaled():
+    m, delta_sq = numerics.scaled_squares(deltas, batch_ndim=2)
+    return m, delta_sq, squares(products, m)
+
+  def squares(tree, m=None):
+    total = 0
+    for x in jax.tree.leaves(tree):
+      x = x.astype(numerics.accumulator_dtype(x))
+      if m is not None:
+        x = x / m.reshape(m.shape + (1,) * (x.ndim - 2))
+      total = total + jnp.sum(x * x, tuple(range(2, x.ndim)))
+    return total
+
+  # Sums as they are cost a third of the scaled ones, and serve nearly always:
+  # what underflows in them is below the bound and counts for nothing.
+  delta_sq, product_sq = squares(deltas), squares(products)
+  plain = jnp.all(delta_sq < _PLAIN[1]) & jnp.all(product_sq < _PLAIN[1])
+  plain &= jnp.asarray(min_squared_norm) >= _PLAIN[0]
+  as_they_are = jnp.ones_like(delta_sq), delta_sq, product_sq
+  return jax.lax.cond(plain, lambda: as_they_are, scaled)
 
 
 def omega_gradient(
