@@ -10,7 +10,7 @@ from steadygrad import analysis
 
 def training_dynamics(kind):
   """Records of `dynamics_recorder` every so many updates, one seed each."""
-  length, every, points = 50, 100, 60
+  length, every, points = 50, 150, 40
   task, model = networks.task_model(kind, length, 50)
   recorder = analysis.dynamics_recorder(
     model, task.loss, num_sequences=2, num_starts=6, settle_steps=300
