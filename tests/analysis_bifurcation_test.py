@@ -60,6 +60,8 @@ def test_branch_is_followed_through_both_folds(float64):
   assert branch.converged.all() and x[-1] > 4
   np.testing.assert_allclose(b, x - 5 * s, atol=ROOT)
   np.testing.assert_array_equal(branch.stable, 5 * s * (1 - s) < 1)
+  changes = branch.stable[1:] != branch.stable[:-1]
+  np.testing.assert_array_equal(branch.folds[1:], changes)
   folds = b[np.asarray(branch.folds)]
   # An arc step of .05 over a fold's curvature of about .9.
   np.testing.assert_allclose(folds, [-2.344390, -2.655610], atol=2e-3)

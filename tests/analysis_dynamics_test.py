@@ -127,6 +127,9 @@ def test_chaos_and_escape_did_not_settle(float64):
   found = jax.jit(lambda s: attractors(lambda x: 4 * x * (1 - x), s))(starts)
   assert found.count == 0 and found.num_failed == 3
   assert (found.periods == 0).all()
+  # Between +inf and -inf no difference is larger than the tolerance.
+  swings = jax.jit(lambda s: attractors(lambda x: -4 * x, s))(starts)
+  assert swings.count == 0 and swings.num_failed == 3
 
 
 def test_basins_on_a_line_and_on_a_plane(float64):
@@ -150,6 +153,21 @@ def test_basins_on_a_line_and_on_a_plane(float64):
   side = np.asarray(square[..., 0] - square[..., 1])
   off = np.abs(side) > 1e-9
   np.testing.assert_array_equal(np.asarray(two)[off], (side > 0)[off])
+
+
+def test_labels_are_of_distinct_attractors_alone(float64):
+  line = lambda x: 5 * jax.nn.sigmoid(x) - 2.5  # noqa: E731
+
+  @jax.jit
+  def labels():
+    ends = attractors(line, jnp.array([[-1.0], [-3.0], [1.0]]))
+    lower = ends._replace(distinct=jnp.array([False, True, False]))
+    starts = jnp.array([[-2.0], [2.0]])
+    return basin_labels(line, ends, starts), basin_labels(line, lower, starts)
+
+  both, one = labels()
+  np.testing.assert_array_equal(both, [0, 2])
+  np.testing.assert_array_equal(one, [1, -1])
 
 
 def test_vmaps_over_parameters(float64):

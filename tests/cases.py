@@ -113,8 +113,6 @@ NAMES = (
   "elman_x_tanh_generic",
   "elman_h_tanh",
   "elman_h_tanh_generic",
-  "elman_x_sigmoid",
-  "elman_h_relu",
   "gru",
   "lstm",
   "own",

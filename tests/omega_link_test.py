@@ -1,5 +1,6 @@
 """`add_omega_gradient`: what it writes, its weight, its bound, bad input."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,13 +8,16 @@ import optax
 import pytest
 
 from steadygrad.cells import elman
-from steadygrad.transforms import (
-  add_omega_gradient,
-  omega_gradient,
-  omega_terms,
+from steadygrad.transforms import add_omega_gradient, omega_terms
+from tests import adjoints_test, cases, oracles
+from tests.omega_test import (
+  MODES,
+  SINGLE,
+  compiled_gradient,
+  made_trajectory,
+  terms_of,
+  trajectory_of,
 )
-from tests import cases, oracles
-from tests.omega_test import MODES, SINGLE, made_trajectory, trajectory_of
 
 # float64: rounding over a few products of matrices of 4 units.
 ROUNDING = 1e-12
@@ -22,28 +26,22 @@ ROUNDING = 1e-12
 DECADES = np.linspace(-18, 18, 37)
 
 
-def add(name, weight=1.0, updates=None, **options):
-  """(updates, new updates, state, trajectory) of one update in float64."""
-  trajectory = trajectory_of(name)
-  params = {"cell": trajectory.params, "readout": {"w_out": jnp.ones(2)}}
-  updates = updates or jax.tree.map(jnp.ones_like, params)
+def link_update(name, updates, trajectory, weight=1.0, **options):
+  """(new updates, state) of one update."""
   tx = add_omega_gradient(cases.case(name).cell, weight, **options)
-  new, state = jax.jit(tx.update)(
-    updates, tx.init(params), params, trajectory=trajectory
-  )
-  return updates, new, state, trajectory
+  return jax.jit(tx.update)(updates, tx.init(updates), trajectory=trajectory)
 
 
 def expected_gradient(name, trajectory):
-  cell = cases.case(name).cell
-  terms = jax.jit(omega_terms)(trajectory)
-  gradient = jax.jit(lambda *a: omega_gradient(cell, *a))
-  return gradient(trajectory, terms.cotangents)
+  return compiled_gradient(name)(trajectory, terms_of(trajectory).cotangents)
 
 
 @pytest.mark.parametrize("name", ["elman_x_tanh", "elman_h_tanh", "lstm"])
 def test_adds_the_weighted_derivative_and_touches_nothing_else(x64, name):
-  updates, new, state, trajectory = add(name, 3.0)
+  trajectory = trajectory_of(name)
+  updates = {"cell": trajectory.params, "readout": {"w_out": jnp.ones(2)}}
+  updates = jax.tree.map(jnp.ones_like, updates)
+  new, state = link_update(name, updates, trajectory, 3.0)
   gradient = expected_gradient(name, trajectory)
   for path, u in jax.tree_util.tree_leaves_with_path(updates["cell"]):
     g, got = gradient, new["cell"]
@@ -53,33 +51,24 @@ def test_adds_the_weighted_derivative_and_touches_nothing_else(x64, name):
     np.testing.assert_allclose(got, wanted, rtol=ROUNDING)
   np.testing.assert_array_equal(new["readout"]["w_out"], np.ones(2))
   np.testing.assert_allclose(
-    state.omega, jax.jit(omega_terms)(trajectory).omega, rtol=ROUNDING
+    state.omega, terms_of(trajectory).omega, rtol=ROUNDING
   )
 
 
 @pytest.mark.parametrize("form", ["x", "h"])
 def test_merged_equals_adding_to_the_gradient_of_the_loss(x64, form):
   name = f"elman_{form}_tanh"
-  trajectory = trajectory_of(name)
-  fused = cases.case(name).cell.fused
-  lefts, rights, _ = fused.factors(
-    trajectory.x_0, trajectory.xs, trajectory.ys, trajectory.deltas
+  batch = adjoints_test.make_batch("every", (6, 0, 3))
+  _, grads, trajectory = cases.compiled_adjoints(name, "every")(
+    cases.draw_params(name), batch
   )
-  grads = {
-    "cell": {
-      "w_rec": jnp.einsum("tbi,tbj->ij", lefts, rights),
-      "w_in": jnp.einsum("tbi,tbj->ij", trajectory.us, rights),
-      "b": jnp.sum(rights, (0, 1)),
-    }
-  }
-  results = [
-    add(name, 2.5, grads, merged=merged)[1]["cell"] for merged in (False, True)
-  ]
-  for leaf in ("w_rec", "w_in", "b"):
-    np.testing.assert_allclose(
-      results[1][leaf], results[0][leaf], rtol=ROUNDING, atol=ROUNDING
-    )
-  assert np.max(np.abs(results[0]["w_rec"] - grads["cell"]["w_rec"])) > 1e-3
+  added, merged = (
+    link_update(name, grads, trajectory, 2.5, merged=merged)[0]
+    for merged in (False, True)
+  )
+  chex.assert_trees_all_close(merged, added, rtol=ROUNDING, atol=ROUNDING)
+  change = added["cell"]["w_rec"] - grads["cell"]["w_rec"]
+  assert np.max(np.abs(change)) > 1e-3
 
 
 @pytest.mark.parametrize("modes", MODES, ids=str)
@@ -207,6 +196,8 @@ def test_bad_updates(x64):
   with pytest.raises(ValueError, match=r"w_rec.*wrong.*`at`"):
     wrong = {"wrong": trajectory.params}
     tx.update(wrong, tx.init(wrong), trajectory=trajectory)
-  generic = cases.case(name + "_generic").cell
+
+
+def test_merged_needs_a_fused_pair():
   with pytest.raises(ValueError, match="merged=True.*fused"):
-    add_omega_gradient(generic, merged=True)
+    add_omega_gradient(elman(2, 3)._replace(fused=None), merged=True)

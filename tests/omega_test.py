@@ -38,8 +38,13 @@ def compiled_gradient(name):
   return jax.jit(lambda tr, cotangents: omega_gradient(cell, tr, cotangents))
 
 
+@functools.cache
+def _compiled_terms(modes):
+  return jax.jit(functools.partial(omega_terms, **dict(modes)))
+
+
 def terms_of(trajectory, **modes):
-  return jax.jit(functools.partial(omega_terms, **modes))(trajectory)
+  return _compiled_terms(tuple(modes.items()))(trajectory)
 
 
 def trajectory_of(name, lengths=(6, 0, 3), params=None):

@@ -77,10 +77,11 @@ def step_contributions(
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
 
+  # Beyond t the products are zero, so that the signal begins with dx_t.
   def step(carry, inputs):
     p_tp1, total = carry
     k, x_tm1, u_k, mask_k = inputs
-    delta = jax.tree.map(lambda d, p: jnp.where(k == t, d + p, p), dx_t, p_tp1)
+    delta = jax.tree.map(lambda d, p: jnp.where(k == t, d, p), dx_t, p_tp1)
     zeros = jax.tree.map(jnp.zeros_like, delta)
     sent = unrolling.select(mask_k, delta, zeros)
     _, vjp = jax.vjp(lambda p, x: cell.step(p, x, u_k), params, x_tm1)

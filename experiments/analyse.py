@@ -1,0 +1,97 @@
+"""Makes one figure of the theory: computes its record and draws it.
+
+  python experiments/analyse.py --analysis=error_surface
+  python experiments/analyse.py --analysis=contributions --cell=lstm
+  python experiments/analyse.py --analysis=maps --draw_only
+
+Writes <analysis>.json and <analysis>.png to --out; with --draw_only the picture
+is drawn from the record that is there. The last line on standard output is one
+JSON object with the numbers to quote.
+"""
+
+import importlib
+import json
+import pathlib
+import sys
+import time
+
+import jax
+from absl import app, flags, logging
+from analyses import ANALYSES
+from analyses.networks import CELLS
+
+from steadygrad import records
+
+_HERE = pathlib.Path(__file__).parent
+
+_ANALYSIS = flags.DEFINE_enum(
+  "analysis", None, sorted(ANALYSES), "Which one.", required=True
+)
+_CELL = flags.DEFINE_enum(
+  "cell", CELLS[0], CELLS, "Kind of network, where the analysis is of one."
+)
+_OUT = flags.DEFINE_string(
+  "out",
+  str(_HERE / "results" / "analysis"),
+  "Directory of the record and the picture.",
+)
+_DRAW_ONLY = flags.DEFINE_bool(
+  "draw_only", False, "Draw the record that is there; compute nothing."
+)
+
+
+def compute(name: str, kind: str) -> dict:
+  """The record of an analysis.
+
+  Raises:
+    ValueError: if the analysis is not of a network and `kind` is not the
+      default.
+  """
+  function, takes_cell = ANALYSES[name]
+  if kind != CELLS[0] and not takes_cell:
+    raise ValueError(f"--analysis={name} is of one given map; --cell={kind}")
+  began = time.perf_counter()
+  found = function(kind)
+  command = f"python experiments/analyse.py --analysis={name}"
+  command += f" --cell={kind}" if takes_cell else ""
+  origin = records.provenance(command, jax.devices())
+  origin["wall_seconds"] = round(time.perf_counter() - began, 1)
+  return {"kind": "analysis", "analysis": name} | found | {"provenance": origin}
+
+
+def main(argv: list[str]) -> None:
+  logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend.
+  name, kind = _ANALYSIS.value, _CELL.value
+  stem = name if kind == CELLS[0] else f"{name}-{kind}"
+  path = pathlib.Path(_OUT.value, f"{stem}.json")
+  try:
+    if argv[1:]:
+      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    if _DRAW_ONLY.value:
+      record = records.read_json(path)
+    else:
+      record = records.plain(_rounded(compute(name, kind)))
+      path.parent.mkdir(parents=True, exist_ok=True)
+      records.write_json(path, record)
+  except (ValueError, OSError) as e:
+    sys.exit(f"analyse.py: {e}")
+  figure = importlib.import_module(f"figures.{name}")
+  figure.draw(record, path.with_suffix(".png"))
+  print(json.dumps({"results": record["results"], "record": str(path)}))
+
+
+def _rounded(record: dict) -> dict:
+  """Curves to five digits, which is what a picture needs; results in full."""
+
+  def short(value):
+    if isinstance(value, dict):
+      return {k: short(v) for k, v in value.items()}
+    if isinstance(value, list):
+      return [short(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+  return record | {"curves": short(records.plain(record["curves"]))}
+
+
+if __name__ == "__main__":
+  app.run(main)
