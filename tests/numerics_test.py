@@ -87,7 +87,7 @@ def test_joint_norm_and_all_finite_of_inf_and_nan():
 def test_joint_norm_derivatives(x64):
   x = {"a": jnp.array([3.0, -1.0]), "b": jnp.array([[2.0]])}
   check_grads(
-    numerics.joint_norm,
+    jax.jit(numerics.joint_norm),
     (x,),
     order=2,
     modes=["fwd", "rev"],
