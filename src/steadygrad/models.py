@@ -52,7 +52,7 @@ def linear_readout(
     )
     return product + params["b_out"]
 
-  return Readout(init, apply)
+  return Readout(init, apply, reads)
 
 
 def recurrent(cell: Cell, readout: Readout) -> Model:

@@ -112,10 +112,12 @@ class Readout(NamedTuple):
   Attributes:
     init: key -> params.
     apply: (params, ys [T, B, N]) -> outputs, [B, O] or [T, B, O].
+    reads: "last" if `apply` looks at `ys[-1]` alone, else "every".
   """
 
   init: Callable[[Array], PyTree]
   apply: Callable[[PyTree, Array], Array]
+  reads: str = "every"
 
 
 class Model(NamedTuple):
