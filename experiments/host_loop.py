@@ -49,7 +49,7 @@ def use_compilation_cache() -> None:
     root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     path = pathlib.Path(root) / "steadygrad" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(path))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def prepare_run_dir(run_dir: pathlib.Path, config: TrainConfig) -> None:
@@ -363,7 +363,8 @@ def _record(seeds, curves, spent, devices) -> dict[str, Any]:
     "status": [Status(s).name.lower() for s in states.status],
     "relapses": states.relapses,
     "updates": states.step,
-    "test_error": seeds.test_errors(),
+    "test_error": (test_error := seeds.test_errors()),
+    "confirmed": solved & (test_error < task.solved_below),
     "test_size": config.test_size,
     "chance_error": task.chance_error,
     "success_rate": float(solved.mean()),

@@ -76,7 +76,7 @@ def test_last_line_is_json_with_what_a_script_needs(whole):
   assert summary["task"] == "temporal_order"
   assert summary["algorithm"] == "msgd_cr"
   assert (summary["length"], summary["seeds"]) == (12, 3)
-  for name in ("solved", "updates_to_solve", "test_error"):
+  for name in ("solved", "confirmed", "updates_to_solve", "test_error"):
     assert len(summary[name]) == 3
   assert summary["chance_error"] == 0.75
   assert summary["updates_per_second"] > 0

@@ -138,19 +138,35 @@ def test_divergence_is_an_outcome(exp, keys):
 
 def test_passing_the_screen_is_not_enough(exp, keys):
   """An error under the threshold on the small sample is measured again."""
-  seen = []
+  words = {}
+  for stream in (training.Stream.CHECK, training.Stream.CONFIRM):
+    key = jax.random.fold_in(jax.random.fold_in(keys[0], stream), 0)
+    words[stream] = [
+      int(jax.random.key_data(jax.random.fold_in(key, i))[0]) for i in range(2)
+    ]
 
-  def wrong(outputs, batch):
-    # The screen's batch of 50 passes, the confirmation's of 100 does not.
-    seen.append(len(outputs))
-    return jnp.full(len(outputs), len(outputs) > 50)
+  def sample(key, batch_size):
+    batch = exp.task.sample(key, batch_size)
+    word = jax.random.key_data(key)[0]
+    return batch._replace(targets=jnp.full(batch_size, word))
 
-  fooled = replaced(exp, wrong=wrong)
-  check = jax.jit(lambda s: training.check(fooled, keys[0], s))
-  state, info = check(training.init(exp, keys[0]))
-  assert set(seen) == {50, 100}
-  assert int(state.status) == Status.RUNNING
-  assert float(info["error"]) == 1.0
+  def wrong_on(*bad):
+    bad = jnp.array(bad, jnp.uint32)
+    return lambda outputs, batch: jnp.isin(batch.targets, bad)
+
+  def checked(*bad):
+    fooled = replaced(exp, sample=sample, wrong=wrong_on(*bad))
+    check = jax.jit(lambda s: training.check(fooled, keys[0], s))
+    state, info = check(training.init(exp, keys[0]))
+    return int(state.status), float(info["error"])
+
+  confirm = words[training.Stream.CONFIRM]
+  assert checked(0) == (Status.SOLVED, 0)
+  assert checked(confirm[0]) == (Status.RUNNING, 0.5)
+  assert checked(*confirm) == (Status.RUNNING, 1)
+  # Where the screen fails, the other sample is not looked at.
+  screen = words[training.Stream.CHECK]
+  assert checked(screen[0]) == (Status.RUNNING, 1)
 
 
 def test_streams_of_random_numbers_differ(keys):

@@ -1,5 +1,7 @@
 """Error of a model on fresh sequences."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -8,33 +10,62 @@ from steadygrad.types import Array, Model, PyTree, Task
 BATCH_SIZE = 250  # Large enough for the matrix products, small for the memory.
 
 
-def error(
-  task: Task, model: Model, params: PyTree, key: Array, num_sequences: int
+def batch_size_for(*sizes: int) -> int:
+  """Largest batch, up to 250, that all these numbers of sequences split into.
+
+  Raises:
+    ValueError: if a size is not positive, or over 250 and no multiple of it.
+  """
+  for size in sizes:
+    if size < 1 or (size > BATCH_SIZE and size % BATCH_SIZE):
+      raise ValueError(
+        f"num_sequences must be under {BATCH_SIZE} or a multiple of it, got"
+        f" {size}"
+      )
+  common = math.gcd(*sizes)
+  return max(d for d in range(1, BATCH_SIZE + 1) if common % d == 0)
+
+
+def count_wrong(
+  task: Task,
+  model: Model,
+  params: PyTree,
+  key: Array,
+  batch_size: int,
+  num_batches: Array | int,
 ) -> Array:
-  """Share of sequences answered wrongly, float32 [].
+  """How many of batch_size · num_batches fresh sequences go wrong, int32 [].
 
   Args:
     task: where the sequences come from.
     model: the model.
     params: its parameters.
     key: of the sequences; another key, other sequences.
-    num_sequences: how many, a multiple of 250 or less than 250.
-
-  Raises:
-    ValueError: on another `num_sequences`.
+    batch_size: sequences at a time.
+    num_batches: may be traced.
   """
-  batch_size = min(num_sequences, BATCH_SIZE)
-  if num_sequences < 1 or num_sequences % batch_size:
-    raise ValueError(
-      f"num_sequences must be under {BATCH_SIZE} or a multiple of it, got"
-      f" {num_sequences}"
-    )
 
   def count(i, total):
     batch = task.sample(jax.random.fold_in(key, i), batch_size)
     outputs = model.apply(params, batch.us, batch.lengths)
     return total + jnp.sum(task.wrong(outputs, batch), dtype=jnp.int32)
 
+  return jax.lax.fori_loop(0, num_batches, count, jnp.zeros([], jnp.int32))
+
+
+def error(
+  task: Task, model: Model, params: PyTree, key: Array, num_sequences: int
+) -> Array:
+  """Share of fresh sequences answered wrongly, float32 [].
+
+  Args:
+    task, model, params, key: as for `count_wrong`.
+    num_sequences: how many, a multiple of 250 or less than 250.
+
+  Raises:
+    ValueError: on another `num_sequences`.
+  """
+  batch_size = batch_size_for(num_sequences)
   num_batches = num_sequences // batch_size
-  wrong = jax.lax.fori_loop(0, num_batches, count, jnp.zeros([], jnp.int32))
+  wrong = count_wrong(task, model, params, key, batch_size, num_batches)
   return wrong.astype(jnp.float32) / num_sequences

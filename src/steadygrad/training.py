@@ -213,19 +213,7 @@ def check(
   finite.
   """
 
-  def error_on(stream, num_sequences):
-    stream_key = jax.random.fold_in(key, stream)
-    step_key = jax.random.fold_in(stream_key, state.step)
-    return evaluation.error(
-      exp.task, exp.model, state.params, step_key, num_sequences
-    )
-
-  screened = error_on(Stream.CHECK, exp.config.check_size)
-  error = jax.lax.cond(
-    screened < exp.task.solved_below,
-    lambda: error_on(Stream.CONFIRM, exp.config.test_size),
-    lambda: screened,
-  )
+  error = _checked_error(exp, key, state)
   finite = numerics.all_finite(state.params)
   passed = (error < exp.task.solved_below) & finite
   was_solved = state.solved_at >= 0
@@ -241,6 +229,31 @@ def check(
     w_rec = state.params["cell"]["w_rec"]
     info["spectral_radius"] = numerics.spectral_radius(w_rec)
   return state, info
+
+
+def _checked_error(exp: Experiment, key: Array, state: TrainState) -> Array:
+  """Error of the screen, or of the sample that decides where that passes."""
+  sizes = exp.config.check_size, exp.config.test_size
+  batch_size = evaluation.batch_size_for(*sizes)
+  streams = jnp.array([Stream.CHECK, Stream.CONFIRM])
+
+  # A loop over the two stages, so that the evaluation is compiled once.
+  def measure(stage, error):
+    stream_key = jax.random.fold_in(key, streams[stage])
+    step_key = jax.random.fold_in(stream_key, state.step)
+    size = jnp.array(sizes)[stage]
+    needed = (stage == 0) | (error < exp.task.solved_below)
+    wrong = evaluation.count_wrong(
+      exp.task,
+      exp.model,
+      state.params,
+      step_key,
+      batch_size,
+      jnp.where(needed, size // batch_size, 0),
+    )
+    return jnp.where(needed, wrong.astype(jnp.float32) / size, error)
+
+  return jax.lax.fori_loop(0, len(sizes), measure, jnp.float32(jnp.nan))
 
 
 def test_error(exp: Experiment, key: Array, state: TrainState) -> Array:

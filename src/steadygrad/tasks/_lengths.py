@@ -1,6 +1,7 @@
 """Sequence lengths of a task: one for all batches, or one drawn for each."""
 
 import jax
+import jax.numpy as jnp
 
 from steadygrad.types import Array
 
@@ -19,6 +20,11 @@ def check(length: int, max_length: int | None, min_length: int) -> None:
 
 def draw(key: Array, length: int, max_length: int | None) -> Array | None:
   """The batch's length, int32 []; None where there is only one."""
+  return from_bits(jax.random.bits(key, (), jnp.uint32), length, max_length)
+
+
+def from_bits(bits: Array, length: int, max_length: int | None) -> Array | None:
+  """As `draw`, from 32 random bits: uniform to (range of lengths) / 2^32."""
   if max_length is None:
     return None
-  return jax.random.randint(key, (), length, max_length + 1)
+  return length + (bits % jnp.uint32(max_length + 1 - length)).astype(jnp.int32)

@@ -49,22 +49,28 @@ def temporal_order(length: int, max_length: int | None = None) -> Task:
 def _sample(
   length: int, max_length: int | None, key: Array, batch_size: int
 ) -> Batch:
-  keys = jax.random.split(key, 4)
+  # One draw for all: a generator's call costs more than its numbers here.
   num_steps = length if max_length is None else max_length
-  lengths = _lengths.draw(keys[0], length, max_length)
-  drawn = length if lengths is None else lengths
+  num_places = num_steps * batch_size
+  shape = (1 + 4 * batch_size + -(-num_places // 4),)
+  bits = jax.random.bits(key, shape, jnp.uint32)
+  lengths = _lengths.from_bits(bits[0], length, max_length)
+  drawn = jnp.int32(length if lengths is None else lengths)
 
-  symbols = jax.random.bits(keys[1], (2, batch_size), jnp.uint8) % 2
-  lows = jnp.array([drawn // 10, drawn // 2])[:, None]
-  highs = jnp.array([drawn * 2 // 10, drawn * 6 // 10])[:, None]
-  places = jax.random.randint(keys[2], (2, batch_size), lows, highs)
+  pairs = bits[1 : 1 + 4 * batch_size].reshape(2, 2, batch_size)
+  symbols = pairs[0] % 2
+  lows = jnp.stack([drawn // 10, drawn // 2])[:, None]
+  highs = jnp.stack([drawn * 2 // 10, drawn * 6 // 10])[:, None]
+  # A remainder of 32 bits by under 2^10 places is uniform to 3e-7.
+  places = lows + (pairs[1] % (highs - lows).astype(jnp.uint32)).astype(int)
 
-  shape = (num_steps, batch_size)
   # 256 is a multiple of 4, so the remainder of a random byte is uniform.
-  sequence = 2 + jax.random.bits(keys[3], shape, jnp.uint8) % NUM_DISTRACTORS
+  noise = jax.lax.bitcast_convert_type(bits[1 + 4 * batch_size :], jnp.uint8)
+  noise = noise.reshape(-1)[:num_places].reshape(num_steps, batch_size)
+  sequence = 2 + noise % NUM_DISTRACTORS
   steps = jnp.arange(num_steps)[:, None]
   for place, symbol in zip(places, symbols, strict=True):
-    sequence = jnp.where(steps == place, symbol, sequence)
-  us = jax.nn.one_hot(sequence, 2 + NUM_DISTRACTORS)
+    sequence = jnp.where(steps == place, symbol.astype(jnp.uint8), sequence)
+  us = jax.nn.one_hot(sequence, 2 + NUM_DISTRACTORS, dtype=jnp.float32)
   targets = (2 * symbols[0] + symbols[1]).astype(jnp.int32)
   return Batch(us, targets, lengths)
