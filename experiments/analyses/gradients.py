@@ -102,7 +102,7 @@ def _jacobians(kind):
 
 def omega_angle(kind):
   """Cosine between Omega's immediate and total derivative along two runs."""
-  length, every, points = 30, 40, 40
+  length, every, points = 30, 40, 40 if kind == "elman" else 20
   task, model = networks.task_model(kind, length, 30)
   watch = analysis.omega_derivatives(model, task.loss)
   curves = {"update": np.arange(points) * every}
