@@ -68,7 +68,8 @@ def cases() -> list[peers.Case]:
   }
   for name, low in (("length", 10), ("units", 1), ("seeds", 1)):
     if not sizes[name] or min(sizes[name]) < low:
-      raise ValueError(f"--{name} must be at least {low}, got {sizes[name]}")
+      flag = "lengths" if name == "length" else name
+      raise ValueError(f"--{flag} must be at least {low}, got {sizes[name]}")
   # The size from which the others are varied: the headline's where it is asked
   # for, else the first.
   centre = {

@@ -1,0 +1,100 @@
+"""The benchmark's table: every implementation does the same work."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "experiments" / "benchmarks" / "update.py"
+
+
+def launch(*flags):
+  return subprocess.run(
+    [sys.executable, str(SCRIPT), *flags],
+    env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+def test_rows_have_what_is_promised(tmp_path):
+  path = tmp_path / "rows.json"
+  done = launch(
+    "--lengths=10",
+    "--units=8",
+    "--seeds=3",
+    "--rounds=2",
+    "--seconds=0.01",
+    "--algorithms=msgd_c,msgd_cr",
+    "--implementations=steadygrad,naive_jax,flax_rnn",
+    f"--json={path}",
+  )
+  assert done.returncode == 0, done.stderr
+  rows = json.loads(path.read_text())
+  found = {(r["implementation"], r["algorithm"]) for r in rows}
+  assert found == {
+    ("steadygrad", "msgd_c"),
+    ("steadygrad", "msgd_cr"),
+    ("naive_jax", "msgd_c"),
+    ("naive_jax", "msgd_cr"),
+    ("flax_rnn", "msgd_c"),
+  }
+  for row in rows:
+    assert (row["length"], row["units"], row["seeds"]) == (10, 8, 3)
+    for name in (
+      "run_updates_per_second",
+      "fraction_of_matmul",
+      "products_fraction",
+      "compile_seconds",
+      "peak_mib",
+    ):
+      assert row[name] > 0, name
+    assert row["platform"] == "cpu"
+    assert row["slowest"] <= row["run_updates_per_second"] <= row["fastest"]
+  assert "msgd_cr takes" in done.stdout
+
+
+@pytest.mark.parametrize(
+  "flag,parts",
+  [
+    ("--lengths=5", ("lengths", "at least 10", "5")),
+    ("--implementations=cudnn", ("implementations", "cudnn", "naive_jax")),
+    ("--algorithms=adam", ("algorithms", "adam", "msgd_c")),
+  ],
+)
+def test_a_mistake_is_named(flag, parts):
+  done = launch(flag)
+  assert done.returncode != 0
+  assert "Traceback" not in done.stderr
+  for part in parts:
+    assert part in done.stderr
+
+
+def test_the_naive_omega_is_ours(monkeypatch):
+  """What is timed against ours computes the same derivative."""
+  monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+  from benchmarks import peers
+
+  from steadygrad import cells, models, transforms
+  from steadygrad.adjoints import adjoints
+  from steadygrad.tasks import temporal_order
+
+  task = temporal_order(12)
+  cell = cells.elman(6, 5, form="h")
+  model = models.recurrent(cell, models.linear_readout(5, 4))
+  params = model.init(jax.random.key(0))
+  batch = task.sample(jax.random.key(1), 3)
+  _, _, trajectory = adjoints(model, task.loss)(params, batch)
+  w_rec = params["cell"]["w_rec"]
+  deltas = trajectory.deltas
+  naive = jax.grad(lambda w: peers._omega(trajectory.xs, deltas, w))(w_rec)
+  terms = transforms.omega_terms(trajectory)
+  ours = transforms.omega_gradient(cell, trajectory, terms.cotangents)["w_rec"]
+  # float32 sums in another order.
+  np.testing.assert_allclose(naive, ours, rtol=1e-4, atol=1e-6)
