@@ -1,0 +1,208 @@
+"""Imports go downwards only, and the library leaves some things to launchers.
+
+To add a module put its name into `LAYERS`, above everything that it imports. To
+narrow what a layer may import, add it to `ONLY`.
+"""
+
+import ast
+import pathlib
+
+import pytest
+
+import steadygrad
+
+SOURCE = pathlib.Path(steadygrad.__file__).parent
+PACKAGE = "steadygrad"
+
+# Lowest first: a module of one layer imports its own layer and lower ones.
+LAYERS = (
+  "types",
+  "activations",
+  "numerics",
+  "initializers",
+  "unroll",
+  "kernels",
+  "cells",
+  "adjoints",
+  "models",
+  "losses",
+  "transforms",
+  "analysis",
+  "tasks",
+  "config",
+  "placement",
+  "records",
+  "checkpoint",
+  "evaluation",
+  "training",
+)
+
+# Layers that see less than all that lies below them.
+ONLY = {
+  "kernels": {"types", "activations", "numerics", "unroll"},
+  "adjoints": {"types", "unroll"},
+  "models": {"types", "unroll"},
+  "transforms": {"types", "numerics", "unroll"},
+  "tasks": {"types", "losses"},
+}
+
+# Layers that only some may import.
+HIDDEN = {"kernels": {"cells"}}
+
+# Packages that draw, print or read flags, and the layers that may.
+LAUNCHERS_ONLY = {
+  "matplotlib": set(),
+  "tqdm": set(),
+  "absl.flags": {"config"},
+  "absl.app": set(),
+  "absl.logging": set(),
+}
+# Names whose use is the launchers' business: compiling, printing, environment.
+FORBIDDEN_NAMES = {
+  "jax.jit",
+  "jax.pjit",
+  "print",
+  "os.environ",
+  "os.getenv",
+  "os.putenv",
+}
+
+
+def module_name(path, root=SOURCE):
+  """steadygrad.cells.elman of .../cells/elman.py."""
+  parts = path.relative_to(root).with_suffix("").parts
+  parts = parts[:-1] if parts[-1] == "__init__" else parts
+  return ".".join((PACKAGE, *parts))
+
+
+MODULES = {module_name(p): p for p in sorted(SOURCE.rglob("*.py"))}
+
+
+def layer_of(module):
+  parts = module.split(".")
+  return parts[1] if len(parts) > 1 else ""
+
+
+def imported(tree, known):
+  """Dotted names that a module imports; of a package, its submodules."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      base = "." * node.level + (node.module or "")
+      for alias in node.names:
+        name = f"{base}.{alias.name}"
+        inside = base.split(".")[0] == PACKAGE
+        yield name if name in known or not inside else base
+
+
+def used(tree):
+  """Dotted names that a module uses, `from` imports written out."""
+  full = {}
+  for node in ast.walk(tree):
+    if isinstance(node, ast.ImportFrom):
+      for alias in node.names:
+        full[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    elif isinstance(node, ast.Import):
+      for alias in node.names:
+        full[alias.asname or alias.name] = alias.name
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Attribute | ast.Name):
+      first, *rest = ast.unparse(node).split(".")
+      yield ".".join([full.get(first, first), *rest])
+
+
+def problems(module, source, known=frozenset(MODULES)):
+  """What is wrong with a module, as sentences."""
+  layer, tree = layer_of(module), ast.parse(source)
+  if layer and layer not in LAYERS:
+    return [
+      f"{module} has no place: put {layer!r} into LAYERS of"
+      " tests/imports_test.py, above all that it imports"
+    ]
+  found = []
+  for name in imported(tree, known):
+    if name.startswith("."):
+      found.append(f"{module} imports {name} relatively")
+    if name.split(".")[0] == PACKAGE:
+      found += wrong_layer(module, layer, layer_of(name))
+    for package, allowed in LAUNCHERS_ONLY.items():
+      if f"{name}.".startswith(f"{package}.") and layer not in allowed:
+        found.append(f"{module} imports {name}, which is for launchers")
+  for name in set(used(tree)) & FORBIDDEN_NAMES:
+    found.append(f"{module} uses {name}, which is for launchers")
+  return found
+
+
+def wrong_layer(module, layer, other):
+  """Sentences about one import of `other` by a module of `layer`."""
+  if not layer or layer == other:
+    return []
+  if other not in LAYERS:
+    return [f"{module} imports {PACKAGE}.{other}, which is no known layer"]
+  lower = set(LAYERS[: LAYERS.index(layer)])
+  allowed = ONLY.get(layer, lower)
+  if other not in allowed:
+    return [f"{module} imports {other}; {layer} may import {sorted(allowed)}"]
+  if layer not in HIDDEN.get(other, {layer}):
+    return [f"{module} imports {other}, which only {HIDDEN[other]} may"]
+  return []
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_module(module):
+  found = problems(module, MODULES[module].read_text())
+  assert not found, "\n".join(found)
+
+
+def test_the_table_is_consistent():
+  assert len(set(LAYERS)) == len(LAYERS)
+  for layer, allowed in (ONLY | HIDDEN).items():
+    assert layer in LAYERS and allowed <= set(LAYERS)
+  for layer, allowed in ONLY.items():
+    assert all(LAYERS.index(a) < LAYERS.index(layer) for a in allowed)
+
+
+@pytest.mark.parametrize(
+  "module, source, said",
+  [
+    ("types", "from steadygrad import numerics", "imports numerics"),
+    ("types", "import steadygrad.cells.elman", "imports cells"),
+    ("cells.elman", "from steadygrad.models import linear", "imports models"),
+    ("transforms.omega", "from steadygrad.cells import elman", "cells"),
+    ("transforms.omega", "from steadygrad import kernels", "kernels"),
+    ("transforms.omega", "from steadygrad.adjoints import x", "adjoints"),
+    ("training", "from steadygrad.kernels import elman_scan", "only {'cells'}"),
+    ("analysis.lyapunov", "def f():\n  import steadygrad.training", "training"),
+    ("tasks.addition", "from steadygrad.unroll import unroll", "unroll"),
+    ("novelty", "import jax", "put 'novelty' into LAYERS"),
+    ("types", "from steadygrad.novelty import x", "no known layer"),
+    ("cells.elman", "from . import linen", "relatively"),
+    ("training", "import matplotlib.pyplot as plt", "matplotlib"),
+    ("training", "from tqdm import tqdm", "tqdm"),
+    ("training", "from absl import flags", "absl.flags"),
+    ("training", "import jax\n@jax.jit\ndef f(): pass", "jax.jit"),
+    ("training", "from jax import jit\nf = jit(g)", "jax.jit"),
+    ("training", "import jax as j\nf = j.jit(g)", "jax.jit"),
+    ("training", "print(1)", "print"),
+    ("records", "import os\nos.environ['A']", "os.environ"),
+    ("records", "from os import environ\nenviron['A']", "os.environ"),
+  ],
+)
+def test_breaches_are_found(module, source, said):
+  found = problems(f"{PACKAGE}.{module}", source)
+  assert len(found) == 1 and said in found[0], found
+
+
+@pytest.mark.parametrize(
+  "module, source",
+  [
+    ("cells.elman", "from steadygrad import kernels"),
+    ("cells.elman", "from steadygrad.kernels import elman_scan"),
+    ("config", "from absl import flags"),
+    ("training", "from steadygrad.transforms.omega import omega_terms"),
+    ("types", "from steadygrad.types import Array"),
+  ],
+)
+def test_what_is_allowed_passes(module, source):
+  assert not problems(f"{PACKAGE}.{module}", source)
