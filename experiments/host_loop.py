@@ -114,13 +114,16 @@ class _Seeds:
       jax.jit(jax.vmap(lambda key: training.init(exp, key)))(self.keys)
     )
     started = time.perf_counter()
-    self._chunk = self._compile(
-      lambda key, state, n: training.run_chunk(exp, key, state, n), devices
-    )
+    self._chunk = self._compile(devices)
     self.compile_seconds = time.perf_counter() - started
     self._devices = devices
 
-  def _compile(self, fn, devices):
+  def _compile(self, devices):
+    def fn(key, numbers, state, n):
+      # Traced numbers: the same program, and bits, as in a sweep.
+      exp = training.experiment(self.exp.config, numbers)
+      return training.run_chunk(exp, key, state, n)
+
     mapped, sharding = placement.map_seeds(fn, devices)
     total = placement.slots(self.exp.config.seeds, self.num_devices)
     example = self._pack(np.zeros(total, np.int64))
@@ -132,7 +135,11 @@ class _Seeds:
     counts = np.zeros(self.num_devices, np.int32) if counts is None else counts
     states = jax.tree.map(lambda x: x[order], self.states)
     steps = np.full(len(order), num_updates, np.int32)
-    return counts, self.keys[order], states, steps
+    numbers = jax.tree.map(
+      lambda x: np.full(len(order), x, np.float32),
+      training.hyper(self.exp.config),
+    )
+    return counts, self.keys[order], numbers, states, steps
 
   def active(self) -> np.ndarray:
     """Seeds that still train."""
@@ -168,10 +175,11 @@ class _Seeds:
     )[0]
     everyone = np.arange(exp.config.seeds)
     order, counts = spread(everyone, exp.config.seeds, self.num_devices)
-    errors = np.asarray(jax.jit(fn)(counts, *self._pack(order)[1:3]))
-    result = np.zeros(exp.config.seeds, np.float32)
-    result[order] = errors
-    return result
+    _, keys, _, states, _ = self._pack(order)
+    errors = np.asarray(jax.jit(fn)(counts, keys, states))
+    # A spare slot repeats a seed and is not run: the first slot is the seed's.
+    _, first = np.unique(order, return_index=True)
+    return errors[first]
 
 
 def spread(active: np.ndarray, num_seeds: int, num_devices: int):

@@ -74,12 +74,9 @@ class Slots:
     exp = training.experiment(config)
     same = grids.program(config), config.init
     if same not in self._inits:
-      self._inits[same] = jax.jit(
-        jax.vmap(lambda seed: training.init(exp, jax.random.key(seed)))
-      )
-    seeds = jnp.full(1, config.first_seed, jnp.uint32)
-    with jax.default_device(self.device):
-      states = jax.device_get(self._inits[same](seeds))
+      self._inits[same] = jax.jit(jax.vmap(lambda key: training.init(exp, key)))
+    keys = _keys([config.first_seed])
+    states = jax.device_get(self._inits[same](keys))
     state = jax.tree.map(lambda x: x[0], states)
     spent = {"updates": 0, "seconds": 0.0, "compile_seconds": 0.0}
     new = Progress(state, {}, spent)
@@ -102,9 +99,9 @@ class Slots:
     if program not in self._chunks:
       started = time.perf_counter()
 
-      def chunk(seed, numbers, state, n):
+      def chunk(key, numbers, state, n):
         exp = training.experiment(program, numbers)
-        return training.run_chunk(exp, jax.random.key(seed), state, n)
+        return training.run_chunk(exp, key, state, n)
 
       mapped, sharding = placement.map_seeds(chunk, [self.device])
       jitted = jax.jit(mapped, in_shardings=sharding, out_shardings=sharding)
@@ -114,7 +111,7 @@ class Slots:
     return self._chunks[program]
 
   def _pack(self, jobs: list[Job], num_updates: list[int]):
-    """(counts, seeds, numbers, states, updates); free slots repeat the first.
+    """(counts, keys, numbers, states, updates); free slots repeat the first.
 
     Under `vmap` a free slot runs no update, and its result is dropped.
     """
@@ -123,7 +120,7 @@ class Slots:
     numbers = [job.numbers for job in padded]
     return (
       np.array([len(jobs)], np.int32),
-      np.array([job.config.first_seed for job in padded], np.uint32),
+      _keys([job.config.first_seed for job in padded]),
       training.Hyper(*np.array(numbers, np.float32).T),
       jax.tree.map(lambda *x: np.stack(x), *[job.state for job in padded]),
       np.array([*num_updates, *[0] * free], np.int32),
@@ -135,14 +132,12 @@ class Slots:
     if program not in self._tests:
       exp = training.experiment(program)
       mapped, _ = placement.map_seeds(
-        lambda seed, state: training.test_error(
-          exp, jax.random.key(seed), state
-        ),
+        lambda key, state: training.test_error(exp, key, state),
         [self.device],
       )
       self._tests[program] = jax.jit(mapped)
-    counts, seeds, _, states, _ = self._pack([job], [0])
-    errors = self._tests[program](counts, seeds, states)
+    counts, keys, _, states, _ = self._pack([job], [0])
+    errors = self._tests[program](counts, keys, states)
     return run_files.record(
       training.experiment(job.config),
       jax.tree.map(lambda x: np.asarray(x)[None], job.state),
@@ -151,3 +146,7 @@ class Slots:
       job.spent,
       [self.device],
     )
+
+
+def _keys(seeds: list[int]) -> jax.Array:
+  return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
