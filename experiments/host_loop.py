@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import run_files
 from tqdm import tqdm
 
 from steadygrad import config as configuration
@@ -90,7 +91,7 @@ def prepare_run_dir(run_dir: pathlib.Path, config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
-def _stop_signals():
+def stop_signals():
   """Yields a list that a SIGINT or SIGTERM is appended to, instead of dying."""
   received: list[int] = []
   old = {
@@ -117,13 +118,16 @@ class _Seeds:
       jax.jit(jax.vmap(lambda key: training.init(exp, key)))(self.keys)
     )
     started = time.perf_counter()
-    self._chunk = self._compile(
-      lambda key, state, n: training.run_chunk(exp, key, state, n), devices
-    )
+    self._chunk = self._compile(devices)
     self.compile_seconds = time.perf_counter() - started
     self._devices = devices
 
-  def _compile(self, fn, devices):
+  def _compile(self, devices):
+    def fn(key, numbers, state, n):
+      # Traced numbers: the same program, and bits, as in a sweep.
+      exp = training.experiment(self.exp.config, numbers)
+      return training.run_chunk(exp, key, state, n)
+
     mapped, sharding = placement.map_seeds(fn, devices)
     total = placement.slots(self.exp.config.seeds, self.num_devices)
     example = self._pack(np.zeros(total, np.int64))
@@ -135,7 +139,11 @@ class _Seeds:
     counts = np.zeros(self.num_devices, np.int32) if counts is None else counts
     states = jax.tree.map(lambda x: x[order], self.states)
     steps = np.full(len(order), num_updates, np.int32)
-    return counts, self.keys[order], states, steps
+    numbers = jax.tree.map(
+      lambda x: np.full(len(order), x, np.float32),
+      training.hyper(self.exp.config),
+    )
+    return counts, self.keys[order], numbers, states, steps
 
   def active(self) -> np.ndarray:
     """Seeds that still train."""
@@ -171,10 +179,11 @@ class _Seeds:
     )[0]
     everyone = np.arange(exp.config.seeds)
     order, counts = spread(everyone, exp.config.seeds, self.num_devices)
-    errors = np.asarray(jax.jit(fn)(counts, *self._pack(order)[1:3]))
-    result = np.zeros(exp.config.seeds, np.float32)
-    result[order] = errors
-    return result
+    _, keys, _, states, _ = self._pack(order)
+    errors = np.asarray(jax.jit(fn)(counts, keys, states))
+    # A spare slot repeats a seed and is not run: the first slot is the seed's.
+    _, first = np.unique(order, return_index=True)
+    return errors[first]
 
 
 def spread(active: np.ndarray, num_seeds: int, num_devices: int):
@@ -201,24 +210,6 @@ def spread(active: np.ndarray, num_seeds: int, num_devices: int):
   return order, counts.astype(np.int32)
 
 
-def _flatten(states) -> dict[str, np.ndarray]:
-  paths = jax.tree_util.tree_leaves_with_path(states)
-  return {f"state{jax.tree_util.keystr(p)}": np.asarray(x) for p, x in paths}
-
-
-def _unflatten(template, arrays: dict):
-  def pick(path, old):
-    new = arrays[f"state{jax.tree_util.keystr(path)}"]
-    if new.shape != old.shape or new.dtype != old.dtype:
-      raise ValueError(
-        f"checkpoint holds {new.dtype}{new.shape} at"
-        f" {jax.tree_util.keystr(path)}, expected {old.dtype}{old.shape}"
-      )
-    return new
-
-  return jax.tree_util.tree_map_with_path(pick, template)
-
-
 class _Saver:
   """Saves at chunk ends, no more often than costs `SAVE_SHARE` of the time."""
 
@@ -232,7 +223,7 @@ class _Saver:
     if not force and started - self._last < self._cost / SAVE_SHARE:
       return
     curves = {f"curve.{k}": np.stack(v) for k, v in curves.items()}
-    self._checkpoints.save(step, _flatten(seeds.states) | curves, meta)
+    self._checkpoints.save(step, run_files.flatten(seeds.states) | curves, meta)
     self._last = time.perf_counter()
     self._cost = self._last - started
 
@@ -248,8 +239,8 @@ def train(
 
   Args:
     config: the configuration.
-    run_dir: holds config.json, checkpoints/ and in the end record.json. If the
-      record is there already it is returned as it is.
+    run_dir: holds config.json, checkpoints/ and in the end parameters.npz and
+      record.json. If the record is there already it is returned as it is.
     progress: whether to show a bar on standard error.
     began: `time.perf_counter()` from which wall_seconds counts; now if None.
 
@@ -277,7 +268,7 @@ def train(
   curves: dict[str, list] = {}
   spent = {"updates": 0, "seconds": 0.0, "wall_seconds": 0.0, "chunks": 0}
   if restored.step is not None:
-    seeds.states = _unflatten(seeds.states, restored.arrays)
+    seeds.states = run_files.unflatten(seeds.states, restored.arrays)
     curves = {
       name.removeprefix("curve."): list(values)
       for name, values in restored.arrays.items()
@@ -296,7 +287,7 @@ def train(
     file=sys.stderr,
     dynamic_ncols=True,
   )
-  with _stop_signals() as received:
+  with stop_signals() as received:
     while len(active := seeds.active()) and not received:
       step = int(seeds.states.step[active[0]])
       num_updates = min(config.check_every, config.max_updates - step)
@@ -319,7 +310,18 @@ def train(
       f"stopped by signal {received[0]} at update"
       f" {int(seeds.states.step.max())}; the same command goes on from here"
     )
-  record = _record(seeds, curves, spent, devices)
+  run_files.write_arrays(
+    run_dir / run_files.PARAMETERS,
+    run_files.flatten(seeds.states.params, "state.params"),
+  )
+  record = run_files.record(
+    exp,
+    seeds.states,
+    seeds.test_errors(),
+    curves,
+    spent | {"compile_seconds": seeds.compile_seconds},
+    devices,
+  )
   record["provenance"]["wall_seconds"] = (
     wall_before + time.perf_counter() - began
   )
@@ -346,49 +348,3 @@ def _show(bar, seeds, info, updates: int) -> None:
     refresh=False,
   )
   bar.update(updates)
-
-
-def _record(seeds, curves, spent, devices) -> dict[str, Any]:
-  config, task, states = seeds.exp.config, seeds.exp.task, seeds.states
-  solved = states.solved_at >= 0
-  updates_to_solve = [int(at) if at >= 0 else None for at in states.solved_at]
-  low, high = records.wilson_interval(int(solved.sum()), config.seeds)
-  results = {
-    "task": task.name,
-    "algorithm": config.algorithm,
-    "length": config.length,
-    "seeds": config.seeds,
-    "solved": solved,
-    "updates_to_solve": updates_to_solve,
-    "status": [Status(s).name.lower() for s in states.status],
-    "relapses": states.relapses,
-    "updates": states.step,
-    "test_error": (test_error := seeds.test_errors()),
-    "confirmed": solved & (test_error < task.solved_below),
-    "test_size": config.test_size,
-    "chance_error": task.chance_error,
-    "success_rate": float(solved.mean()),
-    "success_interval": [low, high],
-    "max_updates": config.max_updates,
-    "check_every": config.check_every,
-  }
-  speed = {
-    "run_updates": spent["updates"],
-    "updates_per_second": spent["updates"] / max(spent["seconds"], 1e-9),
-    "compile_seconds": seeds.compile_seconds,
-  }
-  update = curves.pop("update", [])
-  curves.pop("step", None)
-  return {
-    "kind": "training",
-    "config": dataclasses.asdict(config),
-    "results": results,
-    "curves": {"update": update}
-    | {name: np.stack(values) for name, values in curves.items()},
-    "provenance": records.provenance(" ".join(_command()), devices) | speed,
-  }
-
-
-def _command() -> list[str]:
-  script = pathlib.Path(sys.argv[0])
-  return ["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]]

@@ -4,6 +4,8 @@ Outputs are [B, O] where a task reads the last step, [T, B, O] where it reads
 every step; steps beyond a length do not count.
 """
 
+import functools
+
 import jax.numpy as jnp
 import optax
 
@@ -31,6 +33,27 @@ def cross_entropy(outputs: Array, batch: Batch) -> Array:
   return jnp.mean(losses, where=_mask(outputs, batch))
 
 
+def squared_error(outputs: Array, batch: Batch) -> Array:
+  """|y − target|², summed over outputs, mean over sequences (and steps): [].
+
+  Args:
+    outputs: [B, O] or [T, B, O].
+    batch: `targets` of the same shape.
+  """
+  errors = _squared_errors(outputs, batch)
+  return jnp.mean(errors, where=_mask(outputs, batch))
+
+
+def _squared_errors(outputs: Array, batch: Batch) -> Array:
+  """[B] or [T, B]; targets of another shape would be broadcast unseen."""
+  if outputs.shape != batch.targets.shape:
+    raise ValueError(
+      f"targets must have the outputs' shape {outputs.shape}, got"
+      f" {batch.targets.shape}"
+    )
+  return jnp.sum(jnp.square(outputs - batch.targets), -1)
+
+
 def misclassified(outputs: Array, batch: Batch) -> Array:
   """Which sequences are answered wrongly, bool [B].
 
@@ -43,6 +66,31 @@ def misclassified(outputs: Array, batch: Batch) -> Array:
   """
   wrong = jnp.argmax(outputs, -1) != batch.targets
   wrong |= ~jnp.all(jnp.isfinite(outputs), -1)
+  return _any_step(wrong, outputs, batch)
+
+
+def off_by_more(limit: float, outputs: Array, batch: Batch) -> Array:
+  """Which sequences have a squared error above `limit`, bool [B].
+
+  Where every step is read a sequence is wrong if any of its steps is. NaN is a
+  wrong answer.
+
+  Args:
+    limit: on |y − target|², summed over outputs; exactly the limit is right.
+    outputs: [B, O] or [T, B, O].
+    batch: `targets` of the same shape.
+  """
+  wrong = ~(_squared_errors(outputs, batch) <= limit)
+  return _any_step(wrong, outputs, batch)
+
+
+# The paper's rule for addition and multiplication. Hochreiter & Schmidhuber
+# (1997) ask for an *absolute* error of .04, a stricter rule.
+off_by_a_fifth = functools.partial(off_by_more, 0.04)
+
+
+def _any_step(wrong: Array, outputs: Array, batch: Batch) -> Array:
+  """bool [B]: wrong at any step that counts."""
   mask = _mask(outputs, batch)
   if mask is not None:
     wrong &= mask

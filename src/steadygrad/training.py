@@ -40,6 +40,22 @@ class Stream(enum.IntEnum):
   TEST = 4
 
 
+class Hyper(NamedTuple):
+  """Numbers of a configuration that may be traced; see `experiment`.
+
+  Attributes:
+    learning_rate: [].
+    max_norm: threshold of Algorithm 1, []; inf never clips.
+    omega_weight: α, [].
+    omega_min_squared_norm: bound on |δ_t|², [].
+  """
+
+  learning_rate: float | Array
+  max_norm: float | Array
+  omega_weight: float | Array
+  omega_min_squared_norm: float | Array
+
+
 class Experiment(NamedTuple):
   """What a run needs, built from a configuration.
 
@@ -76,17 +92,28 @@ class TrainState(NamedTuple):
   relapses: Array
 
 
+def hyper(config: TrainConfig) -> Hyper:
+  """The numbers of a configuration that choose no program."""
+  return Hyper(*[getattr(config, name) for name in Hyper._fields])
+
+
 def experiment(
-  config: TrainConfig, *, implementation: str | None = None
+  config: TrainConfig,
+  traced: Hyper | None = None,
+  *,
+  implementation: str | None = None,
 ) -> Experiment:
   """Task, model and chain of a configuration.
 
   Args:
     config: the configuration.
+    traced: numbers in place of the configuration's, traced ones too: built
+      inside a function of them, one program serves all their values.
     implementation: of the fused passes, see `kernels.elman_scan`. It changes
       the speed and the last bits, not the experiment.
   """
   config = config.resolved()
+  rate, max_norm, weight, bound = traced or hyper(config)
   task = TASKS[config.task](config.length, config.max_length)
   weights = INITIALIZERS[config.init]()
   cell = cells.elman(
@@ -104,18 +131,18 @@ def experiment(
     initializer=weights.w_out,
   )
   if config.algorithm == "msgd":
-    tx = transforms.msgd(config.learning_rate)
+    tx = transforms.msgd(rate)
   elif config.algorithm == "msgd_c":
-    tx = transforms.msgd_c(config.learning_rate, config.max_norm)
+    tx = transforms.msgd_c(rate, max_norm)
   else:
     tx = transforms.msgd_cr(
       cell,
-      config.learning_rate,
-      config.max_norm,
-      config.omega_weight,
+      rate,
+      max_norm,
+      weight,
       ratio=config.omega_ratio,
       reduction=config.omega_reduction,
-      min_squared_norm=config.omega_min_squared_norm,
+      min_squared_norm=bound,
       merged=True,  # The gradients go from `adjoints` straight to the chain.
     )
   tx = optax.with_extra_args_support(tx)

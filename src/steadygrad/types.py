@@ -188,6 +188,8 @@ class Task(NamedTuple):
     wrong: (outputs, batch) -> bool [B], which sequences are answered wrongly.
     chance_error: error of the best answer that ignores the input.
     solved_below: success is an error under this.
+    chance_loss: least loss of an answer that ignores the input; None if nobody
+      worked it out.
   """
 
   name: str
@@ -199,3 +201,4 @@ class Task(NamedTuple):
   wrong: Callable[[Array, Batch], Array]
   chance_error: float
   solved_below: float = 0.01
+  chance_loss: float | None = None

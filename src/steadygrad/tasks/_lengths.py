@@ -6,11 +6,13 @@ import jax.numpy as jnp
 from steadygrad.types import Array
 
 
-def check(length: int, max_length: int | None, min_length: int) -> None:
+def check(
+  task: str, length: int, max_length: int | None, min_length: int
+) -> None:
   """ValueError unless min_length <= length <= max_length."""
   if length < min_length:
     raise ValueError(
-      f"length must be at least {min_length} for this task, got {length}"
+      f"length must be at least {min_length} for task {task}, got {length}"
     )
   if max_length is not None and max_length < length:
     raise ValueError(
@@ -28,3 +30,8 @@ def from_bits(bits: Array, length: int, max_length: int | None) -> Array | None:
   if max_length is None:
     return None
   return length + (bits % jnp.uint32(max_length + 1 - length)).astype(jnp.int32)
+
+
+def longest(length: int, max_length: int | None) -> int:
+  """The largest length that `draw` may give."""
+  return length if max_length is None else max_length

@@ -1,0 +1,181 @@
+"""Grids of runs: lists of values become configurations of one seed each."""
+
+import dataclasses
+import importlib
+import itertools
+import math
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from absl import flags
+
+from steadygrad import training
+from steadygrad.config import TrainConfig
+
+FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+PRESETS = pathlib.Path(__file__).parent / "presets"
+# Numbers that are traced, and what is the host's business: none of them chooses
+# a program. A program's configuration holds the defaults in their place.
+_NOT_COMPILED = (
+  *training.Hyper._fields,
+  "init",
+  "seeds",
+  "first_seed",
+  "max_updates",
+  "check_every",
+)
+# What an algorithm does not look at; two runs that differ there are one run.
+_OMEGA = ("omega_weight", "omega_ratio", "omega_reduction")
+_OMEGA = (*_OMEGA, "omega_min_squared_norm")
+_UNUSED = {"msgd": ("max_norm", *_OMEGA), "msgd_c": _OMEGA, "msgd_cr": ()}
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+  """A flag for each field of `TrainConfig`, which takes a list of values."""
+  for field in FIELDS.values():
+    text = f"{field.metadata['help']} One value, or several with commas."
+    if field.name in ("seeds", "first_seed"):
+      text = field.metadata["help"]
+    if choices := field.metadata["choices"]:
+      text = f"{text} Of: {', '.join(choices)}."
+    text = f"{text} Default: the preset's, or {field.default}."
+    flags.DEFINE_string(field.name, None, text, flag_values=flag_values)
+
+
+def values_from_flags(values: flags.FlagValues) -> dict[str, list]:
+  """{field: values} of the flags that were given.
+
+  Raises:
+    ValueError: naming the flag, its value and what is allowed.
+  """
+  given = {name: values[name].value for name in FIELDS}
+  return {
+    name: [_parse(FIELDS[name], word) for word in text.split(",")]
+    for name, text in given.items()
+    if text is not None
+  }
+
+
+def _parse(field: dataclasses.Field, word: str):
+  kinds, word = str(field.type), word.strip()
+  if field.default is None and word.lower() == "none":
+    return None
+  try:
+    if "int" in kinds:
+      return int(word)
+    if "float" in kinds:
+      return float(word)
+    if "bool" in kinds:
+      return {"true": True, "false": False}[word.lower()]
+  except (ValueError, KeyError):
+    kind = next(text for name, text in _KINDS.items() if name in kinds)
+    raise ValueError(f"{field.name} must be {kind}, got {word!r}") from None
+  return word
+
+
+_KINDS = {
+  "int": "an integer",
+  "float": "a number",
+  "bool": "true or false",
+}
+
+
+def preset(name: str) -> list[dict]:
+  """The grids of experiments/presets/<name>.py.
+
+  Raises:
+    ValueError: naming the presets there are.
+  """
+  names = sorted(p.stem for p in PRESETS.glob("[a-z]*.py"))
+  if name not in names:
+    raise ValueError(f"preset must be one of {', '.join(names)}; got {name!r}")
+  return importlib.import_module(f"presets.{name}").GRIDS
+
+
+def expand(grids: Sequence[dict], given: dict[str, list]) -> list[TrainConfig]:
+  """Every run of every grid once, shortest sequences first.
+
+  Args:
+    grids: {field: value or list of values} each, of a preset; [{}] for none.
+    given: {field: values}, which go before the grids'.
+
+  Returns:
+    Configurations of one seed. Where an algorithm does not look at a field it
+    has its default value.
+
+  Raises:
+    ValueError: naming a field, its value and what is allowed.
+  """
+  found = {}
+  for grid in grids:
+    lists = {
+      name: value if isinstance(value, (list, tuple)) else [value]
+      for name, value in grid.items()
+    } | given
+    for name in lists.keys() - FIELDS.keys():
+      raise ValueError(f"a grid has the unknown field {name}")
+    for config in _product(lists):
+      found.setdefault(run_name(config), config)
+  return sorted(found.values(), key=_order)
+
+
+def _product(lists: dict[str, Iterable]) -> Iterable[TrainConfig]:
+  for name in ("seeds", "first_seed"):
+    if len(lists.get(name, [0])) != 1:
+      raise ValueError(f"{name} must be one number, got {lists[name]}")
+  for choice in itertools.product(*lists.values()):
+    config = TrainConfig(**dict(zip(lists, choice, strict=True))).resolved()
+    unused = {name: FIELDS[name].default for name in _UNUSED[config.algorithm]}
+    for seed in range(config.first_seed, config.first_seed + config.seeds):
+      yield dataclasses.replace(config, seeds=1, first_seed=seed, **unused)
+
+
+def longest(config: TrainConfig) -> int:
+  """Steps of the longest sequences, but for what a task adds."""
+  return config.max_length or config.length
+
+
+def _order(config: TrainConfig):
+  # Runs of one program stand together, and their seeds outermost, so that a
+  # sweep that is cut has all methods and initialisations of its first seeds.
+  return (
+    longest(config),
+    config.task,
+    str(program(config)),
+    config.first_seed,
+    str(config),
+  )
+
+
+def program(config: TrainConfig) -> TrainConfig:
+  """What a compiled program depends on; the rest at its default value.
+
+  MSGD is MSGD-C with a threshold of infinity.
+  """
+  defaults = {name: FIELDS[name].default for name in _NOT_COMPILED}
+  config = dataclasses.replace(config, **defaults)
+  if config.algorithm == "msgd":
+    config = dataclasses.replace(config, algorithm="msgd_c")
+  return config
+
+
+def numbers(config: TrainConfig) -> training.Hyper:
+  """The numbers that the program of this run is given."""
+  hyper = training.hyper(config)
+  if config.algorithm == "msgd":
+    hyper = hyper._replace(max_norm=math.inf)
+  return hyper
+
+
+def run_name(config: TrainConfig) -> str:
+  """Of a run's files: readable words, a digest, and the seed.
+
+  The digest is of all that decides the run but for its seed and its budget: a
+  run that was cut goes on when it gets a larger one.
+  """
+  same = dataclasses.replace(config, seeds=1, first_seed=0, max_updates=1)
+  length = str(config.length)
+  if config.max_length is not None:
+    length = f"{length}_{config.max_length}"
+  words = (config.task, length, config.init, config.algorithm)
+  return "-".join([*words, same.digest(), str(config.first_seed)])

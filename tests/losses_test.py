@@ -1,0 +1,94 @@
+"""Losses and success rules against loops in NumPy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from steadygrad import losses
+from steadygrad.types import Batch
+
+T, B, O = 7, 5, 3
+# float32 sums of some tens of terms.
+ROUNDING = 1e-6
+
+
+def batch_of(targets, lengths):
+  us = jnp.zeros((T, B, 1))
+  lengths = None if lengths is None else jnp.asarray(lengths)
+  return Batch(us, jnp.asarray(targets), lengths)
+
+
+LENGTHS = [None, 4, [7, 1, 3, 5, 2]]
+
+
+def counted(lengths):
+  """(t, b) pairs that count."""
+  each = np.broadcast_to(T if lengths is None else lengths, B)
+  return [(t, b) for b in range(B) for t in range(each[b])]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_squared_error_at_every_step(rng, lengths):
+  y, target = rng.normal(size=(2, T, B, O)).astype(np.float32)
+  errors = [np.sum((y[p] - target[p]) ** 2) for p in counted(lengths)]
+  found = losses.squared_error(jnp.asarray(y), batch_of(target, lengths))
+  np.testing.assert_allclose(found, np.mean(errors), rtol=ROUNDING)
+
+
+def test_squared_error_of_the_last_step_ignores_lengths(rng):
+  y, target = rng.normal(size=(2, B, O)).astype(np.float32)
+  expected = np.mean([np.sum((y[b] - target[b]) ** 2) for b in range(B)])
+  for lengths in LENGTHS:
+    found = losses.squared_error(jnp.asarray(y), batch_of(target, lengths))
+    np.testing.assert_allclose(found, expected, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_cross_entropy_at_every_step(rng, lengths):
+  logits = rng.normal(size=(T, B, O)).astype(np.float32)
+  classes = rng.integers(O, size=(T, B))
+  terms = []
+  for p in counted(lengths):
+    e = np.exp(logits[p].astype(np.float64))
+    terms.append(-np.log(e[classes[p]] / e.sum()))
+  found = losses.cross_entropy(jnp.asarray(logits), batch_of(classes, lengths))
+  np.testing.assert_allclose(found, np.mean(terms), rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("rule", ["misclassified", "off_by_a_fifth"])
+def test_a_sequence_is_wrong_if_a_step_that_counts_is(rng, lengths, rule):
+  classes = rng.integers(O, size=(T, B))
+  right = np.eye(O, dtype=np.float32)[classes]
+  targets = classes if rule == "misclassified" else right
+  batch = batch_of(targets, lengths)
+  rule = getattr(losses, rule)
+  assert not rule(jnp.asarray(right), batch).any()
+  for t in range(T):
+    for b in range(B):
+      outputs = right.copy()
+      outputs[t, b] = np.roll(outputs[t, b], 1)
+      expected = np.zeros(B, bool)
+      expected[b] = (t, b) in counted(lengths)
+      np.testing.assert_array_equal(rule(jnp.asarray(outputs), batch), expected)
+      outputs[t, b] = np.nan
+      np.testing.assert_array_equal(rule(jnp.asarray(outputs), batch), expected)
+
+
+def test_off_by_a_fifth_is_a_squared_error_above_004():
+  errors = np.array([0.0, 0.19, 0.2001, -0.19, -0.2001, 0.04], np.float32)
+  batch = Batch(jnp.zeros((1, 6, 1)), jnp.zeros((6, 1)))
+  found = losses.off_by_a_fifth(jnp.asarray(errors[:, None]), batch)
+  assert found.tolist() == [False, False, True, False, True, False]
+
+
+def test_exactly_the_limit_is_right():
+  batch = Batch(jnp.zeros((1, 1, 1)), jnp.zeros((1, 1)))
+  assert not losses.off_by_more(0.25, jnp.array([[0.5]]), batch).any()
+
+
+@pytest.mark.parametrize("name", ["squared_error", "off_by_a_fifth"])
+def test_targets_of_another_shape_are_refused(name):
+  batch = Batch(jnp.zeros((1, 4, 1)), jnp.zeros(4))
+  with pytest.raises(ValueError, match=r"targets.*\(4, 1\).*\(4,\)"):
+    getattr(losses, name)(jnp.zeros((4, 1)), batch)
