@@ -132,10 +132,12 @@ def record(
     "results": results,
     "curves": {"update": curves.pop("update", [])}
     | {name: np.stack(values) for name, values in curves.items()},
-    "provenance": records.provenance(" ".join(_command()), devices) | speed,
+    "provenance": provenance(devices) | speed,
   }
 
 
-def _command() -> list[str]:
+def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:
+  """Versions, machine, commit, and the command of this process."""
   script = pathlib.Path(sys.argv[0])
-  return ["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]]
+  words = ["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]]
+  return records.provenance(" ".join(words), devices)

@@ -80,7 +80,7 @@ class Store:
     return self.directory / "states" / f"{name}.npz"
 
   def finished(self, config: TrainConfig) -> dict[str, Any] | None:
-    """The record of this run, if it needs no further update."""
+    """The results of this run, if it needs no further update."""
     path = self.record_path(grids.run_name(config))
     if not path.exists():
       return None
@@ -88,6 +88,10 @@ class Store:
     if not ended(config, results["status"][0], results["updates"][0]):
       return None
     return results
+
+  def updates(self, name: str) -> int:
+    """How many updates of this run are stored."""
+    return _rank(self.directory, name)[1]
 
   def save(self, config: TrainConfig, progress: Progress) -> None:
     """Writes where a run stands."""

@@ -1,0 +1,339 @@
+"""Sweeps: the grid, one program for many runs, kills, merges, budgets."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import grids
+import host_loop
+import jax
+import numpy as np
+import pytest
+import slots
+import sweep_loop
+import sweep_store
+
+from steadygrad import records, training
+from steadygrad.config import TrainConfig
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TINY = {
+  "length": 12,
+  "hidden_size": 8,
+  "batch_size": 4,
+  "max_updates": 400,
+  "check_every": 100,
+  "check_size": 100,
+  "test_size": 250,
+}
+LIMIT = 300  # Seconds, for a process that takes twenty.
+
+
+def expand(**lists):
+  return grids.expand(
+    [{}],
+    {
+      name: value if isinstance(value, list) else [value]
+      for name, value in (TINY | lists).items()
+    },
+  )
+
+
+def test_a_grid_is_a_product_and_shortest_come_first():
+  runs = expand(
+    length=[30, 10, 20], algorithm=["msgd_c", "msgd_cr"], seeds=2, first_seed=3
+  )
+  assert len(runs) == 3 * 2 * 2
+  assert [r.length for r in runs] == [10] * 4 + [20] * 4 + [30] * 4
+  assert {r.first_seed for r in runs} == {3, 4}
+  assert {r.seeds for r in runs} == {1}
+  assert len({grids.run_name(r) for r in runs}) == len(runs)
+
+
+def test_what_an_algorithm_does_not_look_at_makes_no_further_run():
+  lists = {"omega_weight": [1.0, 2.0], "max_norm": [1.0, 6.0], "seeds": 1}
+  for algorithm, count in (("msgd", 1), ("msgd_c", 2), ("msgd_cr", 4)):
+    assert len(expand(algorithm=algorithm, **lists)) == count
+
+
+def test_flags_go_before_a_preset_and_its_grids_are_joined():
+  preset = [{"length": [50, 100], "seeds": 2}, {"length": 50, "seeds": 3}]
+  assert len(grids.expand(preset, {})) == 5
+  assert len(grids.expand(preset, {"seeds": [1]})) == 2
+
+
+def test_a_name_holds_all_but_the_budget():
+  config = TrainConfig(seeds=1, first_seed=4)
+  more = dataclasses.replace(config, max_updates=7)
+  assert grids.run_name(config) == grids.run_name(more)
+  assert grids.run_name(config).endswith("-4")
+  other = dataclasses.replace(config, check_every=7)
+  assert grids.run_name(config) != grids.run_name(other)
+
+
+def test_one_program_for_what_is_traced():
+  same = expand(
+    init=["basic_tanh", "smart_tanh"],
+    algorithm=["msgd", "msgd_c"],
+    learning_rate=[0.01, 0.1],
+    max_norm=[1.0, 6.0],
+    seeds=2,
+  )
+  assert len({grids.program(r) for r in same}) == 1
+  assert {grids.numbers(r).max_norm for r in same} == {1.0, 6.0, math.inf}
+  other = expand(length=[12, 13], form=["x", "h"], hidden_size=[8, 9], seeds=1)
+  assert len({grids.program(r) for r in other}) == 8
+
+
+@pytest.mark.parametrize(
+  "field,text,allowed",
+  [
+    ("length", "ten", "an integer"),
+    ("learning_rate", "fast", "a number"),
+    ("go_on", "yes", "true or false"),
+  ],
+)
+def test_a_value_that_cannot_be_read_is_named(field, text, allowed):
+  with pytest.raises(ValueError) as error:
+    grids._parse(grids.FIELDS[field], text)
+  for part in (field, text, allowed):
+    assert part in str(error.value)
+  assert grids._parse(grids.FIELDS["max_length"], "none") is None
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+  """A finished sweep of six runs: its directory, and how often it traced."""
+  directory = tmp_path_factory.mktemp("sweep")
+  traced, run_chunk = [], training.run_chunk
+
+  def counted(*arguments):
+    traced.append(1)
+    return run_chunk(*arguments)
+
+  training.run_chunk = counted
+  try:
+    store = sweep_store.Store(directory)
+    ledger = sweep_loop.run(RUNS, store, progress=False)
+  finally:
+    training.run_chunk = run_chunk
+  store.close()
+  return directory, ledger, len(traced)
+
+
+RUNS = expand(
+  algorithm="msgd_c",
+  init=["basic_tanh", "smart_tanh"],
+  learning_rate=[0.01, 0.1, 3e38],
+  seeds=1,
+)
+
+
+def results_of(directory):
+  """{run: all of its record that is a function of its configuration}."""
+  found = {}
+  for path in (directory / "records").glob("*.json"):
+    record = records.read_json(path)
+    found[path.stem] = {k: v for k, v in record.items() if k != "provenance"}
+  return found
+
+
+def test_every_run_has_a_record_and_a_state(swept):
+  directory, ledger, _ = swept
+  names = {grids.run_name(r) for r in RUNS}
+  assert results_of(directory).keys() == names
+  assert {p.stem for p in (directory / "states").iterdir()} == names
+  assert ledger["runs"] == len(RUNS)
+  assert ledger["solved"] + ledger["diverged"] + ledger["cut"] == len(RUNS)
+  assert ledger["updates_left"] == 0
+  assert records.read_json(directory / "ledger.json")["runs"] == len(RUNS)
+
+
+def test_nothing_is_traced_again_for_another_number(swept):
+  """map_seeds traces a function twice: for its shapes, and in the loop."""
+  assert swept[2] <= 2 * len(jax.devices())
+
+
+def test_divergence_is_an_outcome(swept):
+  for record in results_of(swept[0]).values():
+    rate, results = record["config"]["learning_rate"], record["results"]
+    assert (results["status"] == ["diverged"]) == (rate == 3e38)
+    if rate == 3e38:
+      assert results["updates"] == [100]
+
+
+def test_finished_runs_are_not_repeated(swept):
+  directory = swept[0]
+  before = {p: p.stat().st_mtime_ns for p in directory.glob("*/*")}
+  store = sweep_store.Store(directory)
+  sweep_loop.run(RUNS, store, progress=False)
+  store.close()
+  assert before == {p: p.stat().st_mtime_ns for p in directory.glob("*/*")}
+
+
+@pytest.mark.parametrize("algorithm", ["msgd", "msgd_cr"])
+def test_same_bits_as_the_training_launcher(algorithm, tmp_path, monkeypatch):
+  """On one device; the number of devices is part of the promise of bits."""
+  one = jax.devices()[:1]
+  monkeypatch.setattr(jax, "devices", lambda: one)
+  (config,) = expand(
+    algorithm=algorithm, seeds=1, first_seed=2, learning_rate=0.05
+  )
+  store = sweep_store.Store(tmp_path / "sweep")
+  sweep_loop.run([config], store, progress=False)
+  store.close()
+  trained = host_loop.train(config, tmp_path / "run", progress=False)
+  (swept,) = results_of(tmp_path / "sweep").values()
+  for part in ("config", "results", "curves"):
+    assert swept[part] == trained[part]
+  states = np.load(
+    tmp_path / "sweep" / "states" / f"{grids.run_name(config)}.npz"
+  )
+  parameters = np.load(tmp_path / "run" / "parameters.npz")
+  compared = [name for name in parameters.files if name != "meta"]
+  assert len(compared) == 5
+  for name in compared:
+    np.testing.assert_array_equal(states[name], parameters[name])
+
+
+def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
+  runs = [r for r in RUNS if r.learning_rate == 0.01]
+  half = [dataclasses.replace(r, max_updates=200) for r in runs]
+  store = sweep_store.Store(tmp_path)
+  assert sweep_loop.run(half, store, progress=False)["cut"] == 2
+  states = {
+    p.name: np.load(p)["state.step"] for p in (tmp_path / "states").iterdir()
+  }
+  assert set(map(int, states.values())) == {200}
+  sweep_loop.run(runs, store, progress=False)
+  store.close()
+  whole = results_of(swept[0])
+  assert all(whole[name] == r for name, r in results_of(tmp_path).items())
+
+
+def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
+  """One directory has a run's record, another only the state of another."""
+  directory = swept[0]
+  names = [grids.run_name(r) for r in RUNS]
+  other, mine = tmp_path / "other", tmp_path / "mine"
+  store = sweep_store.Store(other)
+  cut = [dataclasses.replace(r, max_updates=100) for r in RUNS[:2]]
+  sweep_loop.run(cut, store, progress=False)
+  store.close()
+  (other / "records" / f"{names[1]}.json").unlink()
+  store = sweep_store.Store(mine)
+  assert store.merge(other) == 2
+  assert store.merge(other) == 0
+  for part, end in (("states", "npz"), ("records", "json")):
+    shutil.copy(directory / part / f"{names[2]}.{end}", mine / part)
+  sweep_loop.run(RUNS, store, progress=False)
+  store.close()
+  assert results_of(mine) == results_of(directory)
+
+
+def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
+  run = RUNS[0]
+  path = tmp_path / "states" / f"{grids.run_name(run)}.npz"
+  store = sweep_store.Store(tmp_path)
+  data = bytearray(
+    (swept[0] / "states" / f"{grids.run_name(run)}.npz").read_bytes()
+  )
+  data[len(data) // 3] ^= 16
+  path.write_bytes(data)
+  sweep_loop.run([run], store, progress=False)
+  store.close()
+  assert "damaged" in capsys.readouterr().err
+  assert path.with_suffix(".damaged").exists()
+  name = grids.run_name(run)
+  assert results_of(tmp_path)[name] == results_of(swept[0])[name]
+
+
+def test_a_directory_is_held_by_one_sweep(tmp_path):
+  store = sweep_store.Store(tmp_path)
+  with pytest.raises(ValueError, match=f"sweep_dir {tmp_path} is in use"):
+    sweep_store.Store(tmp_path)
+  store.close()
+  sweep_store.Store(tmp_path).close()
+
+
+def test_slots_give_every_run_its_own(swept):
+  """Two runs in three slots, at different updates, one ends before."""
+  device = jax.devices()[0]
+  machine = slots.Slots(device, 3)
+  runs = [r for r in RUNS if r.learning_rate == 0.1]
+  store = sweep_store.Store.__new__(sweep_store.Store)
+  store.directory = pathlib.Path("/nowhere")
+  jobs = [machine.start(r, store) for r in runs]
+  machine.advance(jobs[:1])
+  while going := [job for job in jobs if not job.ended()]:
+    machine.advance(going)
+  whole = results_of(swept[0])
+  for job in jobs:
+    record = records.plain(machine.record(job))
+    record.pop("provenance")
+    assert json.loads(json.dumps(record)) == whole[job.name]
+
+
+def launch(directory, *more):
+  command = [sys.executable, str(ROOT / "experiments" / "sweep.py")]
+  command += [f"--{k}={v}" for k, v in TINY.items()]
+  command += ["--algorithm=msgd_c", "--init=basic_tanh,smart_tanh"]
+  command += ["--learning_rate=0.01,0.1,3e38", "--seeds=1", "--noprogress"]
+  return subprocess.Popen(
+    [*command, f"--sweep_dir={directory}", *more],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+  )
+
+
+def test_killed_and_started_again(tmp_path):
+  """SIGKILL in the middle of runs ten times as long, then to their end."""
+  longer = ("--max_updates=4000",)
+  process = launch(tmp_path, *longer)
+  deadline = time.monotonic() + LIMIT
+  while time.monotonic() < deadline and process.poll() is None:
+    if list((tmp_path / "states").glob("*-0.npz")):
+      break
+    time.sleep(0.01)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  before = {
+    p: p.stat().st_mtime_ns for p in (tmp_path / "records").glob("*.json")
+  }
+  assert len(before) < len(RUNS)
+  process = launch(tmp_path, *longer)
+  out, err = process.communicate(timeout=LIMIT)
+  assert process.returncode == 0, err
+  assert json.loads(out.splitlines()[-1])["updates_left"] == 0
+  for path, at in before.items():
+    assert path.stat().st_mtime_ns == at
+  straight = tmp_path / "straight"
+  out, err = launch(straight, *longer).communicate(timeout=LIMIT)
+  assert results_of(straight) == results_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "flag,parts",
+  [
+    ("--length=9", ("length", "9", "at least 10")),
+    ("--seeds=1,2", ("seeds", "one number")),
+    ("--preset=fig8", ("preset", "fig8")),
+    ("--sweep_dir={root}/README.md/x", ("sweep_dir", "README.md/x")),
+  ],
+)
+def test_a_mistake_is_named_without_a_traceback(tmp_path, flag, parts):
+  process = launch(tmp_path, flag.format(root=ROOT))
+  out, err = process.communicate(timeout=LIMIT)
+  assert process.returncode not in (0, None)
+  assert "Traceback" not in err
+  for part in parts:
+    assert part in err + out
