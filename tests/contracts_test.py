@@ -1,0 +1,250 @@
+"""The contract of every public transformation; the table is in `contracts`."""
+
+import inspect
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+
+from steadygrad import transforms
+from tests import contracts
+from tests.contracts import (
+  FACTORIES,
+  LINKS,
+  abstract,
+  build,
+  check_outcome,
+  compiled,
+  expected,
+  once,
+  problem,
+  stack,
+)
+
+# float32, the same operations compiled in another company: fused multiply-adds
+# and sums in another order. A few roundings of 6e-8 of numbers of order 1.
+SAME = dict(rtol=1e-5, atol=1e-6)
+
+every_link = pytest.mark.parametrize("name", FACTORIES)
+
+
+def assert_close(got, wanted):
+  chex.assert_trees_all_close(got, wanted, **SAME)
+
+
+@pytest.mark.parametrize("name", transforms.__all__)
+def test_every_public_name_has_its_place(name):
+  value = getattr(transforms, name)
+  if inspect.isclass(value):
+    assert issubclass(value, tuple), f"{name} is no NamedTuple"
+  elif contracts.is_factory(name):
+    assert name in LINKS, f"give {name} an entry in LINKS of tests/contracts.py"
+  else:
+    assert name in contracts.FUNCTIONS, (
+      f"{name} returns no Optax transformation by its annotation: annotate it,"
+      " or put it into FUNCTIONS of tests/contracts.py"
+    )
+
+
+def test_the_table_names_public_names_only():
+  assert set(LINKS) == set(FACTORIES)
+  assert contracts.FUNCTIONS <= set(transforms.__all__)
+  assert len(FACTORIES) >= 8
+
+
+@every_link
+def test_without_jit_and_with_unknown_extra_arguments(name):
+  """Gives what it gives under jit without them."""
+  tx = build(name)
+  assert isinstance(tx, optax.GradientTransformationExtraArgs)
+  state = tx.init(problem().params)
+  got = contracts.update(tx, state, problem(), nonsense=3)
+  assert_close(got, expected(name))
+
+
+@every_link
+@pytest.mark.parametrize("wrap", ["chain", "named_chain"])
+def test_in_chains(name, wrap):
+  if wrap == "chain":
+    tx = optax.chain(optax.identity(), build(name), optax.scale(-2.0))
+  else:
+    tx = optax.named_chain(("ours", build(name)), ("scale", optax.scale(-2.0)))
+  updates, _ = once(tx, problem())
+  assert_close(updates, jax.tree.map(lambda u: -2 * u, expected(name)[0]))
+
+
+@every_link
+def test_masked_and_partition(name):
+  """The cell's leaves to the link, the readout's to none or to another."""
+  given, zeros = problem(), optax.tree.zeros_like(problem().params)
+  whole = optax.masked(build(name), {"cell": True, "readout": True})
+  assert_close(once(whole, given)[0], expected(name)[0])
+
+  part = optax.masked(build(name), {"cell": True, "readout": False})
+  masked, _ = once(part, given)
+  chex.assert_trees_all_equal(masked["readout"], given.grads["readout"])
+  chex.assert_trees_all_equal_shapes_and_dtypes(masked, given.params)
+
+  tx = optax.partition(
+    {"ours": build(name), "none": optax.set_to_zero()},
+    {"cell": "ours", "readout": "none"},
+  )
+  updates, _ = once(tx, given)
+  assert_close(updates["cell"], masked["cell"])
+  chex.assert_trees_all_equal(updates["readout"], zeros["readout"])
+
+
+@every_link
+def test_inject_hyperparams(name):
+  factory = optax.inject_hyperparams(getattr(transforms, name))
+  tx = factory(**LINKS[name].arguments)
+  updates, state = once(tx, problem())
+  assert_close(updates, expected(name)[0])
+  numbers = {
+    k for k, v in LINKS[name].arguments.items() if isinstance(v, float)
+  }
+  assert numbers <= set(state.hyperparams)
+  assert "cell" not in state.hyperparams | state.hyperparams_states
+
+
+@every_link
+def test_multi_steps(name):
+  """Two equal micro-batches; Ω and what has it stand outside."""
+  if LINKS[name].outside_multi_steps:
+    inner = optax.MultiSteps(optax.identity(), 2)
+    tx = optax.chain(build(name), inner.gradient_transformation())
+  else:
+    tx = optax.MultiSteps(build(name), 2).gradient_transformation()
+  given = problem()
+  step = jax.jit(lambda state: contracts.update(tx, state, given))
+  first, state = step(tx.init(given.params))
+  chex.assert_trees_all_equal(first, optax.tree.zeros_like(given.params))
+  assert_close(step(state)[0], expected(name)[0])
+
+
+class Network(nnx.Module):
+  """Holds the parameters of a problem."""
+
+  def __init__(self, params):
+    for part, leaves in params.items():
+      leaves = {k: nnx.Param(v) for k, v in leaves.items()}
+      setattr(self, part, nnx.Dict(leaves))
+
+
+@every_link
+def test_nnx_optimizer(name):
+  given = problem()
+  network, grads = Network(given.params), Network(given.grads)
+  optimizer = nnx.Optimizer(network, build(name), wrt=nnx.Param)
+  optimizer.update(
+    network, nnx.state(grads, nnx.Param), trajectory=given.trajectory
+  )
+  wanted = optax.apply_updates(given.params, expected(name)[0])
+  got = nnx.to_pure_dict(nnx.state(network, nnx.Param))
+  assert_close(got, wanted)
+
+
+def run_steps(tx, given, number=3):
+  """A Python loop of plain updates on one gradient."""
+  state, params = tx.init(given.params), given.params
+  step = jax.jit(lambda state, given: contracts.update(tx, state, given))
+  for _ in range(number):
+    updates, state = step(state, given._replace(params=params))
+    params = optax.apply_updates(params, updates)
+  return params, state
+
+
+@every_link
+def test_a_loop_around_train_state(name):
+  """`apply_gradients` passes no extra arguments on, so the loop updates."""
+  given, tx = problem(), build(name)
+  start = TrainState.create(apply_fn=None, params=given.params, tx=tx)
+
+  def step(state, _):
+    updates, opt_state = contracts.update(
+      state.tx, state.opt_state, given._replace(params=state.params)
+    )
+    params = optax.apply_updates(state.params, updates)
+    return state.replace(
+      step=state.step + 1, params=params, opt_state=opt_state
+    ), None
+
+  end, _ = jax.jit(lambda s: jax.lax.scan(step, s, None, length=3))(start)
+  assert end.step == 3
+  assert_close((end.params, end.opt_state), run_steps(tx, given))
+
+
+@every_link
+def test_the_state_keeps_structure_shape_and_dtype(name):
+  """`lax.scan` refuses to carry any other."""
+  given, tx = problem(), build(name)
+  start = tx.init(given.params)
+
+  def step(state, _):
+    _, new = contracts.update(tx, state, given)
+    assert abstract(new) == abstract(state)
+    return new, None
+
+  end, _ = jax.jit(lambda s: jax.lax.scan(step, s, None, length=2))(start)
+  chex.assert_trees_all_equal_shapes_and_dtypes(end, start)
+
+
+@every_link
+def test_no_second_compilation(name):
+  tx, traces = build(name), []
+
+  @jax.jit
+  def step(state, given):
+    traces.append(1)
+    return contracts.update(tx, state, given)
+
+  state = tx.init(problem().params)
+  for seed in range(3):
+    _, state = step(state, problem(seed))
+  assert len(traces) == 1
+
+
+@every_link
+def test_vmap_over_seeds_equals_a_loop(name):
+  run, seeds = compiled(build(name)), [problem(seed) for seed in range(3)]
+  got = jax.vmap(run)(stack(seeds))
+  assert_close(got, stack([run(p) for p in seeds]))
+
+
+@every_link
+def test_vmap_over_a_number_equals_a_loop(name):
+  link = LINKS[name]
+  if link.vary is None:
+    assert not link.values and not link.arguments
+    return
+  given = problem()
+  run = jax.jit(lambda v: once(build(name, **link.vary(v)), given))
+  values = jnp.array(link.values)
+  got = jax.vmap(run)(values)
+  assert_close(got, stack([run(v) for v in values]))
+  leaf = got[0]["cell"]["w_rec"]
+  assert np.max(np.abs(leaf[0] - leaf[-1])) > 1e-3
+
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+@every_link
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes_and_the_ends_of_their_range(request, name, dtype):
+  if dtype == "float64":
+    request.getfixturevalue("x64")
+  tx, given = build(name), problem(dtype=dtype)
+  run = compiled(tx)
+  for label, value in contracts.special_values(dtype).items():
+    grads = jax.tree.map(jnp.zeros_like, given.grads)
+    grads["readout"]["w_out"] = grads["readout"]["w_out"].at[0, 0].set(value)
+    updates, state = run(given._replace(grads=grads))
+    chex.assert_trees_all_equal_shapes_and_dtypes(updates, given.params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, tx.init(given.params))
+    check_outcome(name, label, value, updates)
