@@ -98,6 +98,19 @@ def test_single_precision_over_36_decades_of_error_signals(rng, modes):
   )
 
 
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_plain_and_scaled_sums_of_squares_agree(rng, modes):
+  """A signal of 1e15 somewhere makes all sums scaled ones; masked, it counts
+  for nothing, and the others are what they were."""
+  deltas, products = rng.normal(size=(2, 4, 3, 5)).astype("f4")
+  mask = np.ones((4, 3), bool)
+  mask[0, 0] = False
+  plain = omega_terms(made_trajectory(deltas, products, mask), **modes)
+  deltas[0, 0] = 1e15
+  scaled = omega_terms(made_trajectory(deltas, products, mask), **modes)
+  chex.assert_trees_all_close(scaled, plain, rtol=SINGLE)
+
+
 def test_a_term_counts_where_the_bound_is_reached():
   """≥, as the authors' code: |δ|² equal to the bound counts."""
   deltas = np.zeros((3, 1, 2), np.float32)
