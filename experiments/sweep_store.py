@@ -61,6 +61,7 @@ class Store:
       self._lock = open(self.directory / ".lock", "w")
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as e:
+      self._lock.close()
       raise ValueError(
         f"sweep_dir {directory} is in use by another process; name another"
       ) from e

@@ -211,7 +211,7 @@ def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
   states = {
     p.name: np.load(p)["state.step"] for p in (tmp_path / "states").iterdir()
   }
-  assert set(map(int, states.values())) == {200}
+  assert {s.item() for s in states.values()} == {200}
   sweep_loop.run(runs, store, progress=False)
   store.close()
   whole = results_of(swept[0])

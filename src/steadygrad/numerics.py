@@ -56,6 +56,9 @@ def scaled_squares(tree: PyTree, batch_ndim: int = 0) -> tuple[Array, Array]:
   largest = [jnp.max(x, a) for x, a in zip(leaves, axes, strict=True)]
   m = functools.reduce(jnp.maximum, largest)
   m = jax.lax.stop_gradient(jnp.where((m > 0) & jnp.isfinite(m), m, 1))
+  # XLA divides by a broadcast scalar as a product with its reciprocal, and that
+  # of a larger one would be subnormal and flushed to zero.
+  m = jnp.minimum(m, 1 / jnp.finfo(dtype).tiny)
 
   def squares(x, axis):
     scale = m.reshape(m.shape + (1,) * (x.ndim - batch_ndim))
@@ -111,9 +114,11 @@ def spectral_radius(w: Array, *, squarings: int = 26) -> Array:
     a, log_rho = carry
     norm = joint_norm(a)
     a = a / jnp.where(norm > 0, norm, 1)
-    log_rho = log_rho + jnp.log(norm) * 0.5 ** k.astype(w.dtype)
+    log_rho = log_rho + jnp.log(norm) * 0.5 ** k.astype(norm.dtype)
     return jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST), log_rho
 
-  carry = (w, jnp.zeros([], w.dtype))
+  wide = w.astype(accumulator_dtype(w))
+  carry = (wide, jnp.zeros([], wide.dtype))
   a, log_rho = jax.lax.fori_loop(0, squarings, square, carry)
-  return jnp.exp(log_rho + jnp.log(joint_norm(a)) * 0.5**squarings)
+  rho = jnp.exp(log_rho + jnp.log(joint_norm(a)) * 0.5**squarings)
+  return rho.astype(w.dtype)

@@ -27,7 +27,11 @@ def msgd_cr(
   learning_rate: optax.ScalarOrSchedule,
   max_norm: float | Array,
   weight,
-  **omega_options,
+  *,
+  ratio: str = "squared",
+  reduction: str = "mean",
+  min_squared_norm: float = omega.MIN_SQUARED_NORM,
+  merged: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   """MSGD-CR: Ω, then one joint clip, then SGD. Links "omega", "clip", "sgd".
 
@@ -36,10 +40,21 @@ def msgd_cr(
     learning_rate: number or schedule.
     max_norm: threshold of Algorithm 1; inf for Ω without clipping.
     weight: α of Ω; number or schedule.
-    **omega_options: of `add_omega_gradient`.
+    ratio: this and the rest as in `add_omega_gradient`.
+    reduction: as there.
+    min_squared_norm: as there.
+    merged: as there.
   """
+  add_omega = omega.add_omega_gradient(
+    cell,
+    weight,
+    ratio=ratio,
+    reduction=reduction,
+    min_squared_norm=min_squared_norm,
+    merged=merged,
+  )
   return optax.named_chain(
-    ("omega", omega.add_omega_gradient(cell, weight, **omega_options)),
+    ("omega", add_omega),
     ("clip", clipping.clip_by_global_norm(max_norm)),
     ("sgd", optax.sgd(learning_rate)),
   )

@@ -91,7 +91,8 @@ def clip_by_global_norm(
     clipped = finite & ~(norm <= limit)
     # u / scale lies in [-1, 1] and limit / root in the range of limit: neither
     # overflows, where limit / norm might underflow and u · limit overflow.
-    factor = jnp.where(clipped, limit / root, 1)
+    # A threshold of inf has a derivative too: 0, and not 0 · inf.
+    factor = jnp.where(clipped, jnp.where(clipped, limit, 1) / root, 1)
 
     def rescale(u):
       small = jnp.where(clipped, u.astype(_wide(u, norm)) / scale, 0) * factor
