@@ -139,5 +139,10 @@ def record(
 def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:
   """Versions, machine, commit, and the command of this process."""
   script = pathlib.Path(sys.argv[0])
-  words = ["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]]
+  words = ["python", f"{script.parent.name}/{script.name}"]
+  for word in sys.argv[1:]:
+    # Records travel: a directory of this machine is told by its last part.
+    flag, _, value = word.partition("=")
+    absolute = pathlib.Path(value).is_absolute()
+    words.append(f"{flag}={pathlib.Path(value).name}" if absolute else word)
   return records.provenance(" ".join(words), devices)

@@ -101,6 +101,9 @@ def test_record_holds_curves_configuration_and_provenance(whole):
     assert len(values) == len(curves["update"]), name
   assert record["config"]["learning_rate"] == 0.01
   assert record["provenance"]["versions"]["jax"]
+  command = record["provenance"]["command"]
+  assert command.startswith("python experiments/train.py --length=12")
+  assert command.endswith(f"--run_dir={whole[0].name}")
   low, high = record["results"]["success_interval"]
   assert 0 <= low <= record["results"]["success_rate"] <= high <= 1
 
