@@ -110,10 +110,12 @@ def test_dtypes_are_kept(dtype, fused):
   params = model.init(jax.random.key(0))
   us = jax.random.normal(jax.random.key(1), (5, 2, 3), dtype)
   loss_fn = lambda outputs, batch: jnp.sum(outputs**2)  # noqa: E731
-  _, grads, trajectory = adjoints(model, loss_fn)(params, Batch(us, None))
+  _, grads, trajectory = jax.jit(adjoints(model, loss_fn))(
+    params, Batch(us, None)
+  )
   chex.assert_trees_all_equal_shapes_and_dtypes(grads, params)
   assert trajectory.xs.dtype == dtype
-  assert model.apply(params, us).dtype == dtype
+  assert jax.eval_shape(model.apply, params, us).dtype == dtype
 
 
 FLAX = {

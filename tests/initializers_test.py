@@ -23,8 +23,14 @@ SPARSE = {
 }
 
 
-def draw(weight, shape=(UNITS, UNITS), seed=0, dtype=jnp.float32):
-  return np.asarray(weight(jax.random.key(seed), shape, dtype))
+def draw(weight, shape=(UNITS, UNITS), seed=0):
+  return np.asarray(weight(jax.random.key(seed), shape, jnp.float32))
+
+
+def draw_many(weight, shape=(UNITS, UNITS), number=5):
+  """[number, *shape], one program for all keys."""
+  keys = jax.random.split(jax.random.key(0), number)
+  return np.asarray(jax.jit(jax.vmap(lambda key: weight(key, shape)))(keys))
 
 
 @pytest.mark.parametrize(
@@ -49,8 +55,7 @@ def test_normal_weights(made, names, deviation):
 @pytest.mark.parametrize("per", ["target", "source"])
 def test_fifteen_connections_a_unit_exactly(per, units):
   """w[i, j] is from i to j: 15 a column come in, 15 a row go out."""
-  for seed in range(3):
-    w = draw(SPARSE[per]().w_rec, (units, units), seed)
+  for w in draw_many(SPARSE[per]().w_rec, (units, units)):
     counts = np.count_nonzero(w, axis=0 if per == "target" else 1)
     other = np.count_nonzero(w, axis=1 if per == "target" else 0)
     np.testing.assert_array_equal(counts, 15)
@@ -64,8 +69,7 @@ def test_fewer_units_than_connections_are_all_connected():
 @pytest.mark.parametrize("per", ["target", "source"])
 def test_the_places_are_uniform_and_the_values_normal(per):
   weight = initializers.sparse_spectral(per=per)
-  init = jax.jit(jax.vmap(lambda key: weight(key, (20, 20))))
-  w = np.asarray(init(jax.random.split(jax.random.key(0), 400)))
+  w = draw_many(weight, (20, 20), 400)
   taken = (w != 0).mean(0)
   # 400 draws of a chance of 3/4: five standard errors.
   np.testing.assert_allclose(taken, 0.75, atol=5 * np.sqrt(0.1875 / 400))
@@ -79,8 +83,7 @@ def test_the_places_are_uniform_and_the_values_normal(per):
 @pytest.mark.parametrize("per", ["target", "source"])
 def test_spectral_radius(per, radius):
   init = initializers.sparse_spectral(radius=radius, per=per)
-  for seed in range(5):
-    w = draw(init, seed=seed)
+  for w in draw_many(init):
     got = np.abs(np.linalg.eigvals(w.astype("float64"))).max()
     np.testing.assert_allclose(got, radius, rtol=RADIUS)
 
@@ -88,21 +91,19 @@ def test_spectral_radius(per, radius):
 def test_one_connection_a_unit_still_has_a_radius():
   """From each unit one can go back for ever, so there always is a cycle."""
   init = initializers.sparse_spectral(connections=1)
-  keys = jax.random.split(jax.random.key(0), 30)
-  drawn = jax.jit(jax.vmap(lambda key: init(key, (3, 3))))(keys)
+  drawn = draw_many(init, (3, 3), 30)
   radii = np.abs(np.linalg.eigvals(np.asarray(drawn, "float64"))).max(-1)
   np.testing.assert_allclose(radii, 0.95, rtol=RADIUS)
 
 
 @pytest.mark.parametrize("name", sorted(initializers.INITIALIZERS))
 def test_vmap_over_keys_equals_a_loop(name):
-  made = initializers.INITIALIZERS[name]()
+  weight = initializers.INITIALIZERS[name]().w_rec
   keys = jax.random.split(jax.random.key(0), 3)
-  for weight in made:
-    stacked = jax.jit(jax.vmap(lambda k, w=weight: w(k, (20, 20), "float32")))
-    alone = jnp.stack([weight(key, (20, 20), jnp.float32) for key in keys])
-    # Batched products and decompositions round in another order.
-    np.testing.assert_allclose(stacked(keys), alone, rtol=1e-4, atol=1e-5)
+  run = jax.jit(lambda key: weight(key, (20, 20), jnp.float32))
+  alone = jnp.stack([run(key) for key in keys])
+  # Batched products and decompositions round in another order.
+  np.testing.assert_allclose(jax.vmap(run)(keys), alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(initializers.INITIALIZERS))
@@ -112,7 +113,7 @@ def test_dtypes(name, dtype):
     pytest.skip("JAX has no QR decomposition in half precision")
   made = initializers.INITIALIZERS[name]()
   cell = elman(3, 20, initializers=made, dtype=jnp.dtype(dtype))
-  params = cell.init(jax.random.key(0))
+  params = jax.jit(cell.init)(jax.random.key(0))
   for leaf in jax.tree.leaves(params):
     assert leaf.dtype == dtype and np.isfinite(leaf.astype("float32")).all()
 

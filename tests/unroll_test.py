@@ -51,12 +51,12 @@ def test_equals_a_numpy_loop_and_the_exact_lengths(x64, name):
 
 
 @pytest.mark.parametrize("name", ["elman_x_tanh", "elman_h_tanh"])
-@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("lengths", [4, (6, 0, 3)])
 def test_the_fused_forward_equals_unroll(x64, name, lengths):
   cell = cases.case(name).cell
   params, us = draw(name)
   x_0 = cell.initial_state(params, cases.BATCH) + 0.3
-  lengths = None if lengths is None else jnp.asarray(lengths)
+  lengths = jnp.asarray(lengths)
   xs = unroll(cell, params, us, x_0=x_0, lengths=lengths)
   fused, ys = cell.fused.forward(params, us, x_0, lengths)
   np.testing.assert_allclose(fused, xs, rtol=ROUNDING, atol=ROUNDING)
