@@ -51,8 +51,8 @@ def sparse_spectral(
       so many outgoing ones, as the authors' code keeps per row of W_hh.
 
   Returns:
-    (key, shape [N, N], dtype) -> array. The radius holds to 1e-5 in float32. A
-    draw that is nilpotent (possible with one connection only) stays unscaled.
+    (key, shape [N, N], dtype) -> array. The radius holds to about 1e-5 in
+    float32, times the condition number of the largest eigenvalue.
   """
   if connections < 1:
     raise ValueError(f"connections must be at least 1, got {connections}")

@@ -44,7 +44,7 @@ def scaled_squares(tree: PyTree, batch_ndim: int = 0) -> tuple[Array, Array]:
   Returns:
     `m` [*batch], the largest magnitude (1 where that is zero or not finite, so
     that it divides safely), constant under differentiation; and `s` [*batch],
-    Σ (x / m)², which lies in [1, size] wherever m was finite and positive. `s`
+    Σ (x / m)², which lies in [1, 16 size] where m was finite and positive. `s`
     is not finite where an element is not. An empty tree gives (1, 0).
   """
   leaves = [x for x in jax.tree.leaves(tree) if jnp.size(x)]
@@ -102,7 +102,8 @@ def spectral_radius(w: Array, *, squarings: int = 26) -> Array:
   Args:
     w: [N, N].
     squarings: k; the error of log ρ is about log(N) / 2^k besides rounding,
-      7e-7 relative in float32 with 26.
+      7e-7 relative in float32 with 26, times the condition number of the
+      largest eigenvalue.
 
   Returns:
     [] in w's dtype; 0 for a nilpotent w, NaN if w is not finite.

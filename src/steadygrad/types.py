@@ -27,7 +27,8 @@ is x_1 of the paper and `x_0` stands apart. `deltas[t]` is dE/dxs[t], and
 
 Lengths. `lengths` is None (all T steps count), an integer array [] (one length
 for the whole batch) or [B]. Steps beyond a length leave the state as it was and
-carry no gradient; their error signals and products are zero.
+carry no gradient; their error signals and products are zero. Their inputs must
+be finite all the same.
 """
 
 from collections.abc import Callable

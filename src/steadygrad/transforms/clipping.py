@@ -89,7 +89,7 @@ def clip_by_global_norm(
     finite = jnp.isfinite(norm)
     limit = jnp.maximum(jnp.asarray(max_norm, norm.dtype), 0)
     clipped = finite & ~(norm <= limit)
-    # u / scale lies in [-1, 1] and limit / root in the range of limit: neither
+    # u / scale lies in [-4, 4] and limit / root in the range of limit: neither
     # overflows, where limit / norm might underflow and u · limit overflow.
     # A threshold of inf has a derivative too: 0, and not 0 · inf.
     factor = jnp.where(clipped, jnp.where(clipped, limit, 1) / root, 1)

@@ -91,8 +91,9 @@ def omega_terms(
       with δ_t = 0, beyond a length, or not finite.
 
   Returns:
-    `OmegaTerms`. If no pair counts all of it is zero. In "norm" a zero product
-    has cotangent zero, the subgradient.
+    `OmegaTerms`. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
+    its derivative may be inf. If no pair counts all of it is zero. In "norm" a
+    zero product has cotangent zero, the subgradient.
   """
   _check_modes(ratio, reduction, min_squared_norm)
   deltas, products = trajectory.deltas, trajectory.products

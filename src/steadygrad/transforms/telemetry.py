@@ -20,8 +20,8 @@ def telemetry(opt_state: PyTree) -> dict[str, Array]:
     opt_state: state of any Optax transformation, ours somewhere inside it.
 
   Returns:
-    {name: scalar}, in the order of the chain. Where two links have the same
-    name the later ones get "_2", "_3".
+    {name: scalar}, in the order of the chain outside jit. Where two links have
+    the same name the later ones get "_2", "_3".
   """
   found: dict[str, Array] = {}
 
@@ -88,7 +88,8 @@ def choose_max_norm(
   if not finite.size or finite.min() < 0:
     raise ValueError(
       "gradient_norms must hold finite norms that are not negative, got"
-      f" {finite.size} finite of {norms.size}"
+      f" {finite.size} finite of {norms.size}, the least"
+      f" {finite.min(initial=np.inf)}"
     )
   average = float(finite.mean())
   judged = average if max_norm is None else float(max_norm)
