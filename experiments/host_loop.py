@@ -131,7 +131,6 @@ class _Seeds:
     mapped, sharding = placement.map_seeds(fn, devices)
     total = placement.slots(self.exp.config.seeds, self.num_devices)
     example = self._pack(np.zeros(total, np.int64))
-    # The states are handed over: their memory is free for the results.
     jitted = jax.jit(mapped, in_shardings=sharding, out_shardings=sharding)
     return jitted.lower(*example).compile()
 
