@@ -19,6 +19,7 @@ LAYERS = (
   "types",
   "activations",
   "numerics",
+  "segments",
   "initializers",
   "unroll",
   "kernels",
@@ -42,7 +43,7 @@ ONLY = {
   "kernels": {"types", "activations", "numerics", "unroll"},
   "adjoints": {"types", "unroll"},
   "models": {"types", "unroll"},
-  "transforms": {"types", "numerics", "unroll"},
+  "transforms": {"types", "numerics", "segments", "unroll"},
   "tasks": {"types", "losses"},
 }
 

@@ -154,6 +154,26 @@ def test_oracle_is_the_loop(x64, form, activation, kind):
 
 
 @pytest.mark.parametrize("kernel", ["xla", *KERNELS])
+@pytest.mark.parametrize("kind", ["none", "zero", "part", "ragged"])
+@pytest.mark.parametrize("form", ["x", "h"])
+def test_a_loss_on_the_last_state_alone(form, kind, kernel):
+  w_rec, drives, x_0, dhs = arrays(6, 7, 4)
+  lengths = lengths_of(kind, 6, 7)
+  xla = kernel == "xla"
+  scan = (
+    elman_scan(form, "tanh", implementation="xla")
+    if xla
+    else interpreted(kernel, form)
+  )
+  zeros = jnp.zeros_like(dhs).at[-1].set(dhs[-1])
+  expected = both(scan, w_rec, drives, x_0, zeros, lengths)
+  close(both(scan, w_rec, drives, x_0, dhs[-1:], lengths), expected, FLOAT32)
+  assert np.all(np.asarray(expected[1])[0, 0] != 0) == (
+    kind in ("none", "part")
+  )
+
+
+@pytest.mark.parametrize("kernel", ["xla", *KERNELS])
 @pytest.mark.parametrize("kind", ["none", "zero", "ragged"])
 def test_no_steps(kernel, kind):
   operands = arrays(0, 3, 4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from steadygrad.transforms import OmegaTerms, omega_gradient, omega_terms
-from steadygrad.types import Trajectory
+from steadygrad.types import Pull, Trajectory
 from tests import adjoints_test, cases, oracles
 
 # float64: rounding over a few products of matrices of 4 units.
@@ -222,5 +222,10 @@ def test_nothing_that_counts_gives_zeros(modes):
   deltas = np.zeros((4, 3, 5), np.float32)
   chex.assert_trees_all_equal(
     terms_of(made_trajectory(deltas, deltas), **modes),
-    OmegaTerms(jnp.zeros([]), jnp.zeros([]), jnp.zeros((4, 3, 5))),
+    OmegaTerms(
+      jnp.zeros([]),
+      jnp.zeros([]),
+      jnp.zeros((4, 3, 5)),
+      Pull(jnp.ones((4, 3)), jnp.zeros((4, 3))),
+    ),
   )

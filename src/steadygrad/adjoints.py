@@ -57,14 +57,17 @@ def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
 
 
 class _Pass(NamedTuple):
-  """Loss, gradients and sequences of one forward and backward pass."""
+  """Loss, gradients and sequences of one forward and backward pass.
+
+  `d_cell` is None where the fused pair leaves it to its own `gradient`.
+  """
 
   loss: PyTree
   d_readout: PyTree
-  d_cell: PyTree
+  d_cell: PyTree | None
   back: Backward
   xs: PyTree
-  ys: Array
+  ys: Array | None = None
 
 
 def _pass(model, loss_of, params, us, x_0, lengths) -> _Pass:
@@ -72,18 +75,16 @@ def _pass(model, loss_of, params, us, x_0, lengths) -> _Pass:
   cell, theta = model.cell, params["cell"]
   if cell.fused:
     xs, ys = cell.fused.forward(theta, us, x_0, lengths)
-  else:
-    xs = unrolling.unroll(cell, theta, us, x_0=x_0, lengths=lengths)
-    ys = cell.output(xs)
-  loss, (d_readout, dys) = loss_of(params["readout"], ys)
-  if cell.fused:
+    # A gradient in all outputs, nearly all of it zero, is not formed.
+    seen = ys[-1:] if model.readout.reads == "last" else ys
+    loss, (d_readout, dys) = loss_of(params["readout"], seen)
     back = cell.fused.backward(theta, x_0, xs, ys, dys, lengths)
-    lefts, rights, _ = cell.fused.factors(x_0, xs, ys, back.deltas)
-    d_cell = cell.fused.gradient(theta, us, lefts, rights)
-  else:
-    (dxs,) = jax.vjp(cell.output, xs)[1](dys)
-    d_cell, back = generic_backward(cell, theta, us, x_0, xs, dxs, lengths)
-  return _Pass(loss, d_readout, d_cell, back, xs, ys)
+    return _Pass(loss, d_readout, None, back, xs, ys)
+  xs = unrolling.unroll(cell, theta, us, x_0=x_0, lengths=lengths)
+  loss, (d_readout, dys) = loss_of(params["readout"], cell.output(xs))
+  (dxs,) = jax.vjp(cell.output, xs)[1](dys)
+  d_cell, back = generic_backward(cell, theta, us, x_0, xs, dxs, lengths)
+  return _Pass(loss, d_readout, d_cell, back, xs)
 
 
 def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
@@ -146,7 +147,7 @@ def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
   )
   deltas, products, xs = jax.tree.map(join, sequences)
   back = Backward(deltas, products, dx_0)
-  return _Pass(loss, d_readout, d_cell, back, xs, cell.output(xs))
+  return _Pass(loss, d_readout, d_cell, back, xs)
 
 
 def adjoints(
@@ -210,16 +211,18 @@ def adjoints(
       done = _pass(*arguments)
     else:
       done = _checkpointed_pass(*arguments, checkpoint_every)
-    # A learned initial state is a function of the parameters.
-    _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)
-    dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), done.back.dx_0, x_0)
-    d_cell = jax.tree.map(jnp.add, done.d_cell, vjp(dx_0)[0])
-
     mask = unrolling.step_mask(lengths, num_steps, batch_size)
-    deltas, products, _ = done.back
+    deltas, products, dx_0 = done.back
     trajectory = Trajectory(
       theta, x_0, done.xs, batch.us, deltas, products, mask, done.ys
     )
+    d_cell = done.d_cell
+    if d_cell is None:
+      d_cell = cell.fused.gradient(trajectory)
+    # A learned initial state is a function of the parameters.
+    _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)
+    dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), dx_0, x_0)
+    d_cell = jax.tree.map(jnp.add, d_cell, vjp(dx_0)[0])
     grads = {"cell": d_cell, "readout": done.d_readout}
     return done.loss, grads, trajectory
 

@@ -78,15 +78,31 @@ class Fused(NamedTuple):
   Attributes:
     forward: (params, us, x_0, lengths) -> (xs, ys), states and outputs.
     backward: (params, x_0, xs, ys, dys, lengths) -> Backward, where `dys` is
-      the gradient of the loss in the outputs.
-    factors: (x_0, xs, ys, deltas) -> Factors.
-    gradient: (params, us, lefts, rights) -> dE/dparams; from `factors`.
+      the gradient of the loss in the outputs, [T, B, N], or [1, B, N] where
+      the loss sees the last one alone.
+    factors: Trajectory -> Factors.
+    gradient: (Trajectory, pull=None) -> dE/dparams. With a `Pull`, the
+      derivative of what it is the derivative of is added in w_rec.
   """
 
   forward: Callable[..., tuple[PyTree, Array]]
   backward: Callable[..., Backward]
   factors: Callable[..., Factors]
   gradient: Callable[..., PyTree]
+
+
+class Pull(NamedTuple):
+  """∂Ω/∂products where it is products ∘ inverse ∘ factor, and 0 if that is.
+
+  Two numbers for each pair, since their product may not be representable.
+
+  Attributes:
+    inverse: [T, B].
+    factor: [T, B].
+  """
+
+  inverse: Array
+  factor: Array
 
 
 class Cell(NamedTuple):

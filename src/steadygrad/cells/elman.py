@@ -18,6 +18,7 @@ from steadygrad import kernels
 from steadygrad.activations import activation as find_activation
 from steadygrad.initializers import Initializers, basic_tanh
 from steadygrad.numerics import matmul, sum_outer
+from steadygrad.segments import in_segments, num_steps
 from steadygrad.types import Array, Backward, Cell, Factors, Fused, PyTree
 from steadygrad.unroll import previous_states
 
@@ -79,7 +80,7 @@ def elman(
     functools.partial(_forward, scan),
     functools.partial(_backward, scan),
     functools.partial(_factors, form, sigma),
-    _gradient,
+    functools.partial(_gradient, form, sigma),
   )
   output = sigma.phi if form == "x" else lambda h: h
   return Cell(init, initial_state, step, output, fused)
@@ -92,37 +93,61 @@ def _drive(params: PyTree, u: Array) -> Array:
 
 
 def _forward(scan, params, us, x_0, lengths):
-  drives = _drive(params, us).astype(x_0.dtype)
+  w_in = params["w_in"]
+  us = us.astype(w_in.dtype)
+  if "b" in params:
+    # With the bias as one more weight no pass over all drives adds it.
+    us = jnp.concatenate([us, jnp.ones_like(us[..., :1])], -1)
+    w_in = jnp.concatenate([w_in, params["b"][None]])
+  drives = matmul(us, w_in).astype(x_0.dtype)
   return scan.forward(params["w_rec"], drives, x_0, lengths)
 
 
-def _backward(scan, params, x_0, xs, ys, dys, lengths):
-  w_rec = params["w_rec"]
-  return Backward(*scan.backward(w_rec, x_0, xs, ys, dys, lengths))
+def _backward(scan, params, *sequences):
+  return Backward(*scan.backward(params["w_rec"], *sequences))
 
 
-def _factors(form, sigma, x_0, xs, ys, deltas):
-  del xs
-  if form == "x":
-    h_tm1s = previous_states(sigma.phi(x_0), ys)
-    return Factors(h_tm1s, deltas, sigma.prime_of_phi(h_tm1s))
-  return Factors(
-    previous_states(x_0, ys), deltas * sigma.prime_of_phi(ys), None
-  )
+def _factors(form, sigma, trajectory):
+  _, x_0, xs, _, deltas = trajectory[:5]
+  if form == "h":
+    lefts = previous_states(x_0, xs)
+    return Factors(lefts, deltas * sigma.prime_of_phi(xs), None)
+  hs = sigma.phi(xs) if trajectory.ys is None else trajectory.ys
+  h_tm1s = previous_states(sigma.phi(x_0), hs)
+  return Factors(h_tm1s, deltas, sigma.prime_of_phi(h_tm1s))
 
 
-def _gradient(params, us, lefts, rights):
+def _gradient(form, sigma, trajectory, pull=None):
   """All three gradients as one product: [lefts, us, 1]ᵀ rights."""
-  columns = [lefts, us.astype(lefts.dtype)]
-  if "b" in params:
-    columns.append(jnp.ones((*us.shape[:2], 1), lefts.dtype))
-  # The wide operand on the right: a fifth faster on a CPU than on the left.
-  product = sum_outer(rights, jnp.concatenate(columns, -1)).T
-  num_units, num_inputs = lefts.shape[-1], us.shape[-1]
+  params, us, mask = trajectory.params, trajectory.us, trajectory.mask
+  h_tm1s, rights, _ = _factors(form, sigma, trajectory)
+
+  def product(slices, counts):
+    lefts, rights, us, pulled = slices
+    if counts is not None:
+      rights = jnp.where(counts[:, None, None], rights, 0)
+    if pulled is not None:
+      products, (inverse, factor) = pulled
+      inverse, factor = inverse[..., None], factor[..., None]
+      pulled = jnp.where(factor == 0, 0, products * inverse * factor)
+      if form == "x":
+        pulled *= sigma.prime_of_phi(lefts)
+      # Only w_rec meets `lefts`, so the other gradients stay what they are.
+      lefts = lefts + pulled
+    columns = [lefts, us.astype(lefts.dtype)]
+    if "b" in params:
+      columns.append(jnp.ones((*lefts.shape[:2], 1), lefts.dtype))
+    # The wide operand on the right: a fifth faster on a CPU than on the left.
+    return sum_outer(rights, jnp.concatenate(columns, -1)).T, None
+
+  pulled = None if pull is None else (trajectory.products, pull)
+  sequences = h_tm1s, rights, us, pulled
+  total, _ = in_segments(product, sequences, num_steps(mask))
+  num_units, num_inputs = h_tm1s.shape[-1], us.shape[-1]
   grads = {
-    "w_rec": product[:num_units],
-    "w_in": product[num_units : num_units + num_inputs],
+    "w_rec": total[:num_units],
+    "w_in": total[num_units : num_units + num_inputs],
   }
   if "b" in params:
-    grads["b"] = product[-1]
+    grads["b"] = total[-1]
   return {name: g.astype(params[name].dtype) for name, g in grads.items()}

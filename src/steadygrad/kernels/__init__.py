@@ -48,7 +48,7 @@ def elman_scan(
   Args:
     form: "x" (state before the activation, eq. 2) or "h" (after it).
     activation: "tanh", "sigmoid", "relu" or "linear".
-    implementation: "xla" (a scan, any size and dtype), "pallas_gpu",
+    implementation: "xla" (a loop, any size and dtype), "pallas_gpu",
       "pallas_tpu" (one kernel for the whole sequence, float32 and bfloat16, as
       long as w_rec stays on the chip), or None for the best one there is: on a
       CPU always "xla", elsewhere the choice falls when the function is lowered
@@ -112,6 +112,8 @@ def _kernel_pair(name, form, sigma, interpret=False):
     return xs, (_pallas_common.activate(sigma, xs) if form == "x" else xs)
 
   def backward(w_rec, x_0, xs, hs, dhs, lengths=None):
+    if len(dhs) < len(hs):
+      dhs = jnp.zeros_like(hs).at[-1].set(dhs[0])
     dxs = dhs
     if form == "x":
       primes = sigma.prime_of_phi(hs.astype(jnp.float32))

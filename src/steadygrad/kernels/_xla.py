@@ -1,8 +1,9 @@
-"""The recursion of the Elman network as `lax.scan`: the oracle, and the CPU's.
+"""The recursion of the Elman network as an XLA loop: the oracle, and the CPU's.
 
-Shapes: w_rec [N, N]; drives, xs, hs, dhs, deltas, products [T, B, N]; x_0, dx_0
-[B, N]. The drive of a step is u_t w_in + b, formed for all steps at once
-beforehand; what remains in the loop is one product with w_rec each way.
+Shapes: w_rec [N, N]; drives, xs, hs, deltas, products [T, B, N]; dhs [T, B, N],
+or [1, B, N] where the loss sees the last state alone; x_0, dx_0 [B, N]. The
+drive of a step is u_t w_in + b, formed for all steps at once beforehand; what
+remains in the loop is one product with w_rec each way.
 
   forward    x_t = h_{t-1} w_rec + drive_t,   h_t = σ(x_t)
   backward   e_t = dh_t + q_{t+1},   a_t = e_t ∘ σ′(x_t),   q_t = a_t w_recᵀ
@@ -12,7 +13,9 @@ Both forms run this loop, and differ in what they call the state:
   x-form (eq. 2)   state x_t,  δ_t = a_t,  product q_t ∘ σ′(x_{t-1})
   h-form           state h_t,  δ_t = e_t,  product q_t
 
-σ′ is taken from hs, so that σ is evaluated once a step in all. Arithmetic is in
+Where the loss sees the last state alone, all that reaches an earlier one comes
+from the step after it, δ_t = p_{t+1}, and one sequence is written for both. σ′
+is taken from hs, so that σ is evaluated once a step in all. Arithmetic is in
 float32 (float64 for float64); states are stored, and carried, in the dtype of
 the drives.
 """
@@ -37,33 +40,19 @@ def _select(valid: Array | None, x: Array, otherwise: Array | float) -> Array:
   return x if valid is None else jnp.where(valid, x, otherwise)
 
 
-def _loop(step, carry, sequences, lengths, *, reverse=False):
-  """`lax.scan` of `step(carry, t, slices)`; stops at a scalar length.
-
-  The outputs of steps not taken are zero.
-  """
-  num_steps = len(sequences[0])
+def _stop(num_steps: int, lengths: Array | None) -> Array | int:
+  """Steps that the loops take: all of them, or up to a scalar length."""
   if lengths is None or lengths.ndim == 1:
-    return jax.lax.scan(
-      lambda c, s: step(c, s[0], s[1:]),
-      carry,
-      (jnp.arange(num_steps), *sequences),
-      reverse=reverse,
-    )
-  lengths = jnp.clip(lengths, 0, num_steps)  # Traced ones are not checked.
-  slices = [s[0] for s in sequences]
-  shapes = jax.eval_shape(step, carry, lengths, slices)[1]
-  outputs = jax.tree.map(
-    lambda s: jnp.zeros((num_steps, *s.shape), s.dtype), shapes
-  )
+    return num_steps
+  return jnp.clip(lengths, 0, num_steps)  # Traced ones are not checked.
 
-  def body(i, state):
-    carry, outputs = state
-    t = lengths - 1 - i if reverse else i
-    carry, y = step(carry, t, [s[t] for s in sequences])
-    return carry, jax.tree.map(lambda ys, y: ys.at[t].set(y), outputs, y)
 
-  return jax.lax.fori_loop(0, lengths, body, (carry, outputs))
+def _at(sequence: Array, t: Array) -> Array:
+  return jax.lax.dynamic_index_in_dim(sequence, t, keepdims=False)
+
+
+def _put(sequence: Array, x: Array, t: Array) -> Array:
+  return jax.lax.dynamic_update_index_in_dim(sequence, x, t, 0)
 
 
 def forward(
@@ -83,30 +72,34 @@ def forward(
   def phi(x):
     return activation.phi(x.astype(wide)).astype(dtype)
 
+  num_steps, stop = len(drives), _stop(len(drives), lengths)
   x_0 = x_0.astype(dtype)
   h_0 = phi(x_0) if form == "x" else x_0
 
-  def step(carry, t, slices):
-    (drive_t,) = slices
-    x_t = matmul(carry[-1].astype(w_rec.dtype), w_rec) + drive_t
+  def step(t, loop):
+    x_tm1, h_tm1, xs, hs = loop
+    x_t = matmul(h_tm1.astype(w_rec.dtype), w_rec) + _at(hs, t)
     if form == "x":
       # Rounded before σ, so that hs is σ of the states as they are stored.
       x_t = x_t.astype(dtype)
-      new = (x_t, phi(x_t))
-    else:
-      new = (phi(x_t),)
     valid = _valid(t, lengths)
-    new = tuple(_select(valid, n, o) for n, o in zip(new, carry, strict=True))
-    return new, new
+    h_t = _select(valid, phi(x_t), h_tm1)
+    if form == "x":
+      x_t = _select(valid, x_t, x_tm1)
+      xs = _put(xs, x_t, t)
+    else:
+      x_t = x_tm1
+    return x_t, h_t, xs, _put(hs, h_t, t)
 
-  carry = (x_0, h_0) if form == "x" else (h_0,)
-  last, states = _loop(step, carry, (drives,), lengths)
-  if lengths is not None and lengths.ndim == 0:
-    taken = (jnp.arange(len(drives)) < lengths)[:, None, None]
-    states = tuple(
-      jnp.where(taken, s, x) for s, x in zip(states, last, strict=True)
-    )
-  return states[0], states[-1]
+  # Each h_t takes the place of its drive, which nobody needs after it.
+  xs = drives if form == "x" else ()
+  loop = x_0, h_0, xs, drives
+  x_T, h_T, xs, hs = jax.lax.fori_loop(0, stop, step, loop)  # noqa: N806
+  if not isinstance(stop, int):
+    taken = (jnp.arange(num_steps) < stop)[:, None, None]
+    hs = jnp.where(taken, hs, h_T)
+    xs = jnp.where(taken, xs, x_T) if form == "x" else xs
+  return (xs if form == "x" else hs), hs
 
 
 def backward(
@@ -122,32 +115,65 @@ def backward(
   """(deltas, products, dx_0); dhs is the loss's immediate gradient in hs."""
   del xs  # All that is needed of them is in hs.
   dtype = jnp.promote_types(hs.dtype, jnp.float32)
-  w_rec_t = w_rec.T
+  if not len(hs):
+    return hs.astype(dtype), hs.astype(dtype), jnp.zeros(x_0.shape, dtype)
 
-  def step(q_tp1, t, slices):
-    dh_t, h_t = slices
-    e_t = dh_t.astype(dtype) + q_tp1
-    a_t = e_t * activation.prime_of_phi(h_t.astype(dtype))
-    q_t = matmul(a_t.astype(w_rec.dtype), w_rec_t)
-    valid = _valid(t, lengths)
-    delta_t = a_t if form == "x" else e_t
-    outputs = _select(valid, delta_t, 0), _select(valid, q_t, 0)
-    return _select(valid, q_t, e_t), outputs
+  def prime(h):
+    return activation.prime_of_phi(h.astype(dtype))
 
-  # Immediate gradients beyond a scalar length fall on the last state reached.
-  q_last = jnp.zeros(x_0.shape, dtype)
-  if lengths is not None and lengths.ndim == 0:
-    beyond = jnp.arange(len(hs)) >= lengths
-    q_last = jnp.sum(jnp.where(beyond[:, None, None], dhs, 0), 0, dtype)
-  deltas = products = hs.astype(dtype)
-  dx_0 = q_last
-  if len(hs):
-    dx_0, (deltas, products) = _loop(
-      step, q_last, (dhs, hs), lengths, reverse=True
+  h_0 = activation.phi(x_0.astype(hs.dtype)) if form == "x" else None
+  if len(dhs) == 1:
+    q_last, dhs = dhs[0].astype(dtype), None
+  else:
+    q_last = _beyond(dhs, lengths, dtype)
+  keep = "both" if dhs is not None else "delta" if form == "x" else "q"
+  q_1, kept = _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep)
+  dx_0 = q_1 * prime(h_0) if form == "x" else q_1
+  if keep == "both":
+    deltas, products = kept
+    if form == "x":
+      products = products * prime(previous_states(h_0, hs))
+  elif keep == "delta":
+    (deltas,) = kept
+    products = previous_states(dx_0, deltas)
+  else:
+    (products,) = kept
+    deltas = jnp.concatenate([products[1:], q_last[None]])
+    last = _stop(len(hs), lengths) - 1
+    if not isinstance(last, int):
+      deltas = _put(deltas, q_last, last)
+  if lengths is not None:
+    counts = jnp.arange(len(hs))[:, None] < lengths
+    deltas, products = (
+      jnp.where(counts[..., None], x, 0) for x in (deltas, products)
     )
-  if form == "x":
-    h_0 = activation.phi(x_0.astype(hs.dtype))
-    primes = activation.prime_of_phi(previous_states(h_0, hs).astype(dtype))
-    products = products * primes
-    dx_0 = dx_0 * activation.prime_of_phi(h_0.astype(dtype))
   return deltas, products, dx_0
+
+
+def _beyond(dhs: Array, lengths: Array | None, dtype: jnp.dtype) -> Array:
+  """Gradients beyond a scalar length fall on the last state reached: [B, N]."""
+  if lengths is None or lengths.ndim == 1:
+    return jnp.zeros(dhs.shape[1:], dtype)
+  beyond = jnp.arange(len(dhs)) >= lengths
+  return jnp.sum(jnp.where(beyond[:, None, None], dhs, 0), 0, dtype)
+
+
+def _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep):
+  """(q_1, sequences kept), where q_t = a_t w_recᵀ and a_t = dE/d(pre-σ)."""
+  stop, w_rec_t = _stop(len(hs), lengths), w_rec.T
+
+  def step(i, loop):
+    q_tp1, kept = loop
+    t = stop - 1 - i
+    e_t = q_tp1 if dhs is None else _at(dhs, t).astype(q_tp1.dtype) + q_tp1
+    a_t = e_t * prime(_at(hs, t))
+    q_t = matmul(a_t.astype(w_rec.dtype), w_rec_t)
+    q_t = _select(_valid(t, lengths), q_t, e_t)
+    delta_t = a_t if form == "x" else e_t
+    new = {"both": (delta_t, q_t), "delta": (delta_t,), "q": (q_t,)}[keep]
+    return q_t, tuple(_put(k, n, t) for k, n in zip(kept, new, strict=True))
+
+  # Something to write over; zeros XLA would set, and copy for each loop.
+  blank = jnp.broadcast_to(hs[-1].astype(q_last.dtype), hs.shape)
+  kept = (blank, blank) if keep == "both" else (blank,)
+  return jax.lax.fori_loop(0, stop, step, (q_last, kept))

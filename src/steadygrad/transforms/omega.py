@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import optax
 
 from steadygrad import numerics
+from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
-from steadygrad.types import Array, Cell, Factors, PyTree, Trajectory
+from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
 from steadygrad.unroll import previous_states
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
@@ -54,11 +55,13 @@ class OmegaTerms(NamedTuple):
     omega: [].
     valid_fraction: [], share of the unmasked pairs that counted.
     cotangents: ∂Ω/∂products, as `products`.
+    pull: the same as two numbers a pair, [T, B] each.
   """
 
   omega: Array
   valid_fraction: Array
   cotangents: PyTree
+  pull: Pull
 
 
 def _check_modes(ratio: str, reduction: str, min_squared_norm: float) -> None:
@@ -96,8 +99,8 @@ def omega_terms(
     zero product has cotangent zero, the subgradient.
   """
   _check_modes(ratio, reduction, min_squared_norm)
-  deltas, products = trajectory.deltas, trajectory.products
-  scale, delta_sq, product_sq = _squares(deltas, products, min_squared_norm)
+  products = trajectory.products
+  scale, delta_sq, product_sq = _squares(trajectory, min_squared_norm)
   dtype = delta_sq.dtype
   # The root of a bound that float32 does not hold may still be one.
   valid = scale * jnp.sqrt(delta_sq) >= min_squared_norm**0.5
@@ -125,19 +128,21 @@ def omega_terms(
   inverse = 1 / jnp.where(valid, scale, 1)
   factor = factor * inverse
 
-  def pull(p):
+  def cotangent(p):
     wide = (slice(None),) * 2 + (None,) * (p.ndim - 2)
     p = p.astype(dtype) * inverse[wide]
     return jnp.where(valid[wide], p * factor[wide], 0)
 
-  cotangents = jax.tree.map(pull, products)
+  cotangents = jax.tree.map(cotangent, products)
   omega = jnp.sum(jnp.where(valid, terms, 0)) / pairs
   valid_fraction = count / jnp.maximum(jnp.asarray(total, dtype), 1)
-  return OmegaTerms(omega, valid_fraction, cotangents)
+  pull = Pull(inverse, factor)
+  return OmegaTerms(omega, valid_fraction, cotangents, pull)
 
 
-def _squares(deltas, products, min_squared_norm):
+def _squares(trajectory, min_squared_norm):
   """(m, |δ_t|² / m², |p_t|² / m²), [T, B] each, with an m that is safe."""
+  deltas, products, mask = trajectory[4:7]
 
   def scaled():
     m, delta_sq = numerics.scaled_squares(deltas, batch_ndim=2)
@@ -152,9 +157,15 @@ def _squares(deltas, products, min_squared_norm):
       total = total + jnp.sum(x * x, tuple(range(2, x.ndim)))
     return total
 
+  def both(slices, counts):
+    del counts
+    return None, tuple(map(squares, slices))
+
   # Sums as they are cost a third of the scaled ones, and serve nearly always:
   # what underflows in them is below the bound and counts for nothing.
-  delta_sq, product_sq = squares(deltas), squares(products)
+  _, (delta_sq, product_sq) = in_segments(
+    both, (deltas, products), num_steps(mask)
+  )
   plain = jnp.all(delta_sq < _PLAIN[1]) & jnp.all(product_sq < _PLAIN[1])
   plain &= jnp.asarray(min_squared_norm) >= _PLAIN[0]
   as_they_are = jnp.ones_like(delta_sq), delta_sq, product_sq
@@ -182,7 +193,7 @@ def omega_gradient(
   """
   params, x_0, xs, us, deltas = trajectory[:5]
   if cell.fused:
-    _, rights, scales = _factors(cell, trajectory)
+    _, rights, scales = cell.fused.factors(trajectory)
     lefts = cotangents if scales is None else cotangents * scales
     w_rec = numerics.sum_outer(lefts, rights)
     return {k: w_rec if k == "w_rec" else None for k in params}
@@ -201,22 +212,6 @@ def omega_gradient(
     lambda c, p: c.astype(p.dtype), cotangents, products
   )
   return vjp(cotangents)[0]
-
-
-def _factors(cell: Cell, trajectory: Trajectory) -> Factors:
-  xs, ys = trajectory.xs, trajectory.ys
-  ys = cell.output(xs) if ys is None else ys
-  return cell.fused.factors(trajectory.x_0, xs, ys, trajectory.deltas)
-
-
-def _whole_gradient(cell, trajectory, cotangents, weight) -> PyTree:
-  """dE/dθ with weight ∂Ω/∂w_rec in it, by one product instead of two."""
-  lefts, rights, scales = _factors(cell, trajectory)
-  pulled = cotangents if scales is None else cotangents * scales
-  lefts = lefts + weight * pulled
-  # Only w_rec meets `lefts`, so the other gradients are what they were.
-  params, us = trajectory.params, trajectory.us
-  return cell.fused.gradient(params, us, lefts, rights)
 
 
 def add_omega_gradient(
@@ -294,7 +289,8 @@ def add_omega_gradient(
     )
     alpha = weight(state.count) if callable(weight) else weight
     if merged:
-      grads = _whole_gradient(cell, trajectory, terms.cotangents, alpha)
+      pull = terms.pull._replace(factor=alpha * terms.pull.factor)
+      grads = cell.fused.gradient(trajectory, pull)
     else:
       grads = omega_gradient(cell, trajectory, terms.cotangents)
     updates = _common.write_paths(
