@@ -40,7 +40,8 @@ def load(path: str | pathlib.Path) -> Splits:
       docstring says, naming it and what is wrong.
   """
   try:
-    found = scipy.io.loadmat(path, variable_names=KEYS)
+    with open(path, "rb") as f:
+      found = scipy.io.loadmat(f, variable_names=KEYS)
   except FileNotFoundError:
     raise ValueError(f"{path} is not there") from None
   except Exception as e:  # A damaged file may raise anything in scipy.
