@@ -262,6 +262,7 @@ def train_updates(
     state: the seed's.
     stop: may be traced; U ends the pass.
   """
+  rows, plan = jax.tree.map(jnp.asarray, (rows, plan))
   cost = functools.partial(chunk_cost, exp)
   loss_and_adjoints = adjoints(exp.model, cost, has_aux=True)
   tx = exp.chain(state.rate, omega_weight(exp, state.epoch))
@@ -313,6 +314,7 @@ def evaluate(
     num_pieces: P.
   """
   cell, theta = exp.model.cell, params["cell"]
+  rows = jnp.asarray(rows)
 
   def chunk_of(x, chunk):
     batch, x = _look(exp, rows, ahead, chunk, x, params)
