@@ -84,7 +84,6 @@ def main(argv: list[str]) -> None:
     host_loop.use_all_cores()
     host_loop.use_compilation_cache()
     directory = run_dir(config)
-    host_loop.prepare_run_dir(directory, config)
     corpus = natural_data.load(config, _DATA_DIR.value, check=_CHECK_DATA.value)
     record = natural_loop.train(
       config, corpus, directory, progress=_PROGRESS.value, began=STARTED
