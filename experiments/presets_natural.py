@@ -19,13 +19,16 @@ All: chunks of 200 steps [A], the cost of a chunk its mean over steps for music
 and its sum for text [A]. The h-form with h_0 = 0 is the authors' code's.
 
 Not told anywhere: batch size, initialisation, number of passes, what "the error
-rises" compares. Ours: one chunk an update for music and 32 for text; N(0, .01),
-which ICML has for sigmoid units; the validation error against the pass before.
+rises" compares. Ours, by short runs on validation: one chunk an update for
+music and 32 for text; an orthogonal W_rec, with which the error falls faster
+than with the N(0, .01) that ICML has for sigmoid units; the validation error
+against that of the pass before.
 """
 
 from steadygrad.natural_config import MUSIC, TEXT
 
 _MUSIC = dict(
+  init="orthogonal",
   hidden_size=300,
   batch_size=1,
   learning_rate=1.0,
@@ -34,6 +37,7 @@ _MUSIC = dict(
   omega_decay="epoch",
 )
 _TEXT = dict(
+  init="orthogonal",
   hidden_size=500,
   use_bias=False,
   cost="sum",

@@ -201,6 +201,16 @@ def test_patience_ends_a_seed(stream, valid, epoch, status):
   assert int(state.status) == Status[status]
 
 
+@pytest.mark.parametrize(
+  "rate, status", [(2**-6, "RUNNING"), (2**-7, "STOPPED")]
+)
+def test_a_rate_halved_too_often_ends_a_seed(stream, valid, rate, status):
+  last = jnp.float32(valid - 1)
+  state, _ = ended(stream, rate=jnp.float32(rate), last_valid=last)
+  assert int(state.status) == Status[status]
+  assert float(state.rate) == rate / 2
+
+
 def test_a_seed_that_is_done_makes_no_update(stream):
   exp = experiment()
   state = started(exp)._replace(status=jnp.int32(Status.STOPPED))

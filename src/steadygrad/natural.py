@@ -29,7 +29,7 @@ class Status(enum.IntEnum):
   """What became of a seed."""
 
   RUNNING = 0
-  STOPPED = 1  # Patience is at its end.
+  STOPPED = 1  # By patience or halvings at their end.
   DIVERGED = 2
 
 
@@ -345,7 +345,8 @@ def end_epoch(
   """Validation after a pass: the best is kept, the rate halved, or it ends.
 
   The learning rate is halved when the validation error is not below that of
-  the pass before (PAPER: "halved when the epoch error rises"). A seed has
+  the pass before (arXiv v2's appendix: halved when the error rises). A seed
+  ends with its patience, or where the rate would be halved too often. It has
   diverged when that error is not finite; with `go_back` and a best to go back
   to, it goes back instead.
 
@@ -370,8 +371,11 @@ def end_epoch(
   rises = ~(valid < state.last_valid)
   best_params = _choose(better, state.params, state.best_params)
   best_epoch = jnp.where(better, epoch, state.best_epoch)
-  late = epoch - best_epoch >= config.patience
-  status = jnp.where(late, Status.STOPPED, Status.RUNNING)
+  rate = jnp.where(rises, state.rate / 2, state.rate)
+  # Half a halving of room for rounding.
+  least = exp.hyper.learning_rate * 2 ** -(config.max_halvings + 0.5)
+  over = (epoch - best_epoch >= config.patience) | (rate < least)
+  status = jnp.where(over, Status.STOPPED, Status.RUNNING)
   params, opt_state = state.params, state.opt_state
   if config.go_back:
     params = _choose(rises & (best_epoch > 0), best_params, params)
@@ -393,7 +397,7 @@ def end_epoch(
     sums=jax.tree.map(jnp.zeros_like, sums),
     update=jnp.zeros_like(state.update),
     epoch=epoch,
-    rate=jnp.where(rises, state.rate / 2, state.rate),
+    rate=rate,
     best_params=best_params,
     best_valid=jnp.minimum(valid, state.best_valid),
     best_epoch=best_epoch,

@@ -94,6 +94,9 @@ class NaturalConfig:
   patience: int = option(
     10, "Passes without a new best validation error that end a seed.", low=1
   )
+  max_halvings: int = option(
+    6, "Halvings of the learning rate; one more ends a seed.", low=0
+  )
   eval_lanes: int = option(
     16,
     "Pieces evaluated side by side; of a text, contiguous parts each of which"
