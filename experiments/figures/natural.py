@@ -4,8 +4,16 @@ import pathlib
 
 import numpy as np
 from figures import style
+from matplotlib.ticker import NullFormatter
 
 from steadygrad import records
+
+_LABELS = {
+  "valid": "validation",
+  "loss": "training",
+  "gradient_norm": "mean",
+  "gradient_norm_max": "largest",
+}
 
 
 def draw(record: dict, path: str | pathlib.Path) -> None:
@@ -18,24 +26,30 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   config, results = record["config"], record["results"]
   curves = {k: records.numbers(v) for k, v in record["curves"].items()}
   panels = [
-    (("valid", "loss"), f"{results['unit']}", False),
-    (("gradient_norm",), r"$\|\nabla\|$", True),
-    (("rate",), "learning rate", True),
-    (("omega",), r"$\Omega$", False),
-    (("spectral_radius",), r"$\rho(W_{rec})$", False),
+    (("valid", "loss"), f"{results['unit']}", None),
+    (("gradient_norm", "gradient_norm_max"), r"$\|\nabla\|$", 10),
+    (("rate",), "learning rate", 2),
+    (("omega",), r"$\Omega$", None),
+    (("spectral_radius",), r"$\rho(W_{rec})$", None),
   ]
   panels = [p for p in panels if p[0][0] in curves]
   figure, axes = style.new(0.9 * len(panels) + 1.1, len(panels), sharex=True)
-  for axis, (names, label, log) in zip(axes, panels, strict=True):
+  for axis, (names, label, base) in zip(axes, panels, strict=True):
     for name, look in zip(names, style.LINES, strict=False):
       for seed, values in enumerate(curves[name].T):
-        told = {"valid": "validation", "loss": "training"}.get(name)
-        axis.plot(curves["epoch"], values, **look, label=None if seed else told)
+        axis.plot(
+          curves["epoch"],
+          values,
+          **look,
+          label=None if seed else _LABELS.get(name),
+        )
     axis.set_ylabel(label)
-    if log:
-      axis.set_yscale("log")
+    if base:
+      axis.set_yscale("log", base=base)
+      axis.yaxis.set_minor_formatter(NullFormatter())
   _floor(axes[0], results["floors"]["first_order"]["valid"], curves)
-  axes[0].legend()
+  for axis in axes[:2]:
+    axis.legend()
   if config["algorithm"] != "msgd" and config["max_norm"] != "inf":
     axes[1].axhline(config["max_norm"], color=style.GREY, lw=0.8, ls=":")
   axes[-1].set_xlabel("passes over the training set")
