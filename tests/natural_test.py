@@ -141,9 +141,9 @@ def test_parts_of_a_pass_change_no_bit(stream):
   chex.assert_trees_all_equal(whole, parts)
 
 
-def ended(stream, params=None, **state):
-  """(state, info) after the end of a first pass without an update."""
-  exp = experiment(go_back=state.pop("go_back", False))
+def ended(stream, params=None, go_back=False, halve_after=None, **state):
+  """(state, info) after the end of a pass without an update."""
+  exp = experiment(go_back=go_back, halve_after=halve_after)
   before = started(exp)._replace(**state)
   before = before._replace(params=params or before.params)
   return natural.end_epoch(
@@ -169,6 +169,24 @@ def test_the_first_pass_is_the_best_so_far(stream, valid):
 def test_the_rate_is_halved_where_the_error_rises(stream, valid, change, rate):
   state, _ = ended(stream, last_valid=jnp.float32(valid + change))
   assert float(state.rate) == rate
+
+
+@pytest.mark.parametrize(
+  "waited, best, rate, waits",
+  [(0, -1, 0.5, 1), (2, -1, 0.25, 0), (2, 1, 0.5, 0)],
+)
+def test_the_rate_may_wait_for_a_new_best(
+  stream, valid, waited, best, rate, waits
+):
+  state, _ = ended(
+    stream,
+    halve_after=3,
+    best_valid=jnp.float32(valid + best),
+    last_valid=jnp.float32(valid - 1),
+    waited=jnp.int32(waited),
+  )
+  assert float(state.rate) == rate
+  assert int(state.waited) == waits
 
 
 @pytest.mark.parametrize("go_back", [False, True])

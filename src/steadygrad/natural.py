@@ -77,6 +77,7 @@ class TrainState(NamedTuple):
     best_valid: the best validation error, nats per step, [].
     best_epoch: pass after which that was, int32 [].
     last_valid: validation error of the last pass, [].
+    waited: passes since the best one or the last halving, int32 [].
     status: a `Status`, int32 [].
   """
 
@@ -91,6 +92,7 @@ class TrainState(NamedTuple):
   best_valid: Array
   best_epoch: Array
   last_valid: Array
+  waited: Array
   status: Array
 
 
@@ -198,6 +200,7 @@ def init(exp: Experiment, key: Array) -> TrainState:
     best_valid=inf,
     best_epoch=zero,
     last_valid=inf,
+    waited=zero,
     status=zero,
   )
 
@@ -345,7 +348,8 @@ def end_epoch(
   """Validation after a pass: the best is kept, the rate halved, or it ends.
 
   The learning rate is halved when the validation error is not below that of
-  the pass before (arXiv v2's appendix: halved when the error rises). A seed
+  the pass before (arXiv v2's appendix: halved when the error rises), or after
+  `halve_after` passes that were not the best so far. A seed
   ends with its patience, or where the rate would be halved too often. It has
   diverged when that error is not finite; with `go_back` and a best to go back
   to, it goes back instead.
@@ -368,19 +372,22 @@ def end_epoch(
   valid = jnp.where(finite, valid, jnp.inf)
   epoch = state.epoch + 1
   better = valid < state.best_valid
-  rises = ~(valid < state.last_valid)
+  waited = jnp.where(better, 0, state.waited + 1)
+  halves = ~(valid < state.last_valid)
+  if config.halve_after is not None:
+    halves = waited >= config.halve_after
   best_params = _choose(better, state.params, state.best_params)
   best_epoch = jnp.where(better, epoch, state.best_epoch)
-  rate = jnp.where(rises, state.rate / 2, state.rate)
+  rate = jnp.where(halves, state.rate / 2, state.rate)
   # Half a halving of room for rounding.
   least = exp.hyper.learning_rate * 2 ** -(config.max_halvings + 0.5)
   over = (epoch - best_epoch >= config.patience) | (rate < least)
   status = jnp.where(over, Status.STOPPED, Status.RUNNING)
   params, opt_state = state.params, state.opt_state
   if config.go_back:
-    params = _choose(rises & (best_epoch > 0), best_params, params)
+    params = _choose(halves & (best_epoch > 0), best_params, params)
     tx = exp.chain(state.rate, 0.0)
-    opt_state = _choose(rises, tx.init(params), opt_state)
+    opt_state = _choose(halves, tx.init(params), opt_state)
     finite |= best_epoch > 0
   status = jnp.where(finite, status, Status.DIVERGED).astype(jnp.int32)
   count = jnp.maximum(state.update, 1)
@@ -402,6 +409,7 @@ def end_epoch(
     best_valid=jnp.minimum(valid, state.best_valid),
     best_epoch=best_epoch,
     last_valid=valid,
+    waited=jnp.where(halves, 0, waited),
     status=status,
   )
   return state, info

@@ -53,10 +53,15 @@ class NaturalConfig:
   chunk_length: int = option(200, "Steps through which gradients go.", low=1)
   batch_size: int = option(4, "Chunks an update, B.", low=1)
   learning_rate: float = option(1.0, "Learning rate at the start.", above=0)
+  halve_after: int | None = option(
+    None,
+    "Halve the learning rate after so many passes without a new best"
+    " validation error. Default: when that error is not below the last pass's.",
+    low=1,
+  )
   go_back: bool = option(
     False,
-    "When the validation error rises: go back to the best parameters, besides"
-    " halving the learning rate.",
+    "When the learning rate is halved, go back to the best parameters.",
   )
   max_norm: float = option(
     8.0,
