@@ -49,7 +49,10 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
       axis.yaxis.set_minor_formatter(NullFormatter())
   _floor(axes[0], results["floors"]["first_order"]["valid"], curves)
   for axis in axes[:2]:
-    axis.legend()
+    # Above the panel, where no line can run through it.
+    axis.legend(
+      loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1
+    )
   if config["algorithm"] != "msgd" and config["max_norm"] != "inf":
     axes[1].axhline(config["max_norm"], color=style.GREY, lw=0.8, ls=":")
   axes[-1].set_xlabel("passes over the training set")
