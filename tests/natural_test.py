@@ -26,7 +26,7 @@ SMALL = NaturalConfig(
   algorithm="msgd_c",
   patience=2,
 )
-LENGTHS = 11, 26, 7, 4
+LENGTHS = 11, 26, 7  # Nine chunks for two lanes: one lane ends early.
 # float32 sums over tens of steps of 88 notes each.
 FLOAT32 = 2e-5
 
