@@ -6,9 +6,11 @@ import types
 
 import midi
 import natural_data
+import natural_grid
 import natural_loop
 import natural_probe
 import numpy as np
+import presets_natural
 import pytest
 from figures import natural as natural_figure
 from figures import natural_signals, piano_roll, table1
@@ -16,7 +18,6 @@ from figures import natural_signals, piano_roll, table1
 from steadygrad import natural, records
 from steadygrad.natural_config import NaturalConfig
 from tests import natural_cases
-from tests.launchers_test import launch
 
 LARGER_THAN_EMPTY = 8_000  # Bytes of a picture with something in it.
 # float32 against float64 over 8 steps of 5 units.
@@ -107,30 +108,29 @@ def flags(data_dir):
 
 
 def test_a_probe_of_music(flags, data_dir, tmp_path, monkeypatch):
-  runs = [
-    trained("jsb", data_dir, tmp_path / a, algorithm=a)
-    for a in ("msgd_c", "msgd_cr")
-  ]
+  run = trained("jsb", data_dir, tmp_path / "run")
   saved = []
   monkeypatch.setattr(midi, "write", lambda roll, path: saved.append(roll))
-  made = natural_probe.probe(runs, tmp_path / "out")
-  assert made["curves"].keys() == {"elman-msgd_c", "elman-msgd_cr"}
+  made = natural_probe.probe([run], tmp_path / "out")
+  assert made["curves"].keys() == {"elman-msgd_cr"}
   for low, middle, high in made["curves"].values():
     assert len(middle) == 8 and low[0] == middle[0] == high[0] == 1
     assert np.all(np.array(low) <= middle) and np.all(np.array(middle) <= high)
   names = {p.name for p in (tmp_path / "out").iterdir()}
   assert {"jsb-signals.json", "jsb-signals.png"} <= names
-  for algorithm in ("msgd_c", "msgd_cr"):
-    picture = tmp_path / "out" / f"jsb-elman-{algorithm}.png"
-    assert picture.stat().st_size > LARGER_THAN_EMPTY
+  picture = tmp_path / "out" / "jsb-elman-msgd_cr.png"
+  assert picture.stat().st_size > LARGER_THAN_EMPTY
   assert saved[0].shape == (30, 88) and set(np.unique(saved[0])) <= {0, 1}
   picture = tmp_path / "again.png"
-  natural_figure.draw(records.read_json(f"{runs[1]}/record.json"), picture)
+  natural_figure.draw(records.read_json(f"{run}/record.json"), picture)
   assert picture.stat().st_size > LARGER_THAN_EMPTY
 
 
 def test_a_probe_of_text(flags, data_dir, tmp_path):
   run = trained("ptb", data_dir, tmp_path / "run", use_bias=False)
+  made = records.read_json(f"{run}/record.json")["results"]
+  assert made["unit"] == "bits per character" and "test_per_piece" not in made
+  assert 0 < made["test"][0] < 8
   natural_probe.probe([run], tmp_path / "out")
   text = (tmp_path / "out" / "ptb-elman-msgd_cr.txt").read_text()
   assert len(text) == 31
@@ -224,24 +224,25 @@ def test_pictures_of_silence_and_of_vanished_signals(tmp_path):
     assert (tmp_path / name).stat().st_size > LARGER_THAN_EMPTY
 
 
-def test_a_search_is_ordered_by_validation(data_dir, tmp_path):
-  status, out, err = launch(
-    "--data=jsb",
-    "--nocheck_data",
-    "--hidden_size=4",
-    "--chunk_length=8",
-    "--max_epochs=2",
-    "--learning_rate=0.00001,0.5",
-    "--noprogress",
-    f"--data_dir={data_dir}",
-    f"--search_dir={tmp_path}/s",
-    script="natural_search.py",
+def test_a_search_is_ordered_by_validation(data_dir, tmp_path, monkeypatch):
+  """Every combination once, and the test error in no list."""
+  asked = []
+
+  def train(config, corpus, run_dir, *, progress):
+    asked.append(config)
+    made = record(valid=[3 + abs(config.learning_rate - 0.5)], test=[1.0])
+    return made | {"provenance": {"wall_seconds": 1.0}}
+
+  monkeypatch.setattr(natural_grid.natural_loop, "train", train)
+  configs = natural_grid.combinations(
+    {"data": "jsb", "learning_rate": "1,0.5,0.1", "batch_size": "2"},
+    presets_natural.PRESETS["paper"],
   )
-  assert status == 0, err
-  made = json.loads((tmp_path / "s" / "search.json").read_text())
+  made = natural_grid.search(configs, tmp_path, data_dir, check=False)
+  assert [c.learning_rate for c in asked] == [1, 0.5, 0.1]
   assert made["varied"] == ["learning_rate"]
   runs = made["results"]["runs"]
-  assert [r["learning_rate"] for r in runs] == [0.5, 0.00001]
-  assert runs[0]["valid"] < runs[1]["valid"]
+  assert [r["learning_rate"] for r in runs] == [0.5, 0.1, 1]
   assert not any("test" in name for r in runs for name in r)
-  assert json.loads(out.splitlines()[-1])["not_run"] == 0
+  written = json.loads((tmp_path / "search.json").read_text())
+  assert written["results"] == records.plain(made["results"])

@@ -129,25 +129,6 @@ def test_a_seed_alone_has_the_bits_it_has_among_others(
       assert [a[0] for a in curve] == [b[2] for b in many["curves"][name]]
 
 
-def test_text_is_scored_in_bits(data_dir, tmp_path):
-  status, out, err = natural(
-    "--data=ptb5",
-    "--nocheck_data",
-    "--hidden_size=6",
-    "--chunk_length=10",
-    "--batch_size=3",
-    "--eval_lanes=2",
-    "--max_epochs=2",
-    f"--data_dir={data_dir}",
-    f"--run_dir={tmp_path}",
-  )
-  assert status == 0, err
-  summary = json.loads(out.splitlines()[-1])
-  assert summary["unit"] == "bits per character"
-  assert 0 < summary["test"][0] < 8
-  assert "test_per_piece" not in summary
-
-
 MISTAKES = {
   "--data=jbs": ("data must be one of", "jbs"),
   "--data=jsb": ("JSB_Chorales.mat is damaged", "expected sha256 ac0e608"),

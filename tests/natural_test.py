@@ -85,10 +85,14 @@ def test_evaluation_goes_through_whole_pieces(stream):
     np.testing.assert_allclose(total, expected, rtol=FLOAT32)
 
 
-@pytest.mark.parametrize("cost", ["mean", "sum"])
-def test_a_pass_is_what_a_plain_loop_does(stream, cost):
+@pytest.mark.parametrize(
+  # The sum without clipping, which would hide its scale.
+  "cost, rate, max_norm",
+  [("mean", 0.5, 2.0), ("sum", 0.001, 1e6)],
+)
+def test_a_pass_is_what_a_plain_loop_does(stream, cost, rate, max_norm):
   """Each piece's state carried in a dict, autodiff, clipping, SGD."""
-  exp, state = train(stream, cost=cost)
+  exp, state = train(stream, cost=cost, learning_rate=rate, max_norm=max_norm)
   plan, params = plan_of(exp, stream), started(exp).params
   carried, steps, total = {}, 0, 0.0
 
@@ -124,9 +128,9 @@ def test_a_pass_is_what_a_plain_loop_does(stream, cost):
     total += float(losses)
     carried |= dict(zip(owners, last, strict=True))
     leaves, treedef = jax.tree.flatten(grads)
-    grads = treedef.unflatten(oracles.clip(leaves, SMALL.max_norm))
+    grads = treedef.unflatten(oracles.clip(leaves, max_norm))
     params = jax.tree.map(
-      lambda p, g: p - SMALL.learning_rate * jnp.asarray(g, p.dtype),
+      lambda p, g: p - rate * jnp.asarray(g, p.dtype),
       params,
       grads,
     )
@@ -297,11 +301,9 @@ def test_halving_and_decay_need_no_new_program(stream):
 @pytest.mark.parametrize(
   "changes",
   [
-    {"cell": "lstm"},
     {"cell": "lstm", "algorithm": "msgd_cr"},
-    {"optimizer": "adam", "learning_rate": 0.01},
-    {"optimizer": "nesterov", "algorithm": "msgd_cr"},
-    {"form": "x", "activation": "tanh", "use_bias": False},
+    {"optimizer": "adam", "learning_rate": 0.01, "algorithm": "msgd_cr"},
+    {"optimizer": "nesterov", "form": "x", "use_bias": False},
   ],
 )
 def test_every_kind_of_network_and_optimiser_learns(stream, changes):
@@ -316,9 +318,9 @@ def test_every_kind_of_network_and_optimiser_learns(stream, changes):
   assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("ahead", [1, 3])
-def test_a_text_with_a_period_is_learnt(ahead):
-  """Six symbols in turn: a network that sees them knows the rest."""
+def test_a_text_with_a_period_is_learnt():
+  """Six symbols in turn: a network that sees them knows the third ahead."""
+  ahead = 3
   text = np.tile(np.arange(6, dtype=np.uint8), 200)
   stream = packing.text_stream(text, ahead, 4)
   config = dataclasses.replace(
