@@ -50,13 +50,14 @@ def values_from_flags(values: flags.FlagValues) -> dict[str, list]:
   """
   given = {name: values[name].value for name in FIELDS}
   return {
-    name: [_parse(FIELDS[name], word) for word in text.split(",")]
+    name: [parse(FIELDS[name], word) for word in text.split(",")]
     for name, text in given.items()
     if text is not None
   }
 
 
-def _parse(field: dataclasses.Field, word: str):
+def parse(field: dataclasses.Field, word: str):
+  """A field's value from one word of a command line."""
   kinds, word = str(field.type), word.strip()
   if field.default is None and word.lower() == "none":
     return None

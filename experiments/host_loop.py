@@ -209,7 +209,7 @@ def spread(active: np.ndarray, num_seeds: int, num_devices: int):
   return order, counts.astype(np.int32)
 
 
-class _Saver:
+class Saver:
   """Saves at chunk ends, no more often than costs `SAVE_SHARE` of the time."""
 
   def __init__(self, checkpoints: Checkpoints):
@@ -276,7 +276,7 @@ def train(
     spent = restored.meta["spent"]
     print(f"continuing after checkpoint {restored.step}", file=sys.stderr)
   wall_before = spent["wall_seconds"]
-  saver = _Saver(checkpoints)
+  saver = Saver(checkpoints)
   bar = tqdm(
     total=config.max_updates * config.seeds,
     initial=int(seeds.states.step.sum()),

@@ -98,3 +98,33 @@ def test_the_naive_omega_is_ours(monkeypatch):
   ours = transforms.omega_gradient(cell, trajectory, terms.cotangents)["w_rec"]
   # float32 sums in another order.
   np.testing.assert_allclose(naive, ours, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("problem", ["music", "text"])
+def test_passes_are_timed_side_by_side(tmp_path, problem):
+  path = tmp_path / "rows.json"
+  done = subprocess.run(
+    [
+      sys.executable,
+      str(SCRIPT.with_name("epoch.py")),
+      f"--problem={problem}",
+      "--units=6",
+      "--batch=2",
+      "--length=5",
+      "--updates=3",
+      "--rounds=2",
+      f"--json={path}",
+    ],
+    env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  record = json.loads(path.read_text())
+  assert record["config"]["problem"] == problem
+  rows = {r["implementation"]: r for r in record["results"]}
+  assert {"steadygrad", "steadygrad_omega", "flax_rnn"} <= rows.keys()
+  assert rows["steadygrad"]["times_the_first"] == 1
+  for row in rows.values():
+    assert 0 < row["slowest"] <= row["steps_per_second"] <= row["fastest"]

@@ -27,15 +27,18 @@ LAYERS = (
   "adjoints",
   "models",
   "losses",
+  "packing",
   "transforms",
   "analysis",
   "tasks",
   "config",
+  "natural_config",
   "placement",
   "records",
   "checkpoint",
   "evaluation",
   "training",
+  "natural",
 )
 
 # Layers that see less than all that lies below them.
@@ -45,6 +48,8 @@ ONLY = {
   "models": {"types", "unroll"},
   "transforms": {"types", "numerics", "segments", "unroll"},
   "tasks": {"types", "losses"},
+  "packing": set(),
+  "natural_config": {"activations", "config", "initializers"},
 }
 
 # Layers that only some may import.

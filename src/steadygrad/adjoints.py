@@ -171,17 +171,21 @@ def adjoints(
       trajectory that is used, as by Ω, is as long as ever.
 
   Returns:
-    (params, batch) -> (loss, grads, trajectory), with `loss` a pair (loss, aux)
-    where `has_aux`. The gradients equal those of `jax.grad` of the loss of
-    `model.apply`; the trajectory holds the error signals and products that
+    (params, batch, x_0=None) -> (loss, grads, trajectory), with `loss` a pair
+    (loss, aux) where `has_aux`. `x_0` is the state before the first input,
+    `cell.initial_state` if None; one that is given is a constant: no gradient
+    flows into where it came from, so that the last state of one chunk of a long
+    sequence, `trajectory.xs[-1]`, begins the next under truncated BPTT. The
+    gradients equal those of `jax.grad` of the loss of `model.apply`; the
+    trajectory holds the error signals and products that
     `add_omega_gradient` reads. The function is pure: jit, vmap and scan it. The
     cell's fused pair is used where it has one. It is not meant to be
     differentiated again: use `model.apply` for that.
 
   Raises:
     ValueError: if checkpoint_every is under 1, the batch's inputs are not [T,
-      B, M] with T at least 1, or its lengths are not integers [] or [B] in
-      0..T.
+      B, M] with T at least 1, its lengths are not integers [] or [B] in 0..T,
+      or x_0 is not shaped as the cell's initial state.
   """
   cell = model.cell
   if checkpoint_every is not None and checkpoint_every < 1:
@@ -189,7 +193,7 @@ def adjoints(
       f"checkpoint_every must be at least 1, got {checkpoint_every}"
     )
 
-  def loss_and_adjoints(params, batch: Batch):
+  def loss_and_adjoints(params, batch: Batch, x_0: PyTree | None = None):
     batch_size = unrolling.batch_size(batch.us)
     num_steps = len(batch.us)
     if num_steps < 1:
@@ -197,7 +201,11 @@ def adjoints(
     unrolling.check_lengths(batch.lengths, num_steps, batch_size)
     lengths = None if batch.lengths is None else jnp.asarray(batch.lengths)
     theta = params["cell"]
-    x_0 = cell.initial_state(theta, batch_size)
+    carried = x_0 is not None
+    if carried:
+      unrolling.check_state(cell, theta, x_0, batch_size)
+    else:
+      x_0 = cell.initial_state(theta, batch_size)
 
     def loss_of(readout, ys):
       return jax.value_and_grad(
@@ -219,10 +227,11 @@ def adjoints(
     d_cell = done.d_cell
     if d_cell is None:
       d_cell = cell.fused.gradient(trajectory)
-    # A learned initial state is a function of the parameters.
-    _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)
-    dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), dx_0, x_0)
-    d_cell = jax.tree.map(jnp.add, d_cell, vjp(dx_0)[0])
+    if not carried:
+      # A learned initial state is a function of the parameters.
+      _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)
+      dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), dx_0, x_0)
+      d_cell = jax.tree.map(jnp.add, d_cell, vjp(dx_0)[0])
     grads = {"cell": d_cell, "readout": done.d_readout}
     return done.loss, grads, trajectory
 

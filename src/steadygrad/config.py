@@ -19,7 +19,8 @@ ALGORITHMS = ("msgd", "msgd_c", "msgd_cr")
 MAX_SEEDS = 100_000
 
 
-def _field(default, text, *, choices=None, low=None, above=None):
+def option(default, text, *, choices=None, low=None, above=None):
+  """A field with its flag's help and what it may be."""
   limits = {"help": text, "choices": choices, "low": low, "above": above}
   return dataclasses.field(default=default, metadata=limits)
 
@@ -28,75 +29,75 @@ def _field(default, text, *, choices=None, low=None, above=None):
 class TrainConfig:
   """A training run, but for the machine it runs on."""
 
-  task: str = _field("temporal_order", "Task.", choices=tuple(TASKS))
-  length: int = _field(50, "Sequence length, in steps.", low=1)
-  max_length: int | None = _field(
+  task: str = option("temporal_order", "Task.", choices=tuple(TASKS))
+  length: int = option(50, "Sequence length, in steps.", low=1)
+  max_length: int | None = option(
     None,
     "If given, every update draws its length from --length to --max_length.",
     low=1,
   )
-  form: str | None = _field(
+  form: str | None = option(
     None,
     "State of the network: x before the activation (eq. 2), h after it (the"
     " authors' code). Default x, and h for --init=sigmoid.",
     choices=("x", "h"),
   )
-  activation: str | None = _field(
+  activation: str | None = option(
     None,
     "Activation. Default tanh, and sigmoid for --init=sigmoid.",
     choices=tuple(ACTIVATIONS),
   )
-  init: str = _field(
+  init: str = option(
     "basic_tanh", "Initialisation.", choices=tuple(INITIALIZERS)
   )
-  hidden_size: int = _field(50, "Units of the network, N.", low=1)
-  algorithm: str = _field(
+  hidden_size: int = option(50, "Units of the network, N.", low=1)
+  algorithm: str = option(
     "msgd_cr",
     "SGD alone (msgd), with clipping (msgd_c), with clipping and Omega"
     " (msgd_cr).",
     choices=ALGORITHMS,
   )
-  batch_size: int = _field(20, "Sequences an update, B.", low=1)
-  learning_rate: float = _field(0.01, "Learning rate, constant.", above=0)
-  max_norm: float = _field(
+  batch_size: int = option(20, "Sequences an update, B.", low=1)
+  learning_rate: float = option(0.01, "Learning rate, constant.", above=0)
+  max_norm: float = option(
     1.0,
     "Threshold of Algorithm 1 on the gradient's norm; inf never clips.",
     low=0,
   )
-  omega_weight: float = _field(4.0, "Weight alpha of Omega.", low=0)
-  omega_ratio: str = _field(
+  omega_weight: float = option(4.0, "Weight alpha of Omega.", low=0)
+  omega_ratio: str = option(
     "squared",
     "Ratio in Omega: of squared norms (the authors' code) or of norms (eq. 9).",
     choices=("squared", "norm"),
   )
-  omega_reduction: str = _field(
+  omega_reduction: str = option(
     "mean",
     "Omega over time: mean (the authors' code) or sum (eq. 9).",
     choices=("mean", "sum"),
   )
-  omega_min_squared_norm: float = _field(
+  omega_min_squared_norm: float = option(
     1e-20, "Error signals with a smaller squared norm do not count.", low=0
   )
-  seeds: int = _field(
+  seeds: int = option(
     4, "Number of seeds; each is a network of its own.", low=1
   )
-  first_seed: int = _field(
+  first_seed: int = option(
     0, "Seeds are first_seed, first_seed + 1, ...", low=0
   )
-  max_updates: int = _field(100_000, "Updates at which a seed is cut.", low=1)
-  check_every: int = _field(
+  max_updates: int = option(100_000, "Updates at which a seed is cut.", low=1)
+  check_every: int = option(
     1000, "Updates between two checks of the error.", low=1
   )
-  check_size: int = _field(
+  check_size: int = option(
     1000,
     "Fresh sequences at a check; only where their error passes is it measured"
     " on --test_size fresh ones, which decide.",
     low=1,
   )
-  test_size: int = _field(
+  test_size: int = option(
     10_000, "Fresh sequences that decide success and measure its error.", low=1
   )
-  go_on: bool = _field(
+  go_on: bool = option(
     False,
     "Train on after the first success, up to --max_updates, and count the"
     " checks that fail again.",
@@ -104,7 +105,7 @@ class TrainConfig:
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
-      _check(field, getattr(self, field.name))
+      check_option(field, getattr(self, field.name))
     if self.seeds > MAX_SEEDS:
       raise ValueError(f"seeds must be at most {MAX_SEEDS}, got {self.seeds}")
     for name in ("check_size", "test_size"):
@@ -130,7 +131,8 @@ class TrainConfig:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _check(field: dataclasses.Field, value) -> None:
+def check_option(field: dataclasses.Field, value) -> None:
+  """ValueError naming the field, its value and what is allowed."""
   limits = field.metadata
   optional = field.default is None
   if value is None and optional:
@@ -150,9 +152,20 @@ def _check(field: dataclasses.Field, value) -> None:
     )
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-  """One absl flag for each field of `TrainConfig`."""
-  for field in dataclasses.fields(TrainConfig):
+def define_flags(
+  flag_values: flags.FlagValues = flags.FLAGS,
+  kind: type = TrainConfig,
+  *,
+  unset: bool = False,
+) -> None:
+  """One absl flag for each field of a configuration.
+
+  Args:
+    flag_values: where they are defined.
+    kind: the dataclass, its fields made by `option`.
+    unset: whether flags that are not given are None instead of the default.
+  """
+  for field in dataclasses.fields(kind):
     text, choices = field.metadata["help"], field.metadata["choices"]
     kinds = str(field.type)
     if choices:
@@ -164,7 +177,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
       define = flags.DEFINE_float
     elif "bool" in kinds:
       define = flags.DEFINE_bool
-    define(field.name, field.default, text, flag_values=flag_values)
+    default = None if unset else field.default
+    define(field.name, default, text, flag_values=flag_values)
 
 
 def from_flags(values: flags.FlagValues) -> TrainConfig:

@@ -14,6 +14,7 @@ def linear_readout(
   *,
   reads: str = "last",
   initializer=None,
+  use_bias: bool = True,
   dtype: jnp.dtype = jnp.float32,
 ) -> Readout:
   """y_t w_out + b_out, of the last step or of every step.
@@ -26,6 +27,7 @@ def linear_readout(
     reads: "last" for outputs [B, O] from each sequence's last state, "every"
       for [T, B, O].
     initializer: of w_out, (key, shape, dtype) -> array; N(0, 1/N) if None.
+    use_bias: whether there is a `b_out`.
     dtype: of the parameters.
 
   Raises:
@@ -39,10 +41,10 @@ def linear_readout(
   initializer = initializer or jax_initializers.lecun_normal()
 
   def init(key):
-    return {
-      "w_out": initializer(key, (input_size, output_size), dtype),
-      "b_out": jnp.zeros(output_size, dtype),
-    }
+    params = {"w_out": initializer(key, (input_size, output_size), dtype)}
+    if use_bias:
+      params["b_out"] = jnp.zeros(output_size, dtype)
+    return params
 
   def apply(params, ys):
     # Beyond its length a state stays as it was, so the last row serves all.
@@ -50,7 +52,7 @@ def linear_readout(
     product = jnp.matmul(
       ys, params["w_out"], precision=jax.lax.Precision.HIGHEST
     )
-    return product + params["b_out"]
+    return product + params["b_out"] if use_bias else product
 
   return Readout(init, apply, reads)
 
@@ -62,8 +64,8 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
     key_cell, key_readout = jax.random.split(key)
     return {"cell": cell.init(key_cell), "readout": readout.init(key_readout)}
 
-  def apply(params, us, lengths=None):
-    xs = unroll(cell, params["cell"], us, lengths=lengths)
+  def apply(params, us, lengths=None, x_0=None):
+    xs = unroll(cell, params["cell"], us, x_0=x_0, lengths=lengths)
     return readout.apply(params["readout"], cell.output(xs))
 
   return Model(init, apply, cell, readout)

@@ -1,5 +1,6 @@
 """The one place where seeds become many."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -19,7 +20,7 @@ def slots(num_seeds: int, num_devices: int) -> int:
 
 
 def map_seeds(
-  fn: Callable, devices: Sequence[jax.Device]
+  fn: Callable, devices: Sequence[jax.Device], *, shared: int = 0
 ) -> tuple[Callable, NamedSharding]:
   """`fn` of one seed as a function of many, over all devices.
 
@@ -33,36 +34,47 @@ def map_seeds(
   Args:
     fn: pure function of one seed's arguments, any trees of arrays.
     devices: the devices to spread over; their number divides the seeds'.
+    shared: how many of the first arguments, data for instance, are the same for
+      all seeds: they have no seed axis and are whole on every device.
 
   Returns:
-    A function (counts int32 [devices], *arguments with a leading seed axis) ->
-    results with a leading seed axis, not jitted; results of seeds that were not
-    run are zero on a CPU, arbitrary elsewhere. And the sharding of its
-    arguments.
+    A function (counts int32 [devices], *shared, *arguments with a leading seed
+    axis) -> results with a leading seed axis, not jitted; results of seeds that
+    were not run are zero on a CPU, arbitrary elsewhere. And the sharding of its
+    arguments, but for the shared ones.
   """
   mesh = Mesh(np.asarray(devices), (AXIS,))
   one_by_one = devices[0].platform == "cpu"
 
-  def on_device(counts: Array, *arguments):
+  def on_device(counts: Array, common, *arguments):
+    one = functools.partial(fn, *common)
     if not one_by_one:
-      return jax.vmap(fn)(*arguments)
+      return jax.vmap(one)(*arguments)
 
     def take(i):
       return jax.tree.map(lambda x: x[i], arguments)
 
-    shapes = jax.eval_shape(lambda: fn(*take(0)))
+    shapes = jax.eval_shape(lambda: one(*take(0)))
     num_seeds = len(jax.tree.leaves(arguments)[0])
     results = jax.tree.map(
       lambda s: jnp.zeros((num_seeds, *s.shape), s.dtype), shapes
     )
 
     def body(i, results):
-      result = fn(*take(i))
+      result = one(*take(i))
       return jax.tree.map(lambda r, x: r.at[i].set(x), results, result)
 
     return jax.lax.fori_loop(0, counts[0], body, results)
 
-  mapped = jax.shard_map(
-    on_device, mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS), check_vma=False
-  )
+  def mapped(counts: Array, *arguments):
+    each = arguments[shared:]
+    over_devices = jax.shard_map(
+      on_device,
+      mesh=mesh,
+      in_specs=(P(AXIS), P(), *[P(AXIS)] * len(each)),
+      out_specs=P(AXIS),
+      check_vma=False,
+    )
+    return over_devices(counts, arguments[:shared], *each)
+
   return mapped, NamedSharding(mesh, P(AXIS))

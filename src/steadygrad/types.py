@@ -142,8 +142,8 @@ class Model(NamedTuple):
 
   Attributes:
     init: key -> params.
-    apply: (params, us [T, B, M], lengths=None) -> outputs, a plain
-      differentiable forward pass.
+    apply: (params, us [T, B, M], lengths=None, x_0=None) -> outputs, a plain
+      differentiable forward pass; from `cell.initial_state` if x_0 is None.
     cell: the `Cell`.
     readout: the `Readout`.
   """

@@ -36,6 +36,18 @@ def check_lengths(lengths: Array | None, num_steps: int, batch: int) -> None:
     raise ValueError(f"lengths must lie in 0..{num_steps}, got {lengths}")
 
 
+def check_state(cell: Cell, params: PyTree, x_0: PyTree, batch: int) -> None:
+  """ValueError unless x_0 is a tree of arrays as the cell's initial state."""
+  wanted = jax.eval_shape(lambda p: cell.initial_state(p, batch), params)
+  wanted, given = (
+    jax.tree.map(lambda x: tuple(jnp.shape(x)), x) for x in (wanted, x_0)
+  )
+  if wanted != given:
+    raise ValueError(
+      f"x_0 must be shaped as the cell's initial state, {wanted}, got {given}"
+    )
+
+
 def step_mask(lengths: Array | None, num_steps: int, batch: int):
   """bool [T, B], which steps count; None where all do."""
   if lengths is None:

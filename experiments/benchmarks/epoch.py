@@ -1,0 +1,277 @@
+"""Times passes over long sequences in chunks: this project and its peers.
+
+One network on one core (or one accelerator), updates of B chunks of T steps,
+the state carried from chunk to chunk, back-propagation, clipping and SGD.
+Everyone gets the same drawn data, with no padding, and tanh units, for
+`torch.nn.RNN` has no sigmoid; its matrix products and threads are those of one
+core. Runners go in turn, round after round, and a row is the median with its
+range.
+
+  python experiments/benchmarks/epoch.py --problem=music
+  python experiments/benchmarks/epoch.py --problem=text --batch=16
+"""
+
+import functools
+import importlib.util
+import pathlib
+import sys
+import time
+from typing import NamedTuple
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import host_loop  # noqa: E402
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+import run_files  # noqa: E402
+from absl import app, flags  # noqa: E402
+from flax import linen as nn  # noqa: E402
+
+from steadygrad import natural, packing, records  # noqa: E402
+from steadygrad.natural_config import NaturalConfig  # noqa: E402
+from steadygrad.tasks import music, text  # noqa: E402
+
+_PROBLEM = flags.DEFINE_enum(
+  "problem", "music", ["music", "text"], "Cost and sizes."
+)
+_UNITS = flags.DEFINE_integer(
+  "units", None, "N. Default 300 for music, 500 for text.", lower_bound=1
+)
+_BATCH = flags.DEFINE_integer("batch", 4, "B.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("length", 200, "T.", lower_bound=2)
+_UPDATES = flags.DEFINE_integer(
+  "updates", 25, "Updates of a pass.", lower_bound=1
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", None, "File for the list of rows.")
+_RUNNERS = flags.DEFINE_list(
+  "implementations",
+  ["steadygrad", "steadygrad_omega", "flax_rnn", "torch_rnn"],
+  "Which, in this order; ratios are against the first.",
+)
+
+RATE, MAX_NORM = 0.01, 8.0
+
+
+class Case(NamedTuple):
+  """Problem, N, B, T, and chunks of a pass: inputs and targets."""
+
+  problem: str
+  units: int
+  batch: int
+  length: int
+  updates: int
+  symbols: int
+  stream: packing.Stream
+
+
+def make_case() -> Case:
+  """Drawn data: B pieces, each of `updates` whole chunks."""
+  rng = np.random.default_rng(0)
+  problem, batch, length = _PROBLEM.value, _BATCH.value, _LENGTH.value
+  steps = _UPDATES.value * length
+  if problem == "music":
+    symbols, units = music.NUM_NOTES, _UNITS.value or 300
+    rolls = rng.random((batch, steps, symbols)) < 0.04
+    stream = packing.pieces_stream(list(rolls.astype(np.uint8)))
+  else:
+    symbols, units = 50, _UNITS.value or 500
+    drawn = rng.integers(0, symbols, batch * steps + 1).astype(np.uint8)
+    stream = packing.text_stream(drawn, 1, batch)
+  return Case(problem, units, batch, length, _UPDATES.value, symbols, stream)
+
+
+def steadygrad(case: Case, algorithm: str = "msgd_c"):
+  """This project."""
+  config = NaturalConfig(
+    data="jsb" if case.problem == "music" else "ptb",
+    hidden_size=case.units,
+    batch_size=case.batch,
+    chunk_length=case.length,
+    activation="tanh",
+    init="basic_tanh",
+    algorithm=algorithm,
+    learning_rate=RATE,
+    max_norm=MAX_NORM,
+  )
+  exp = natural.experiment(config, case.symbols)
+  plan = packing.deal(case.stream, case.batch, case.length)
+  rows = jnp.asarray(case.stream.rows)
+  run = jax.jit(functools.partial(natural.train_updates, exp))
+  state = natural.init(exp, jax.random.key(0))
+
+  def one_pass():
+    jax.block_until_ready(run(rows, 1, plan, state, case.updates))
+
+  return one_pass
+
+
+def _chunks(case: Case):
+  """(inputs, targets) [U, T, B, ...] as the plan has them."""
+  plan = packing.deal(case.stream, case.batch, case.length)
+  index = plan.begins[:, None, :] + np.arange(case.length)[:, None]
+  rows = case.stream.rows
+  return rows[index], rows[index + 1]
+
+
+def flax_rnn(case: Case):
+  """`flax.linen.RNN`, autodiff and Optax in a scan over the pass."""
+  rnn = nn.RNN(nn.SimpleCell(case.units), time_major=True, return_carry=True)
+  readout = nn.Dense(case.symbols)
+  tx = optax.chain(optax.clip_by_global_norm(MAX_NORM), optax.sgd(RATE))
+  inputs, targets = (jnp.asarray(x) for x in _chunks(case))
+  losses_of = (music if case.problem == "music" else text).step_losses
+
+  def encode(rows):
+    if case.problem == "music":
+      return rows.astype(jnp.float32)
+    return jax.nn.one_hot(rows, case.symbols)
+
+  def loss(params, carry, us, targets):
+    carry, hs = rnn.apply(params[0], us, initial_carry=carry)
+    losses = losses_of(readout.apply(params[1], hs), targets)
+    return losses.mean(), carry
+
+  def update(state, chunk):
+    params, opt_state, carry = state
+    us, targets = chunk
+    grads, carry = jax.grad(loss, has_aux=True)(
+      params, carry, encode(us), targets
+    )
+    updates, opt_state = tx.update(grads, opt_state)
+    return (optax.apply_updates(params, updates), opt_state, carry), None
+
+  key = jax.random.key(0)
+  carry = jnp.zeros((case.batch, case.units))
+  params = (
+    rnn.init(key, encode(inputs[0])),
+    readout.init(key, jnp.zeros((1, case.units))),
+  )
+  run = jax.jit(lambda s: jax.lax.scan(update, s, (inputs, targets))[0])
+  state = params, tx.init(params), carry
+
+  def one_pass():
+    jax.block_until_ready(run(state))
+
+  return one_pass
+
+
+def torch_rnn(case: Case):
+  """`torch.nn.RNN` and a loop; None where torch is not installed."""
+  if importlib.util.find_spec("torch") is None:
+    return None
+  import torch
+  from torch.nn import functional
+
+  torch.set_num_threads(1)
+  torch.manual_seed(0)
+  rnn = torch.nn.RNN(case.symbols, case.units)
+  readout = torch.nn.Linear(case.units, case.symbols)
+  parameters = [*rnn.parameters(), *readout.parameters()]
+  optimizer = torch.optim.SGD(parameters, lr=RATE)
+  inputs, targets = (torch.from_numpy(x.copy()) for x in _chunks(case))
+
+  def loss_of(logits, targets):
+    if case.problem == "music":
+      terms = functional.binary_cross_entropy_with_logits(
+        logits, targets.float(), reduction="none"
+      )
+      return terms.sum(-1).mean()
+    return functional.cross_entropy(
+      logits.flatten(0, 1), targets.flatten().long()
+    )
+
+  def one_pass():
+    carry = torch.zeros(1, case.batch, case.units)
+    for us, wanted in zip(inputs, targets, strict=True):
+      if case.problem == "music":
+        us = us.float()
+      else:
+        us = functional.one_hot(us.long(), case.symbols).float()
+      hs, carry = rnn(us, carry.detach())
+      optimizer.zero_grad()
+      loss_of(readout(hs), wanted).backward()
+      torch.nn.utils.clip_grad_norm_(parameters, MAX_NORM)
+      optimizer.step()
+
+  return one_pass
+
+
+IMPLEMENTATIONS = {
+  "steadygrad": steadygrad,
+  "steadygrad_omega": functools.partial(steadygrad, algorithm="msgd_cr"),
+  "flax_rnn": flax_rnn,
+  "torch_rnn": torch_rnn,
+}
+
+
+def measure(case: Case, names: list[str]) -> list[dict]:
+  """A row for each implementation that there is."""
+  runners = {name: IMPLEMENTATIONS[name](case) for name in names}
+  runners = {name: run for name, run in runners.items() if run}
+  times: dict[str, list[float]] = {name: [] for name in runners}
+  for run in runners.values():
+    run()  # Compiles.
+  for _ in range(_ROUNDS.value):
+    for name, run in runners.items():
+      started = time.perf_counter()
+      run()
+      times[name].append(time.perf_counter() - started)
+  steps = case.updates * case.length * case.batch
+  first = np.array(next(iter(times.values())))
+  rows = []
+  for name, seconds in times.items():
+    rates = steps / np.array(seconds)
+    rows.append(
+      {
+        "implementation": name,
+        "steps_per_second": float(np.median(rates)),
+        "slowest": float(rates.min()),
+        "fastest": float(rates.max()),
+        "times_the_first": float(np.median(np.array(seconds) / first)),
+        "rounds": seconds,
+      }
+    )
+  return rows
+
+
+def main(argv: list[str]) -> None:
+  try:
+    if argv[1:]:
+      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    names = _RUNNERS.value
+    wrong = sorted(set(names) - set(IMPLEMENTATIONS))
+    if wrong or not names:
+      raise ValueError(
+        f"--implementations must be among {list(IMPLEMENTATIONS)}, got {wrong}"
+      )
+  except ValueError as e:
+    sys.exit(f"epoch.py: {e}")
+  host_loop.use_all_cores(1)
+  case = make_case()
+  rows = measure(case, names)
+  size = {
+    k: v for k, v in case._asdict().items() if k not in ("stream", "symbols")
+  }
+  print(", ".join(f"{k} {v}" for k, v in size.items()))
+  print(
+    "implementation       steps/s (range)            times the first's time"
+  )
+  for row in rows:
+    print(
+      f"{row['implementation']:20s} {row['steps_per_second']:9.0f}"
+      f" ({row['slowest']:.0f} to {row['fastest']:.0f})"
+      f" {row['times_the_first']:8.2f}"
+    )
+  if _JSON.value:
+    origin = run_files.provenance(jax.devices())
+    records.write_json(
+      _JSON.value,
+      {"kind": "epoch", "config": size, "results": rows, "provenance": origin},
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,188 @@
+"""Table 1 in markdown: the paper's numbers, and ours from records.
+
+  python experiments/figures/table1.py runs/a/record.json runs/b/record.json
+
+Every number of ours is a mean over seeds, with the standard deviation over
+them, at the pass with the best validation error. Records of one data set and
+method are put together; which configuration they have stands below.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+
+from steadygrad import records
+
+ALGORITHMS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
+NAMES = {
+  "piano": "Piano-midi.de",
+  "nottingham": "Nottingham",
+  "musedata": "MuseData",
+  "jsb": "JSB chorales",
+  "ptb": "Penn Treebank, next character",
+  "ptb5": "Penn Treebank, 5th character",
+}
+# ICML, Table 1: MSGD, MSGD+C, MSGD+CR, the best RNN and the best of all then.
+PAPER = {
+  ("piano", "train"): (6.87, 6.81, 7.01, 7.04, 6.32),
+  ("piano", "test"): (7.56, 7.53, 7.46, 7.57, 7.05),
+  ("nottingham", "train"): (3.67, 3.21, 2.95, 3.20, 1.81),
+  ("nottingham", "test"): (3.80, 3.48, 3.36, 3.43, 2.31),
+  ("musedata", "train"): (8.25, 6.54, 6.43, 6.47, 5.20),
+  ("musedata", "test"): (7.11, 7.00, 6.97, 6.99, 5.60),
+  ("ptb", "train"): (1.46, 1.34, 1.36, None, None),
+  ("ptb", "test"): (1.50, 1.42, 1.41, 1.41, 1.37),
+  ("ptb5", "train"): (None, 3.76, 3.70, None, None),
+  ("ptb5", "test"): (None, 3.89, 3.74, None, None),
+}
+
+
+def groups(found: list[dict]) -> dict[tuple, list[dict]]:
+  """{(data, cell, algorithm): records}, in the table's order.
+
+  Raises:
+    ValueError: if a record is of another kind, or two of one group hold the
+      same seed.
+  """
+  out: dict[tuple, list[dict]] = {}
+  for record in found:
+    if record.get("kind") != "natural":
+      raise ValueError(
+        f"records must be natural.py's, got {record.get('kind')}"
+      )
+    config = record["config"]
+    key = config["data"], config["cell"], config["algorithm"]
+    out.setdefault(key, []).append(record)
+  for key, same in out.items():
+    seeds = [s for record in same for s in seeds_of(record)]
+    if len(set(seeds)) != len(seeds):
+      raise ValueError(
+        f"records of {', '.join(key)} hold the same seed twice: {seeds}; give"
+        " those of one configuration"
+      )
+  order = list(NAMES)
+  return dict(sorted(out.items(), key=lambda x: (order.index(x[0][0]), x[0])))
+
+
+def seeds_of(record: dict) -> range:
+  config = record["config"]
+  return range(config["first_seed"], config["first_seed"] + config["seeds"])
+
+
+def values(same: list[dict], name: str) -> np.ndarray:
+  """Of every seed; NaN for one that diverged in its first pass."""
+  each = [records.numbers(r["results"].get(name, [])) for r in same]
+  return np.concatenate(each)
+
+
+def cell(same: list[dict], name: str) -> str:
+  """Mean ± standard deviation over seeds, and how many there are."""
+  found = values(same, name)
+  good = found[np.isfinite(found)]
+  if not len(found):
+    return "–"
+  if not len(good):
+    return f"diverged ({len(found)})"
+  text = f"{good.mean():.2f}"
+  if len(good) > 1:
+    text += f" ± {good.std(ddof=1):.2f}"
+  lost = len(found) - len(good)
+  return text + f" ({len(good)}" + (f", {lost} diverged)" if lost else ")")
+
+
+def _number(value: float | None) -> str:
+  return "–" if value is None else f"{value:.2f}"
+
+
+def main_table(grouped: dict) -> list[str]:
+  """A row for each data set and fold, the paper's number before ours."""
+  lines = [
+    "| data | fold | "
+    + " | ".join(f"{n}, paper | ours" for n in ALGORITHMS.values())
+    + " | best RNN then | best then | first-order model |",
+    "|---|---|" + "---|" * (2 * len(ALGORITHMS) + 3),
+  ]
+  for data in NAMES:
+    own = {a: grouped.get((data, "elman", a), []) for a in ALGORITHMS}
+    if not any(own.values()):
+      continue
+    some = next(r for r in own.values() if r)[0]["results"]
+    folds = ["train", "test"]
+    if "test_per_piece" in some:
+      folds += ["train_per_piece", "test_per_piece"]
+    for fold in folds:
+      paper = PAPER.get((data, fold), (None,) * 5)
+      words = [NAMES[data], fold.replace("_per_piece", ", mean of pieces")]
+      for known, same in zip(paper, own.values(), strict=False):
+        words += [_number(known), cell(same, fold) if same else "–"]
+      words += [_number(known) for known in paper[3:]]
+      words.append(_number(some["floors"]["first_order"][fold]))
+      lines.append(f"| {' | '.join(words)} |")
+  return lines
+
+
+def other_table(grouped: dict) -> list[str]:
+  """Networks that the paper does not have, with their size."""
+  others = {k: v for k, v in grouped.items() if k[1] != "elman"}
+  if not others:
+    return []
+  lines = [
+    "",
+    "| data | network | parameters | train | valid | test |",
+    "|---|---|---|---|---|---|",
+  ]
+  for (data, kind, algorithm), same in others.items():
+    words = [NAMES[data], f"{kind.upper()}, {ALGORITHMS[algorithm]}"]
+    words.append(str(same[0]["results"]["parameters"]))
+    words += [cell(same, fold) for fold in ("train", "valid", "test")]
+    lines.append(f"| {' | '.join(words)} |")
+  return lines
+
+
+def settings(grouped: dict) -> list[str]:
+  """One line for each group: what decides it, passes, and how it ended."""
+  shown = (
+    "hidden_size", "init", "optimizer", "batch_size", "learning_rate",
+    "max_norm", "omega_weight", "omega_decay", "go_back",
+  )  # fmt: skip
+  lines = [""]
+  for (data, kind, algorithm), same in grouped.items():
+    config = same[0]["config"]
+    told = ", ".join(f"{name} {config[name]}" for name in shown)
+    passes = values(same, "epochs").astype(int).tolist()
+    best = values(same, "best_epoch").astype(int).tolist()
+    ends = sorted({s for r in same for s in r["results"]["status"]})
+    lines.append(
+      f"- {NAMES[data]}, {kind}, {ALGORITHMS[algorithm]}: {told}; passes"
+      f" {passes}, best {best}, {' and '.join(ends)}; parameters"
+      f" {same[0]['results']['parameters']}."
+    )
+  return lines
+
+
+def markdown(found: list[dict]) -> str:
+  """The table, and the settings of every group."""
+  grouped = groups(found)
+  text = [
+    "Nats per step for music, bits per character for text; music as the mean"
+    " over all steps unless said otherwise. Ours: mean ± standard deviation"
+    " over seeds (number of seeds), at the best validation error's pass.",
+    "",
+  ]
+  lines = main_table(grouped) + other_table(grouped) + settings(grouped)
+  return "\n".join(text + lines) + "\n"
+
+
+def main(paths: list[str]) -> None:
+  if not paths:
+    sys.exit("table1.py: name the records, runs/*/record.json")
+  try:
+    text = markdown([records.read_json(pathlib.Path(p)) for p in paths])
+  except (ValueError, OSError) as e:
+    sys.exit(f"table1.py: {e}")
+  sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])

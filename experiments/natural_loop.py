@@ -1,0 +1,357 @@
+"""From a configuration to a record, on music and text: the loop on the host.
+
+As `host_loop`, with passes in place of checks: it restores, trains in parts of
+a few seconds, validates after each pass, saves, and stops cleanly when told to.
+How a pass is cut into parts changes no bit.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import time
+from typing import Any
+
+import host_loop
+import jax
+import jax.numpy as jnp
+import natural_data
+import numpy as np
+import run_files
+from host_loop import Stopped
+from jax.sharding import NamedSharding, PartitionSpec
+from natural_data import Corpus
+from tqdm import tqdm
+
+from steadygrad import natural, packing, placement, records
+from steadygrad.checkpoint import Checkpoints
+from steadygrad.natural import Status
+from steadygrad.natural_config import MUSIC, NaturalConfig
+
+PART_SECONDS = 5.0  # About how long the device is left alone.
+
+
+class Seeds:
+  """All seeds of a run on the host, and the programs that move them."""
+
+  def __init__(self, config: NaturalConfig, corpus: Corpus, devices):
+    self.config, self.corpus, self._devices = config, corpus, devices
+    self.numbers = first = config.first_seed + np.arange(config.seeds)
+    keys = jax.vmap(jax.random.key)(jnp.asarray(first, jnp.uint32))
+    exp = natural.experiment(config, corpus.num_symbols)
+    self.states = jax.device_get(
+      jax.jit(jax.vmap(lambda key: natural.init(exp, key)))(keys)
+    )
+    self._hyper = natural.hyper(config)
+    self._train = self._program(self._train_one, shared=1)
+    self._end = self._program(self._end_one, shared=2)
+    self._valid = corpus.streams["valid"]
+    self._valid_plan = self._evaluation_plan(self._valid)
+    self._rows = {
+      "train": self._everywhere(corpus.training.rows),
+      "valid": self._everywhere(self._valid.rows),
+    }
+    self._plans: packing.Plan | None = None
+    self._planned: tuple[int, ...] = ()
+    self.part = 1  # Updates of a part, see `advance`.
+
+  def _program(self, fn, shared: int):
+    mapped, sharding = placement.map_seeds(fn, self._devices, shared=shared)
+    self._whole = NamedSharding(sharding.mesh, PartitionSpec())
+    return jax.jit(mapped)
+
+  def _everywhere(self, array):
+    return jax.device_put(array, self._whole)
+
+  def _evaluation_plan(self, stream) -> packing.Plan:
+    lanes = min(self.config.eval_lanes, len(stream.lengths))
+    return packing.deal(stream, lanes, self.config.chunk_length)
+
+  def _experiment(self, numbers) -> natural.Experiment:
+    return natural.experiment(
+      self.config, self.corpus.num_symbols, natural.Hyper(*numbers)
+    )
+
+  def _train_one(self, rows, numbers, plan, state, stop):
+    exp, ahead = self._experiment(numbers), self.corpus.training.ahead
+    return natural.train_updates(exp, rows, ahead, plan, state, stop)
+
+  def _end_one(self, rows, plan, numbers, state):
+    exp = self._experiment(numbers)
+    stream = self.corpus.streams["valid"]
+    pieces = len(stream.lengths)
+    return natural.end_epoch(exp, rows, stream.ahead, plan, pieces, state)
+
+  def active(self) -> np.ndarray:
+    """Seeds that still train."""
+    states = self.states
+    running = states.status == Status.RUNNING
+    return np.flatnonzero(running & (states.epoch < self.config.max_epochs))
+
+  def _place(self, active):
+    order, counts = host_loop.spread(
+      active, self.config.seeds, len(self._devices)
+    )
+    numbers = [np.full(len(order), x, np.float32) for x in self._hyper]
+    states = jax.tree.map(lambda x: x[order], self.states)
+    return order, counts, numbers, states
+
+  def _put(self, order, active, old, new):
+    """`old` [S, ...] with what the active seeds' slots hold in its place."""
+    ran = np.flatnonzero(np.isin(order, active))
+    _, first = np.unique(order[ran], return_index=True)
+    ran = ran[first]
+
+    def put(old, new):
+      old = np.array(old)
+      old[order[ran]] = new[ran]
+      return old
+
+    return jax.tree.map(put, old, new)
+
+  def plans(self) -> packing.Plan:
+    """Of every seed's present pass, [S, U, B] each."""
+    epochs = tuple(int(e) for e in self.states.epoch)
+    if epochs != self._planned:
+      each = [
+        natural_data.plan_of_pass(self.config, self.corpus, int(seed), epoch)
+        for seed, epoch in zip(self.numbers, epochs, strict=True)
+      ]
+      self._plans = packing.Plan(
+        *[np.stack(x) for x in zip(*each, strict=True)]
+      )
+      self._planned = epochs
+    return self._plans
+
+  def advance(self) -> int:
+    """A part of the pass of every active seed; updates made, over all seeds."""
+    active, plans = self.active(), self.plans()
+    order, counts, numbers, states = self._place(active)
+    before = int(self.states.update[active[0]])
+    stop = min(before + self.part, plans.begins.shape[1])
+    plan = jax.tree.map(lambda x: x[order], plans)
+    started = time.perf_counter()
+    done = self._train(
+      counts,
+      self._rows["train"],
+      numbers,
+      plan,
+      states,
+      np.full(len(order), stop, np.int32),
+    )
+    done = jax.device_get(done)
+    each = (time.perf_counter() - started) / (stop - before)
+    self.part = int(np.clip(PART_SECONDS / each, 1, 4 * self.part))
+    self.states = self._put(order, active, self.states, done)
+    return (stop - before) * len(active)
+
+  def pass_ended(self) -> bool:
+    update = self.states.update[self.active()[0]]
+    return update == self.plans().begins.shape[1]
+
+  def end_epoch(self) -> dict[str, np.ndarray]:
+    """Validation of every active seed; info [S], NaN for those that rest."""
+    active = self.active()
+    order, counts, numbers, states = self._place(active)
+    states, info = jax.device_get(
+      self._end(counts, self._rows["valid"], self._valid_plan, numbers, states)
+    )
+    self.states = self._put(order, active, self.states, states)
+    blank = np.full(self.config.seeds, np.nan, np.float32)
+    info = {k: self._put(order, active, blank, v) for k, v in info.items()}
+    for name in ("loss", "valid"):
+      info[name] *= self.corpus.scale
+    return info
+
+  def errors(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Error of the best parameters: per step, and mean over pieces, [S] each.
+
+    NaN for a seed that diverged in its first pass.
+    """
+    stream = self.corpus.streams[split]
+    plan = self._evaluation_plan(stream)
+
+    def one(rows, plan, numbers, params):
+      exp, pieces = self._experiment(numbers), len(stream.lengths)
+      return natural.evaluate(exp, rows, stream.ahead, plan, params, pieces)
+
+    everyone = np.arange(self.config.seeds)
+    order, counts, numbers, states = self._place(everyone)
+    program = self._program(one, shared=2)
+    rows = self._everywhere(stream.rows)
+    totals = program(counts, rows, plan, numbers, states.best_params)
+    blank = np.zeros((self.config.seeds, len(stream.lengths)), np.float32)
+    totals = self._put(order, everyone, blank, np.asarray(totals))
+    totals = totals.astype(np.float64) * self.corpus.scale
+    totals[self.states.best_epoch == 0] = np.nan
+    per_piece = (totals / stream.lengths).mean(1)
+    return totals.sum(1) / stream.lengths.sum(), per_piece
+
+
+def train(
+  config: NaturalConfig,
+  corpus: Corpus,
+  run_dir: str | pathlib.Path,
+  *,
+  progress: bool = True,
+  began: float | None = None,
+) -> dict[str, Any]:
+  """Runs a configuration to its end, from where it stood; writes the record.
+
+  Args:
+    config: the configuration.
+    corpus: its data.
+    run_dir: holds config.json, checkpoints/ and in the end parameters.npz and
+      record.json. If the record is there already it is returned as it is.
+    progress: whether to show a bar on standard error.
+    began: `time.perf_counter()` from which wall_seconds counts; now if None.
+
+  Returns:
+    The record.
+
+  Raises:
+    ValueError: see `host_loop.prepare_run_dir`; or if the run was begun on
+      other data.
+    Stopped: after SIGINT or SIGTERM, within seconds, state saved.
+  """
+  run_dir = pathlib.Path(run_dir)
+  host_loop.prepare_run_dir(run_dir, config)
+  path = run_dir / "record.json"
+  if path.exists():
+    return records.read_json(path)
+  began = time.perf_counter() if began is None else began
+  seeds = Seeds(config, corpus, jax.devices())
+  checkpoints = Checkpoints(run_dir / "checkpoints")
+  curves, spent = _restore(checkpoints, seeds)
+  try:
+    _loop(seeds, curves, spent, host_loop.Saver(checkpoints), progress, began)
+  finally:
+    checkpoints.close()
+  best = seeds.states.best_params
+  run_files.write_arrays(
+    run_dir / run_files.PARAMETERS, run_files.flatten(best, "params")
+  )
+  record = make_record(seeds, curves, spent, jax.devices())
+  records.write_json(path, record)
+  return records.read_json(path)
+
+
+def _restore(checkpoints: Checkpoints, seeds: Seeds) -> tuple[dict, dict]:
+  """(curves, spent) of the newest checkpoint; the seeds stand where it was."""
+  restored = checkpoints.restore()
+  for problem in restored.problems:
+    print(problem, file=sys.stderr)
+  if restored.step is None:
+    return {}, dict.fromkeys(
+      ("updates", "steps", "seconds", "wall_seconds", "parts"), 0
+    )
+  if restored.meta["files"] != seeds.corpus.files:
+    raise ValueError(
+      f"data differ from those this run was begun on: {restored.meta['files']}"
+      f" there, {seeds.corpus.files} here; name another run_dir"
+    )
+  seeds.states = run_files.unflatten(seeds.states, restored.arrays)
+  print(f"continuing after checkpoint {restored.step}", file=sys.stderr)
+  curves = {
+    name.removeprefix("curve."): list(values)
+    for name, values in restored.arrays.items()
+    if name.startswith("curve.")
+  }
+  return curves, restored.meta["spent"]
+
+
+def _loop(seeds: Seeds, curves, spent, saver, progress: bool, began) -> None:
+  """Trains until no seed is active; fills `curves` and `spent`."""
+  config, wall_before = seeds.config, spent["wall_seconds"]
+  per_pass = seeds.plans().begins.shape[1]
+  bar = tqdm(
+    total=config.max_epochs * per_pass * config.seeds,
+    initial=int((seeds.states.epoch * per_pass + seeds.states.update).sum()),
+    unit=" updates",
+    disable=not progress,
+    file=sys.stderr,
+    dynamic_ncols=True,
+  )
+  with host_loop.stop_signals() as received:
+    while len(active := seeds.active()) and not received:
+      started = time.perf_counter()
+      bar.update(updates := seeds.advance())
+      spent["updates"] += updates
+      spent["parts"] += 1
+      if seeds.pass_ended():
+        info = seeds.end_epoch()
+        info["epoch"] = np.int64(seeds.states.epoch[active[0]])
+        for name, values in info.items():
+          curves.setdefault(name, []).append(values)
+        spent["steps"] += int(seeds.corpus.training.lengths.sum()) * len(active)
+        _show(bar, seeds, info)
+      spent["seconds"] += time.perf_counter() - started
+      spent["wall_seconds"] = wall_before + time.perf_counter() - began
+      meta = {"spent": spent, "files": seeds.corpus.files}
+      last = not len(seeds.active()) or bool(received)
+      saver.save(spent["parts"], seeds, curves, meta, force=last)
+  bar.close()
+  if received and len(seeds.active()):
+    passes = int(seeds.states.epoch.max())
+    raise Stopped(
+      f"stopped by signal {received[0]} after {passes} passes; the same command"
+      " goes on from here"
+    )
+
+
+def _show(bar, seeds: Seeds, info) -> None:
+  """A line for each pass."""
+  states = seeds.states
+  words = []
+  for i in np.flatnonzero(np.isfinite(info["rate"])):
+    star = "*" if states.best_epoch[i] == info["epoch"] else ""
+    words.append(f"{info['valid'][i]:.3f}{star} (rate {info['rate'][i]:.3g})")
+  for i in np.flatnonzero(states.status == Status.DIVERGED):
+    words.append(f"seed {seeds.numbers[i]} diverged")
+  loss = np.nanmean(info["loss"])
+  bar.write(
+    f"pass {info['epoch']}: train {loss:.3f}, valid {', '.join(words)}",
+    file=sys.stderr,
+  )
+
+
+def _outcome(status: int) -> str:
+  """ "stopped", "diverged", or "cut" at the last pass allowed."""
+  return "cut" if status == Status.RUNNING else Status(status).name.lower()
+
+
+def make_record(seeds: Seeds, curves, spent, devices) -> dict[str, Any]:
+  """The record of a run; errors at the best validation error's pass."""
+  config, states, corpus = seeds.config, seeds.states, seeds.corpus
+  results = {
+    "data": config.data,
+    "algorithm": config.algorithm,
+    "cell": config.cell,
+    "unit": corpus.unit,
+    "seeds": config.seeds,
+    "parameters": sum(
+      int(np.prod(x.shape[1:])) for x in jax.tree.leaves(states.params)
+    ),
+    "status": [_outcome(s) for s in states.status],
+    "epochs": states.epoch,
+    "best_epoch": states.best_epoch,
+  }
+  for split in natural_data.SPLITS:
+    per_step, per_piece = seeds.errors(split)
+    results[split] = per_step
+    if config.data in MUSIC:
+      results[f"{split}_per_piece"] = per_piece
+  plan = packing.waste(seeds.plans(), config.chunk_length)
+  results |= {"floors": corpus.floors, "padding": plan}
+  speed = {
+    "updates": spent["updates"],
+    "steps_per_second": spent["steps"] / max(spent["seconds"], 1e-9),
+    "wall_seconds": spent["wall_seconds"],
+  }
+  return {
+    "kind": "natural",
+    "config": dataclasses.asdict(config),
+    "results": results,
+    "curves": {k: np.stack(v) for k, v in sorted(curves.items())},
+    "data": {"sha256": corpus.files},
+    "provenance": run_files.provenance(devices) | speed,
+  }

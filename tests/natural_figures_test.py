@@ -1,0 +1,248 @@
+"""Table 1, samples, error signals and searches, from small runs."""
+
+import json
+import sys
+import types
+
+import midi
+import natural_data
+import natural_grid
+import natural_loop
+import natural_probe
+import numpy as np
+import presets_natural
+import pytest
+from figures import natural as natural_figure
+from figures import natural_signals, piano_roll, table1
+
+from steadygrad import natural, records
+from steadygrad.natural_config import NaturalConfig
+from tests import natural_cases
+
+LARGER_THAN_EMPTY = 8_000  # Bytes of a picture with something in it.
+# float32 against float64 over 8 steps of 5 units.
+FLOAT32 = 1e-4
+
+
+def record(data="nottingham", algorithm="msgd_c", first_seed=0, **results):
+  seeds = len(next(iter(results.values()))) if results else 2
+  floors = {k: 5.0 for k in ("train", "test", "valid")}
+  floors |= {f"{k}_per_piece": 5.5 for k in ("train", "test")}
+  config = {"data": data, "cell": "elman", "algorithm": algorithm}
+  config |= {"first_seed": first_seed, "seeds": seeds}
+  config |= dict.fromkeys(
+    ("hidden_size", "init", "optimizer", "batch_size", "learning_rate",
+     "max_norm", "omega_weight", "omega_decay", "go_back"), "x",
+  )  # fmt: skip
+  default = {"train": [3.0, 3.2], "test": [3.5, 3.7], "valid": [3.4, 3.6]}
+  default |= {"test_per_piece": [4.0, 4.0], "epochs": [9, 9]}
+  default |= {"best_epoch": [3, 4], "status": ["stopped"] * seeds}
+  made = default | {"parameters": 7, "floors": {"first_order": floors}}
+  return {"kind": "natural", "config": config, "results": made | results}
+
+
+def row(text, start):
+  (found,) = [x for x in text.splitlines() if x.startswith(start)]
+  return [word.strip() for word in found.strip("|").split("|")]
+
+
+def test_table_1_puts_the_papers_numbers_beside_ours():
+  text = table1.markdown([record(), record(algorithm="msgd_cr")])
+  words = row(text, "| Nottingham | test |")
+  ours = "3.60 ± 0.14 (2)"
+  assert words[2:8] == ["3.80", "–", "3.48", ours, "3.36", ours]
+  assert words[8:] == ["3.43", "2.31", "5.00"]
+  words = row(text, "| Nottingham | test, mean of pieces |")
+  assert words[2:6] == ["–", "–", "–", "4.00 ± 0.00 (2)"]
+
+
+def test_records_of_other_seeds_are_put_together():
+  text = table1.markdown([record(), record(first_seed=2, test=[3.0, 3.0])])
+  words = row(text, "| Nottingham | test |")
+  assert words[5] == "3.30 ± 0.36 (4)"
+
+
+def test_the_same_seed_twice_is_refused():
+  with pytest.raises(ValueError, match="same seed twice"):
+    table1.markdown([record(), record(test=[3.0, 3.0])])
+  with pytest.raises(ValueError, match="natural.py's"):
+    table1.markdown([{"kind": "training"}])
+
+
+def test_divergence_stands_in_the_table():
+  text = table1.markdown([record(test=["nan", 3.5])])
+  assert row(text, "| Nottingham | test |")[5] == "3.50 (1, 1 diverged)"
+  text = table1.markdown([record(test=["nan", "nan"])])
+  assert row(text, "| Nottingham | test |")[5] == "diverged (2)"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("data")
+  natural_cases.small_music(directory / "JSB_Chorales.mat")
+  natural_cases.small_text(directory)
+  return directory
+
+
+def trained(data, data_dir, run_dir, **changes):
+  config = NaturalConfig(
+    data=data, hidden_size=5, chunk_length=8, max_epochs=2, batch_size=2,
+    eval_lanes=2, **changes,
+  )  # fmt: skip
+  corpus = natural_data.load(config, data_dir, check=False)
+  natural_loop.train(config, corpus, run_dir, progress=False)
+  return str(run_dir)
+
+
+@pytest.fixture
+def flags(data_dir):
+  """The probe's flags, set for small data."""
+  from absl import flags
+
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
+  flags.FLAGS.data_dir = str(data_dir)
+  flags.FLAGS.check_data = False
+  flags.FLAGS.lags, flags.FLAGS.windows, flags.FLAGS.sample = 8, 3, 30
+  return flags.FLAGS
+
+
+def test_a_probe_of_music(flags, data_dir, tmp_path, monkeypatch):
+  run = trained("jsb", data_dir, tmp_path / "run")
+  saved = []
+  monkeypatch.setattr(midi, "write", lambda roll, path: saved.append(roll))
+  made = natural_probe.probe([run], tmp_path / "out")
+  assert made["curves"].keys() == {"elman-msgd_cr"}
+  for low, middle, high in made["curves"].values():
+    assert len(middle) == 8 and low[0] == middle[0] == high[0] == 1
+    assert np.all(np.array(low) <= middle) and np.all(np.array(middle) <= high)
+  names = {p.name for p in (tmp_path / "out").iterdir()}
+  assert {"jsb-signals.json", "jsb-signals.png"} <= names
+  picture = tmp_path / "out" / "jsb-elman-msgd_cr.png"
+  assert picture.stat().st_size > LARGER_THAN_EMPTY
+  assert saved[0].shape == (30, 88) and set(np.unique(saved[0])) <= {0, 1}
+  picture = tmp_path / "again.png"
+  natural_figure.draw(records.read_json(f"{run}/record.json"), picture)
+  assert picture.stat().st_size > LARGER_THAN_EMPTY
+
+
+def test_a_probe_of_text(flags, data_dir, tmp_path):
+  run = trained("ptb", data_dir, tmp_path / "run", use_bias=False)
+  made = records.read_json(f"{run}/record.json")["results"]
+  assert made["unit"] == "bits per character" and "test_per_piece" not in made
+  assert 0 < made["test"][0] < 8
+  natural_probe.probe([run], tmp_path / "out")
+  text = (tmp_path / "out" / "ptb-elman-msgd_cr.txt").read_text()
+  assert len(text) == 31
+  with pytest.raises(ValueError, match="must have ended.*record.json"):
+    natural_probe.probe([str(tmp_path)], tmp_path / "out")
+
+
+def test_error_signals_are_the_products_of_jacobians(data_dir, tmp_path):
+  """|dE_t/dx_k| of a sigmoid network, by the chain rule in float64."""
+  import jax
+
+  config = NaturalConfig(data="jsb", hidden_size=5, init="basic_tanh")
+  corpus = natural_data.load(config, data_dir, check=False)
+  exp = natural.experiment(config, 88)
+  params = exp.model.init(jax.random.key(0))
+  got = natural_probe.error_signals(exp, params, corpus, 8, 1)
+  cell, readout = ({k: np.float64(v) for k, v in params[p].items()}
+                   for p in ("cell", "readout"))  # fmt: skip
+  stream, h, hs = corpus.streams["test"], np.zeros(5), []
+  begin = natural_probe.begins(corpus, 8, 1)[0]
+  for t in range(8):
+    pre = h @ cell["w_rec"] + stream.rows[begin + t] @ cell["w_in"] + cell["b"]
+    hs.append(h := 1 / (1 + np.exp(-pre)))
+  p = 1 / (1 + np.exp(-(h @ readout["w_out"] + readout["b_out"])))
+  delta = (p - stream.rows[begin + 8]) @ readout["w_out"].T
+  norms = [np.linalg.norm(delta)]
+  for h in hs[:0:-1]:
+    delta = (delta * h * (1 - h)) @ cell["w_rec"].T
+    norms.append(np.linalg.norm(delta))
+  np.testing.assert_allclose(got[:, 0], norms / norms[0], rtol=FLOAT32)
+
+
+class Message(types.SimpleNamespace):
+  def __init__(self, kind, **values):
+    super().__init__(kind=kind, **values)
+
+
+class File:
+  last = None
+
+  def __init__(self, **options):
+    self.options, self.tracks = options, []
+    File.last = self
+
+  def save(self, path):
+    self.path = path
+
+
+def test_midi_holds_each_note_from_its_start_to_its_end(monkeypatch):
+  """By a stand-in for mido; the real one is an extra."""
+  fake = types.SimpleNamespace(MidiTrack=list, Message=Message, MidiFile=File)
+  monkeypatch.setitem(sys.modules, "mido", fake)
+  roll = np.zeros((4, 88), np.uint8)
+  roll[0:2, 39] = roll[3, 0] = 1
+  midi.write(roll, "a.mid")
+  events, now = [], 0
+  for message in File.last.tracks[0]:
+    now += message.time
+    events.append((now // midi.TICKS_PER_STEP, message.kind, message.note))
+  assert events == [
+    (0, "note_on", 60), (2, "note_off", 60), (3, "note_on", 21),
+    (4, "note_off", 21),
+  ]  # fmt: skip
+
+
+def test_midi_without_mido_says_what_to_install(monkeypatch):
+  monkeypatch.setitem(sys.modules, "mido", None)
+  with pytest.raises(ValueError, match=r"a.mid needs mido.*\[music\]"):
+    midi.write(np.zeros((2, 88), np.uint8), "a.mid")
+
+
+def test_midi_by_mido_itself(tmp_path):
+  mido = pytest.importorskip("mido")
+  roll = np.zeros((4, 88), np.uint8)
+  roll[1:3, 39] = 1
+  midi.write(roll, tmp_path / "a.mid")
+  notes = [m for m in mido.MidiFile(tmp_path / "a.mid") if not m.is_meta]
+  assert [(m.type, m.note, m.time) for m in notes] == [
+    ("note_on", 60, 0.25), ("note_off", 60, 0.5),
+  ]  # fmt: skip
+
+
+def test_pictures_of_silence_and_of_vanished_signals(tmp_path):
+  silence = np.zeros((5, 88), np.uint8)
+  real = silence.copy()
+  real[2, 40] = 1
+  piano_roll.draw(silence, real, tmp_path / "roll.png")
+  curves = {"elman-msgd": [[1, 0], [1, 0], [1, 1e-30]]}
+  natural_signals.draw({"data": "jsb", "curves": curves}, tmp_path / "s.png")
+  for name in ("roll.png", "s.png"):
+    assert (tmp_path / name).stat().st_size > LARGER_THAN_EMPTY
+
+
+def test_a_search_is_ordered_by_validation(data_dir, tmp_path, monkeypatch):
+  """Every combination once, and the test error in no list."""
+  asked = []
+
+  def train(config, corpus, run_dir, *, progress):
+    asked.append(config)
+    made = record(valid=[3 + abs(config.learning_rate - 0.5)], test=[1.0])
+    return made | {"provenance": {"wall_seconds": 1.0}}
+
+  monkeypatch.setattr(natural_grid.natural_loop, "train", train)
+  configs = natural_grid.combinations(
+    {"data": "jsb", "learning_rate": "1,0.5,0.1", "batch_size": "2"},
+    presets_natural.PRESETS["paper"],
+  )
+  made = natural_grid.search(configs, tmp_path, data_dir, check=False)
+  assert [c.learning_rate for c in asked] == [1, 0.5, 0.1]
+  assert made["varied"] == ["learning_rate"]
+  runs = made["results"]["runs"]
+  assert [r["learning_rate"] for r in runs] == [0.5, 0.1, 1]
+  assert not any("test" in name for r in runs for name in r)
+  written = json.loads((tmp_path / "search.json").read_text())
+  assert written["results"] == records.plain(made["results"])

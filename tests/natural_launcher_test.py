@@ -1,0 +1,159 @@
+"""natural.py: what it prints, writes, and survives."""
+
+import concurrent.futures
+import json
+import pathlib
+import signal
+
+import numpy as np
+import pytest
+
+from tests import natural_cases
+from tests.launchers_test import (
+  deterministic,
+  launch,
+  start,
+  wait_for_checkpoint,
+)
+
+TINY = (
+  "--data=jsb",
+  "--nocheck_data",
+  "--hidden_size=5",
+  "--chunk_length=8",
+  "--batch_size=2",
+  "--max_epochs=5",
+  "--seeds=3",
+)
+
+
+def natural(*flags, **options):
+  return launch(*flags, script="natural.py", **options)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  directory = tmp_path_factory.mktemp("data")
+  natural_cases.small_music(directory / "JSB_Chorales.mat")
+  natural_cases.small_text(directory)
+  return directory
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data_dir):
+  """An uninterrupted run: its directory and what it printed."""
+  run_dir = tmp_path_factory.mktemp("whole")
+  status, out, err = natural(
+    *TINY, f"--data_dir={data_dir}", f"--run_dir={run_dir}"
+  )
+  assert status == 0, err
+  return run_dir, out
+
+
+def test_last_line_and_record_hold_what_a_script_needs(whole):
+  run_dir, out = whole
+  summary = json.loads(out.splitlines()[-1])
+  record = json.loads((run_dir / "record.json").read_text())
+  for name in ("train", "valid", "test", "test_per_piece", "best_epoch"):
+    assert len(summary[name]) == 3
+    assert summary[name] == record["results"][name]
+  assert summary["unit"] == "nats per step"
+  assert summary["status"] == ["cut"] * 3
+  assert summary["floors"]["first_order"]["test"] > 0
+  assert pathlib.Path(summary["record"]) == run_dir / "record.json"
+  assert len(record["data"]["sha256"]["JSB_Chorales.mat"]) == 64
+  curves = record["curves"]
+  assert {"valid", "loss", "rate", "gradient_norm", "omega"} <= curves.keys()
+  assert curves["epoch"] == [1, 2, 3, 4, 5]
+  valid = np.array(curves["valid"])
+  np.testing.assert_allclose(valid.min(0), summary["valid"], rtol=1e-5)
+  assert (run_dir / "natural.png").stat().st_size > 10_000
+  assert (run_dir / "parameters.npz").exists()
+
+
+def test_killed_and_started_again_gives_the_same_bits(
+  whole, data_dir, tmp_path
+):
+  flags = (*TINY, f"--data_dir={data_dir}", f"--run_dir={tmp_path}")
+  process = start(*flags, script="natural.py")
+  wait_for_checkpoint(tmp_path, process)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert not (tmp_path / "record.json").exists()
+  status, _, err = natural(*flags)
+  assert status == 0, err
+  assert "continuing after checkpoint" in err
+  assert deterministic(tmp_path) == deterministic(whole[0])
+  before = (tmp_path / "record.json").read_bytes()
+  assert natural(*flags)[0] == 0
+  assert (tmp_path / "record.json").read_bytes() == before
+
+
+def test_sigterm_saves_and_other_data_are_refused(whole, data_dir, tmp_path):
+  run_dir = tmp_path / "run"
+  flags = (*TINY, f"--data_dir={data_dir}", f"--run_dir={run_dir}")
+  process = start(*flags, script="natural.py")
+  wait_for_checkpoint(run_dir, process)
+  process.terminate()
+  _, err = process.communicate()
+  assert process.returncode == 130, err
+  assert "goes on from here" in err
+  natural_cases.small_music(
+    tmp_path / "JSB_Chorales.mat",
+    testdata=natural_cases.cells(natural_cases.small_pieces(9, (8, 8))),
+  )
+  status, _, err = natural(*flags[:-2], f"--data_dir={tmp_path}", flags[-1])
+  assert status != 0 and "data differ" in err and "Traceback" not in err
+  status, _, err = natural(*flags)
+  assert status == 0, err
+  assert deterministic(run_dir) == deterministic(whole[0])
+
+
+def test_a_seed_alone_has_the_bits_it_has_among_others(
+  whole, data_dir, tmp_path
+):
+  flags = [f for f in TINY if not f.startswith("--seeds")]
+  status, _, err = natural(
+    *flags,
+    "--first_seed=2",
+    "--seeds=1",
+    f"--data_dir={data_dir}",
+    f"--run_dir={tmp_path}",
+  )
+  assert status == 0, err
+  one, many = deterministic(tmp_path), deterministic(whole[0])
+  for name in ("test", "test_per_piece", "train", "best_epoch"):
+    assert one["results"][name][0] == many["results"][name][2]
+  for name, curve in one["curves"].items():
+    if name != "epoch":
+      assert [a[0] for a in curve] == [b[2] for b in many["curves"][name]]
+
+
+MISTAKES = {
+  "--data=jbs": ("data must be one of", "jbs"),
+  "--data=jsb": ("JSB_Chorales.mat is damaged", "expected sha256 ac0e608"),
+  "--data=ptb --nocheck_data --batch_size=100000": ("batch_size", "too large"),
+  "--data=jsb jsb": ("unexpected arguments: jsb",),
+}
+
+
+@pytest.fixture(scope="module")
+def mistakes(data_dir, tmp_path_factory):
+  """All the wrong commands at once: most of a launch is waiting for imports."""
+  run_dir = tmp_path_factory.mktemp("mistakes")
+
+  def run(mistake):
+    words = mistake.split()
+    return natural(*words, f"--data_dir={data_dir}", f"--run_dir={run_dir}")
+
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    return dict(zip(MISTAKES, pool.map(run, MISTAKES), strict=True))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_without_a_traceback(mistakes, mistake):
+  status, out, err = mistakes[mistake]
+  assert status not in (0, None)
+  assert "Traceback" not in err
+  for part in MISTAKES[mistake]:
+    assert part in err + out
