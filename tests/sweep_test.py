@@ -102,10 +102,10 @@ def test_one_program_for_what_is_traced():
 )
 def test_a_value_that_cannot_be_read_is_named(field, text, allowed):
   with pytest.raises(ValueError) as error:
-    grids._parse(grids.FIELDS[field], text)
+    grids.parse(grids.FIELDS[field], text)
   for part in (field, text, allowed):
     assert part in str(error.value)
-  assert grids._parse(grids.FIELDS["max_length"], "none") is None
+  assert grids.parse(grids.FIELDS["max_length"], "none") is None
 
 
 @pytest.fixture(scope="module")
