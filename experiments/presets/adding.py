@@ -5,7 +5,7 @@
 50 runs, at most 10,000,000 updates.
 
 Source: Le, Jaitly, Hinton (2015) and Arjovsky, Shah, Bengio (2016) for the
-task; the settings are ours for `addition`.
+task; the settings are ours.
 """
 
 GRIDS = [
@@ -16,8 +16,8 @@ GRIDS = [
     "init": "basic_tanh",
     "algorithm": ["msgd_c", "msgd_cr"],
     "hidden_size": 50,
-    "learning_rate": 0.1,
-    "max_norm": 6.0,
+    "learning_rate": 0.03,
+    "max_norm": 1.0,
     "omega_weight": 0.5,
     "seeds": 5,
     "max_updates": 200_000,

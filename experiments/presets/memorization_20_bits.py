@@ -18,7 +18,7 @@ GRIDS = [
     "algorithm": ["msgd_c", "msgd_cr"],
     "hidden_size": 50,
     "learning_rate": 0.1,
-    "max_norm": 6.0,
+    "max_norm": 1.0,
     "omega_weight": 4.0,
     "seeds": 5,
     "max_updates": 200_000,
