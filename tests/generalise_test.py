@@ -65,14 +65,17 @@ SAMPLE = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-  """A run of train.py with three seeds, and a sweep of three runs, cut."""
+  """A run of train.py with three seeds, and a sweep of one run, all cut."""
   home = tmp_path_factory.mktemp("runs")
   config = TrainConfig(seeds=3, first_seed=2, **TINY)
-  host_loop.train(config, home / "run", progress=False)
-  store = sweep_store.Store(home / "sweep")
-  configs = grids.expand([TINY], {"seeds": [3], "first_seed": [2]})
-  sweep_loop.run(configs, store, progress=False)
-  store.close()
+  one = jax.devices()[:1]  # Each further one compiles the sweep's again.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", lambda: one)
+    host_loop.train(config, home / "run", progress=False)
+    store = sweep_store.Store(home / "sweep")
+    configs = grids.expand([TINY], {"seeds": [1], "first_seed": [2]})
+    sweep_loop.run(configs, store, progress=False)
+    store.close()
   return home, config
 
 
