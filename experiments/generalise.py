@@ -1,18 +1,23 @@
 """Tests trained networks at lengths they have never seen.
 
-Takes run directories of train.py and records of sweep.py, and writes beside
-each a record of the error on fresh sequences at every length asked for. The
-last line on standard output is one JSON object.
+Takes run directories of train.py, records of sweep.py, and sweeps' directories
+for all their solved runs. Writes beside each run, generalisation.json or
+generalisation/<name>.json, the error on fresh sequences at every length asked
+for. Lengths that are there already are kept, so that it can be killed and
+started again. The last line on standard output is one JSON object.
 
   python experiments/generalise.py --runs=runs/some-run --lengths=50,100,5000
 """
 
 import dataclasses
+import functools
 import json
+import math
 import pathlib
 import sys
 import time
 
+import grids
 import host_loop
 import jax
 import jax.numpy as jnp
@@ -30,7 +35,10 @@ LENGTHS = (50, 100, 150, 200, 250, 500, 1000, 2000, 3000, 5000)
 STREAM = 1000
 
 _RUNS = flags.DEFINE_list(
-  "runs", [], "Run directories of train.py, or records of sweep.py (*.json)."
+  "runs",
+  [],
+  "Run directories of train.py, records of sweep.py (*.json), or directories of"
+  " sweep.py for all solved runs in them.",
 )
 _LENGTHS = flags.DEFINE_list(
   "lengths", [str(n) for n in LENGTHS], "Lengths to test at."
@@ -38,6 +46,18 @@ _LENGTHS = flags.DEFINE_list(
 _SIZE = flags.DEFINE_integer(
   "size", 10_000, "Fresh sequences at each length.", lower_bound=1
 )
+
+
+def runs_of(word: str) -> list[str]:
+  """The runs that a word of --runs stands for."""
+  found = sorted(pathlib.Path(word).glob("records/*.json"))
+  if not found:
+    return [word]
+  return [
+    str(path)
+    for path in found
+    if records.read_json(path)["results"]["solved"] == [True]
+  ]
 
 
 def files_of(run: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
@@ -60,70 +80,123 @@ def files_of(run: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
   return found
 
 
-def errors_at(
-  config: TrainConfig, length: int, params, size: int
-) -> np.ndarray:
-  """Share of `size` fresh sequences of that length answered wrongly, [S]."""
-  exp = training.experiment(
-    dataclasses.replace(config, length=length, max_length=None)
-  )
+@functools.cache
+def _tester(program: TrainConfig, size: int):
+  """Compiled for all runs of one program: (counts, seeds, params) -> errors."""
+  exp = training.experiment(program)
 
   def error(seed, params):
     key = jax.random.fold_in(jax.random.key(seed), STREAM)
     return evaluation.error(exp.task, exp.model, params, key, size)
 
-  devices = jax.devices()
-  mapped, _ = placement.map_seeds(error, devices)
+  return jax.jit(placement.map_seeds(error, jax.devices())[0])
+
+
+def errors_at(
+  config: TrainConfig, length: int, params, size: int
+) -> np.ndarray:
+  """Share of `size` fresh sequences of that length answered wrongly, [S]."""
+  exact = dataclasses.replace(config, length=length, max_length=None)
+  tester = _tester(grids.program(exact), size)
   everyone = np.arange(config.seeds)
-  order, counts = host_loop.spread(everyone, config.seeds, len(devices))
+  order, counts = host_loop.spread(everyone, config.seeds, len(jax.devices()))
   seeds = jnp.asarray(config.first_seed + order, jnp.uint32)
   placed = jax.tree.map(lambda x: x[order], params)
-  errors = np.asarray(jax.jit(mapped)(counts, seeds, placed))
+  errors = np.asarray(tester(counts, seeds, placed))
+  # Slots left over repeat a seed; it has run where it comes first.
   _, first = np.unique(order, return_index=True)
   return errors[first]
 
 
-def generalise(run: str, lengths: list[int], size: int) -> dict:
-  """The record of a run at all lengths; kept if it is there already.
+def check(run: str, lengths: list[int], size: int) -> None:
+  """ValueError, before anything runs, if this run cannot be tested so."""
+  record_path, _, path = files_of(run)
+  record = records.read_json(record_path)
+  config = _config(run, record)
+  for length in lengths:
+    dataclasses.replace(config, length=length, max_length=None)
+  if size > evaluation.BATCH_SIZE and size % evaluation.BATCH_SIZE:
+    raise ValueError(
+      f"size must be under {evaluation.BATCH_SIZE} or a multiple of it, got"
+      f" {size}"
+    )
+  _measured(path, record, size)
+
+
+def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:
+  """{length: error of every seed}, as they stand in the run's record of it.
 
   Raises:
-    ValueError: if a length is too short for the task, before anything runs.
+    ValueError: as `check`, and if the parameters are not those of the record.
   """
   record_path, arrays_path, path = files_of(run)
   record = records.read_json(record_path)
-  values = {k: _number(v) for k, v in record["config"].items()}
-  config = TrainConfig(**values)
+  config = _config(run, record)
+  measured = _measured(path, record, size)
+  params = None
   for length in lengths:
-    dataclasses.replace(config, length=length, max_length=None)
-  wanted = {"lengths": lengths, "size": size}
-  if path.exists() and (old := records.read_json(path))["tested"] == wanted:
-    return old
+    if length in measured:
+      continue
+    if params is None:
+      params = _params(config, record, arrays_path)
+    began = time.perf_counter()
+    errors = errors_at(config, length, params, size)
+    measured[length] = records.plain(errors)
+    told = ", ".join(f"{e:.2%}" for e in errors)
+    seconds = time.perf_counter() - began
+    print(f"{run}: length {length}: {told} ({seconds:.0f} s)", file=sys.stderr)
+    path.parent.mkdir(exist_ok=True)
+    records.write_json(path, _record(record, measured, size))
+  return measured
+
+
+def _config(run: str, record: dict) -> TrainConfig:
+  if record.get("kind") != "training":
+    raise ValueError(f"runs must be training runs, got {run}")
+  infinite = {"inf": math.inf, "-inf": -math.inf}
+  values = record["config"].items()
+  return TrainConfig(**{k: infinite.get(v, v) for k, v in values})
+
+
+def _params(config: TrainConfig, record: dict, path: pathlib.Path):
+  """Parameters of all seeds, leaves [S, ...]."""
   exp = training.experiment(config)
   keys = jax.vmap(jax.random.key)(jnp.zeros(config.seeds, jnp.uint32))
   template = jax.eval_shape(jax.vmap(exp.model.init), keys)
-  arrays, _ = run_files.read_arrays(arrays_path)
-  params = run_files.unflatten(template, arrays, "state.params")
-  began = time.perf_counter()
-  errors = []
-  for length in lengths:
-    errors.append(errors_at(config, length, params, size))
-    told = ", ".join(f"{e:.2%}" for e in errors[-1])
-    print(f"{run}: length {length}: {told}", file=sys.stderr)
-  made = {
+  arrays, _ = run_files.read_arrays(path)
+  steps = arrays.get("state.step")
+  if steps is not None and steps.tolist() != record["results"]["updates"]:
+    raise ValueError(
+      f"runs must have ended, but {path} stands at update {steps.tolist()} and"
+      f" its record at {record['results']['updates']}"
+    )
+  return run_files.unflatten(template, arrays, "state.params")
+
+
+def _measured(path: pathlib.Path, record: dict, size: int) -> dict[int, list]:
+  """What is there already of this run; nothing if it has trained on since."""
+  if not path.exists():
+    return {}
+  old = records.read_json(path)
+  errors = old["results"].pop("errors")
+  if (old["config"], old["results"]) != (record["config"], record["results"]):
+    return {}
+  if old["tested"]["size"] != size:
+    raise ValueError(
+      f"size must be {old['tested']['size']} as in {path}, got {size}"
+    )
+  return dict(zip(old["tested"]["lengths"], errors, strict=True))
+
+
+def _record(record: dict, measured: dict[int, list], size: int) -> dict:
+  lengths = sorted(measured)
+  return {
     "kind": "generalisation",
-    "tested": wanted,
+    "tested": {"lengths": lengths, "size": size},
     "config": record["config"],
-    "results": record["results"] | {"errors": np.stack(errors)},
-    "provenance": run_files.provenance(jax.devices())
-    | {"wall_seconds": time.perf_counter() - began},
+    "results": record["results"] | {"errors": [measured[n] for n in lengths]},
+    "provenance": run_files.provenance(jax.devices()),
   }
-  path.parent.mkdir(exist_ok=True)
-  records.write_json(path, made)
-  return records.read_json(path)
-
-
-def _number(value):
-  return float(value) if value in ("inf", "-inf") else value
 
 
 def main(argv: list[str]) -> None:
@@ -131,26 +204,21 @@ def main(argv: list[str]) -> None:
   try:
     if argv[1:] or not _RUNS.value:
       raise ValueError(f"runs must name at least one run, got {_RUNS.value}")
-    if _SIZE.value > evaluation.BATCH_SIZE:
-      if _SIZE.value % evaluation.BATCH_SIZE:
-        raise ValueError(
-          f"size must be under {evaluation.BATCH_SIZE} or a multiple of it,"
-          f" got {_SIZE.value}"
-        )
     try:
       lengths = [int(n) for n in _LENGTHS.value]
     except ValueError:
       raise ValueError(
         f"lengths must be integers, got {','.join(_LENGTHS.value)}"
       ) from None
-    for run in _RUNS.value:
-      files_of(run)
+    runs = [run for word in _RUNS.value for run in runs_of(word)]
+    for run in runs:
+      check(run, lengths, _SIZE.value)
     host_loop.use_all_cores()
     host_loop.use_compilation_cache()
-    made = {r: generalise(r, lengths, _SIZE.value) for r in _RUNS.value}
+    made = {run: generalise(run, lengths, _SIZE.value) for run in runs}
   except ValueError as e:
     sys.exit(f"generalise.py: {e}")
-  errors = {run: record["results"]["errors"] for run, record in made.items()}
+  errors = {run: [found[n] for n in lengths] for run, found in made.items()}
   print(json.dumps({"lengths": lengths, "errors": errors}))
 
 

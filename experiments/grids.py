@@ -27,7 +27,7 @@ _NOT_COMPILED = (
 # What an algorithm does not look at; two runs that differ there are one run.
 _OMEGA = ("omega_weight", "omega_ratio", "omega_reduction")
 _OMEGA = (*_OMEGA, "omega_min_squared_norm")
-_UNUSED = {"msgd": ("max_norm", *_OMEGA), "msgd_c": _OMEGA, "msgd_cr": ()}
+UNUSED = {"msgd": ("max_norm", *_OMEGA), "msgd_c": _OMEGA, "msgd_cr": ()}
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -126,7 +126,7 @@ def _product(lists: dict[str, Iterable]) -> Iterable[TrainConfig]:
       raise ValueError(f"{name} must be one number, got {lists[name]}")
   for choice in itertools.product(*lists.values()):
     config = TrainConfig(**dict(zip(lists, choice, strict=True))).resolved()
-    unused = {name: FIELDS[name].default for name in _UNUSED[config.algorithm]}
+    unused = {name: FIELDS[name].default for name in UNUSED[config.algorithm]}
     for seed in range(config.first_seed, config.first_seed + config.seeds):
       yield dataclasses.replace(config, seeds=1, first_seed=seed, **unused)
 

@@ -18,6 +18,7 @@ import sys
 import grids
 import host_loop
 import sweep_loop
+import sweep_records
 from absl import app, flags, logging
 from sweep_store import Store
 
@@ -32,6 +33,9 @@ _SWEEP_DIR = flags.DEFINE_string(
 )
 _MERGE = flags.DEFINE_list(
   "merge", [], "Directories of other sweeps, whose runs are taken over first."
+)
+_DONE = flags.DEFINE_list(
+  "done", [], "Files of collect.py; runs that ended there are not repeated."
 )
 _SLOTS = flags.DEFINE_integer(
   "slots",
@@ -52,6 +56,8 @@ def main(argv: list[str]) -> None:
       raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
     preset = grids.preset(_PRESET.value) if _PRESET.value else [{}]
     configs = grids.expand(preset, grids.values_from_flags(flags.FLAGS))
+    done = sweep_records.read(*_DONE.value)
+    configs = [c for c in configs if not sweep_records.ended_in(done, c)]
     host_loop.use_all_cores()
     host_loop.use_compilation_cache()
     default = pathlib.Path("runs", _PRESET.value or "sweep")

@@ -13,6 +13,7 @@ import fcntl
 import pathlib
 import shutil
 import sys
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import grids
@@ -92,7 +93,7 @@ class Store:
 
   def updates(self, name: str) -> int:
     """How many updates of this run are stored."""
-    return _rank(self.directory, name)[1]
+    return rank(self.directory, name)[1]
 
   def save(self, config: TrainConfig, progress: Progress) -> None:
     """Writes where a run stands."""
@@ -141,7 +142,7 @@ class Store:
     names |= {p.stem for p in (other / "records").glob("*.json")}
     taken = 0
     for name in sorted(names):
-      if _rank(other, name) <= _rank(self.directory, name):
+      if rank(other, name) <= rank(self.directory, name):
         continue
       taken += 1
       # The state first: a record without one could not go on.
@@ -149,13 +150,18 @@ class Store:
         source = other / part / f"{name}.{end}"
         target = self.directory / part / f"{name}.{end}"
         if source.exists():
-          temporary = target.with_name(f".{target.name}.merging")
-          shutil.copyfile(source, temporary)
-          temporary.replace(target)
+          copy_whole(source, target)
     return taken
 
 
-def _rank(directory: pathlib.Path, name: str) -> tuple[int, int]:
+def copy_whole(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies a file; a reader sees the old one or the whole new one."""
+  temporary = target.with_name(f".{target.name}.merging")
+  shutil.copyfile(source, temporary)
+  temporary.replace(target)
+
+
+def rank(directory: pathlib.Path, name: str) -> tuple[int, int]:
   """How far a run is: (1 if it has a record, updates)."""
   record = directory / "records" / f"{name}.json"
   if record.exists():
@@ -167,3 +173,24 @@ def _rank(directory: pathlib.Path, name: str) -> tuple[int, int]:
     except (ValueError, KeyError):
       pass
   return -1, 0
+
+
+def carry(sweeps: list[str], target: str, without: Container[str]) -> int:
+  """Copies the states of runs that have not ended; how many were further.
+
+  Args:
+    sweeps: directories of sweep.py; files among them have no states.
+    target: directory whose states/ they go to; what is there stays, but where
+      a run has got further.
+    without: names of runs that have ended.
+  """
+  states, copied = pathlib.Path(target) / "states", 0
+  states.mkdir(parents=True, exist_ok=True)
+  for sweep in map(pathlib.Path, sweeps):
+    for path in sorted((sweep / "states").glob("*.npz")):
+      if path.stem in without:
+        continue
+      if rank(sweep, path.stem) > rank(states.parent, path.stem):
+        copy_whole(path, states / path.name)
+        copied += 1
+  return copied

@@ -43,6 +43,41 @@ def test_command_runs_as_written_but_shorter(command, tmp_path):
   assert (tmp_path / "record.json").exists()
 
 
+def test_commands_of_sweeps_run_as_written_but_shorter(tmp_path):
+  script = r"python experiments/((?:sweep|generalise|draw)\.py [^\n`]*)"
+  commands = re.findall(script, README)
+  assert [c.split(".")[0] for c in commands] == [
+    "sweep", "generalise", "draw", "draw", "sweep",
+  ]  # fmt: skip
+  short = {
+    "sweep": "--length=12 --init=basic_tanh --algorithm=msgd_c --seeds=1"
+    " --max_updates=2 --check_every=2 --check_size=10 --test_size=10"
+    " --noprogress",
+    "generalise": "--lengths=12 --size=10",
+    "draw": "",
+  }
+  for command in commands:
+    name = command.split(".")[0]
+    plan = ["--plan"] if "--preset" in command else []
+    done = subprocess.run(
+      [
+        sys.executable,
+        str(ROOT / "experiments" / command.split()[0]),
+        *shlex.split(command)[1:],
+        *shlex.split(short[name]),
+        *plan,
+      ],
+      cwd=tmp_path,
+      env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", "HOME": str(tmp_path)},
+      capture_output=True,
+      text=True,
+      timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+  assert len(list((tmp_path / "runs" / "grid" / "records").iterdir())) == 1
+  assert (tmp_path / "runs" / "grid.png").exists()
+
+
 def test_pictures_are_there():
   for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README, re.DOTALL):
     assert (ROOT / path).stat().st_size < 1_000_000

@@ -248,6 +248,20 @@ def test_places_symbols_and_numbers_are_uniform(name):
       assert_counts(counts, np.full(high - low, 1 / (high - low)))
 
 
+@pytest.mark.parametrize("name", ["addition", "multiplication"])
+def test_marks_of_the_stretched_tasks_are_uniform(name):
+  """Their places depend on the steps of the batch, 37, 38 or 39."""
+  by_steps = {}
+  for us, target in sequences(name, 37):
+    places = PARSERS[name](us, target)["places"]
+    by_steps.setdefault(len(us), []).append(places)
+  assert set(by_steps) == {37, 38, 39}
+  for steps, places in by_steps.items():
+    for i, (low, high) in enumerate(stretched_ranges(steps)):
+      counts = np.bincount(np.array(places)[:, i] - low)
+      assert_counts(counts, np.full(high - low, 1 / (high - low)))
+
+
 # Chance: (the answer of an input-blind predictor, given a batch) -> outputs.
 
 

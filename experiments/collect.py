@@ -1,0 +1,67 @@
+"""Gathers the records of sweeps into one small JSON file for the repository.
+
+A sweep's directory has a record and a state for each run; what figures and
+tables need of them fits into one file. It takes directories of sweep.py and
+files that it has made itself; of a run that is in several the one that got
+furthest. The last line on standard output is one JSON object.
+
+  python experiments/collect.py --sweeps=runs/figure_7 \
+    --out=experiments/results/figure_7.json --states=carried/figure_7
+
+On another machine the sweep goes on with what is in them:
+
+  python experiments/sweep.py --preset=figure_7 --sweep_dir=runs/figure_7 \
+    --done=experiments/results/figure_7.json --merge=carried/figure_7
+"""
+
+import json
+import pathlib
+import sys
+
+import sweep_records
+import sweep_store
+from absl import app, flags
+
+from steadygrad import records
+
+_SWEEPS = flags.DEFINE_list(
+  "sweeps", [], "Directories of sweep.py, or files made by this program."
+)
+_OUT = flags.DEFINE_string("out", None, "The file, *.json.")
+_STATES = flags.DEFINE_string(
+  "states",
+  None,
+  "If given, a directory for the states of runs that have not ended, which"
+  " --merge of sweep.py takes over.",
+)
+
+
+def main(argv: list[str]) -> None:
+  try:
+    if argv[1:] or not _SWEEPS.value:
+      raise ValueError(f"sweeps must name at least one, got {_SWEEPS.value}")
+    if not (_OUT.value or "").endswith(".json"):
+      raise ValueError(f"out must be a file *.json, got {_OUT.value}")
+    runs = sweep_records.read(*_SWEEPS.value)
+    if not runs:
+      raise ValueError(f"no run has ended in {', '.join(_SWEEPS.value)}")
+    out = pathlib.Path(_OUT.value)
+    kept = sweep_records.read(out) if out.exists() else {}
+    if lost := sorted(kept.keys() - runs.keys()):
+      raise ValueError(
+        f"{out} has {len(lost)} runs that sweeps have not, such as {lost[0]};"
+        f" give it among --sweeps too, or remove it"
+      )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    records.write_json(out, sweep_records.pack(runs))
+    copied = 0
+    if _STATES.value:
+      copied = sweep_store.carry(_SWEEPS.value, _STATES.value, runs)
+  except (OSError, ValueError) as e:
+    sys.exit(f"collect.py: {e}")
+  told = {"out": str(out), "runs": len(runs), "states": copied}
+  print(json.dumps(told | {"bytes": out.stat().st_size}))
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,67 @@
+"""Error against the length of the test sequences, every seed a line."""
+
+from figures import groups, style
+
+
+def draw(runs: list[dict], path) -> None:
+  """Writes the picture of all runs that generalise.py has tested.
+
+  Raises:
+    ValueError: if there is none, or they are not of one task and test size.
+  """
+  tested = [run for run in runs if "generalisation" in run]
+  if not tested:
+    raise ValueError(
+      "sweeps must have runs that generalise.py has tested, got none"
+    )
+  for name, values in (
+    ("task", {run["config"]["task"] for run in tested}),
+    ("size", {run["generalisation"]["size"] for run in tested}),
+  ):
+    if len(values) > 1:
+      raise ValueError(f"runs must have one {name}, got {sorted(values)}")
+  size = tested[0]["generalisation"]["size"]
+  floor = 0.5 / size  # Where no error at all is drawn on a log axis.
+  figure, axis = style.new(2.4)
+  settings = groups.by(tested, ("length", "max_length", "algorithm", "init"))
+  for number, (key, members) in enumerate(settings.items()):
+    line = style.LINES[number % len(style.LINES)]
+    for i, run in enumerate(members):
+      found = run["generalisation"]
+      heights = [max(error, floor) for error in found["errors"]]
+      axis.plot(
+        found["lengths"], heights, **line, lw=0.8, marker="os^D"[number % 4],
+        ms=2.5, label=_name(key, len(members)) if i == 0 else None,
+      )  # fmt: skip
+  chance = tested[0]["chance_error"]
+  for height, text in (
+    (chance, f"chance {chance:.3g}"),
+    (0.01, "solved .01"),
+    (floor, f"0 of {size}"),
+  ):
+    axis.axhline(height, color=style.GREY, lw=0.6, ls=":")
+    axis.annotate(
+      text, (1.01, height), xycoords=("axes fraction", "data"), va="center",
+      fontsize=6, color=style.GREY, annotation_clip=False,
+    )  # fmt: skip
+  axis.set_xscale("log")
+  axis.set_yscale("log")
+  axis.set_xlabel("length of the test sequences (steps)")
+  axis.set_ylabel("wrong")
+  style.clean(axis)
+  figure.suptitle(
+    f"{tested[0]['config']['task'].replace('_', ' ')}: {size} sequences a"
+    f" point; trained until solved,\nat most {groups.budget(tested)} updates",
+    fontsize=6,
+  )
+  figure.legend(loc="outside lower center", ncol=1)
+  style.save(figure, path)
+
+
+def _name(key: tuple, seeds: int) -> str:
+  length, longest, algorithm, init = key
+  steps = f"{length} to {longest}" if longest else f"{length}"
+  return (
+    f"{groups.NAMES[algorithm]}, {groups.INITS.get(init, init)}, trained at"
+    f" {steps}, {seeds} seed{'s' * (seeds > 1)}"
+  )

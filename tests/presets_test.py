@@ -1,0 +1,123 @@
+"""Presets: each expands to valid runs, as many as it says."""
+
+import importlib
+import itertools
+import pathlib
+import re
+
+import grids
+import pytest
+from absl import flags
+
+from steadygrad import training
+from steadygrad.tasks import TASKS
+
+NAMES = sorted(p.stem for p in grids.PRESETS.glob("[a-z]*.py"))
+
+
+def docstring(name):
+  return importlib.import_module(f"presets.{name}").__doc__
+
+
+def names_of(configs):
+  return {grids.run_name(c) for c in configs}
+
+
+def from_flags(command):
+  """The runs of the flags of a command."""
+  values = flags.FlagValues()
+  grids.define_flags(values)
+  values(["sweep.py", *command.split()])
+  return grids.expand([{}], grids.values_from_flags(values))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_run_can_be_built_and_is_counted(name):
+  configs = grids.expand(grids.preset(name), {})
+  for config in {grids.program(c): c for c in configs}.values():
+    assert training.experiment(config).task.name == config.task
+  updates = sum(c.max_updates for c in configs)
+  said = f"{len(configs)} runs, at most {updates:,} updates"
+  assert said in docstring(name).replace("\n", " ")
+  assert f"--preset={name} " in docstring(name)
+  assert "Source: " in docstring(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grids_name_fields_of_the_configuration(name):
+  for grid in grids.preset(name):
+    assert grid.keys() <= grids.FIELDS.keys()
+
+
+def test_every_experiment_of_section_4_1_and_every_task_has_one():
+  experiments = {"figure_7", "one_model", "learning_rates", "omega_modes"}
+  experiments |= {"thresholds", "omega_without_clipping"}
+  assert set(NAMES) == experiments | set(TASKS) - {"temporal_order"}
+
+
+# The runs by their flags alone: both ways give files of the same names.
+BY_FLAGS = {
+  "figure_7": "--task=temporal_order --length=50,100,150,200,250"
+  " --init=sigmoid,basic_tanh,smart_tanh --algorithm=msgd,msgd_c,msgd_cr"
+  " --seeds=5",
+  "omega_modes": "--length=50 --algorithm=msgd_cr --form=x,h"
+  " --omega_ratio=squared,norm --omega_reduction=mean,sum --seeds=8",
+  "learning_rates": "--length=50 --init=basic_tanh"
+  " --algorithm=msgd,msgd_c,msgd_cr --learning_rate=0.001,0.01,0.1 --seeds=5",
+  "one_model": "--length=50 --max_length=200 --algorithm=msgd_cr --seeds=3",
+  "random_permutation": "--task=random_permutation --length=50,100,150,200"
+  " --algorithm=msgd,msgd_c,msgd_cr --hidden_size=100 --learning_rate=0.001"
+  " --omega_weight=1 --max_norm=6 --seeds=5",
+}
+
+
+@pytest.mark.parametrize("name", BY_FLAGS)
+def test_the_same_runs_as_by_flags(name):
+  by_preset = grids.expand(grids.preset(name), {})
+  assert names_of(by_preset) == names_of(from_flags(BY_FLAGS[name]))
+
+
+def test_a_part_of_a_preset_is_a_part_of_its_runs():
+  whole = grids.expand(grids.preset("figure_7"), {})
+  part = grids.expand(grids.preset("figure_7"), {"length": [50]})
+  assert len(part) == 45
+  assert names_of(part) < names_of(whole)
+
+
+@pytest.mark.parametrize("name", ["learning_rates", "omega_without_clipping"])
+def test_runs_of_figure_7_are_shared(name):
+  shared = names_of(grids.expand(grids.preset("figure_7"), {}))
+  shared &= names_of(grids.expand(grids.preset(name), {}))
+  assert (
+    len(shared) == {"learning_rates": 15, "omega_without_clipping": 20}[name]
+  )
+
+
+def test_methods_that_are_compared_share_seeds_and_settings():
+  """But for what is compared: initial weights and data follow the seed."""
+  for config in grids.expand(grids.preset("figure_7"), {}):
+    assert (config.learning_rate, config.batch_size) == (0.01, 20)
+    assert config.first_seed in range(5)
+
+
+def test_thresholds_are_half_to_ten_times_the_average_norm():
+  from steadygrad import records, transforms
+
+  root = pathlib.Path(__file__).parents[1] / "experiments" / "results"
+  record = records.read_json(root / "temporal_order_50_32_seeds.json")
+  norms = records.numbers(record["curves"]["gradient_norm"])
+  advice = transforms.choose_max_norm(norms[norms == norms])
+  configs = grids.expand(grids.preset("thresholds"), {})
+  tried = sorted({c.max_norm for c in configs})
+  assert tried[0] == 1.0  # The paper's.
+  # The preset rounds the average to 12.
+  for got, times in zip(tried[1:], (0.5, 1, 2, 5, 10), strict=True):
+    assert got == pytest.approx(times * advice.suggested, rel=0.05)
+
+
+def test_commands_name_figures_that_there_are():
+  figures = pathlib.Path(grids.PRESETS).parent / "draw.py"
+  text = figures.read_text()
+  said = [re.findall(r"--figure=(\w+)", docstring(n)) for n in NAMES]
+  for figure in itertools.chain(*said):
+    assert f'"{figure}"' in text

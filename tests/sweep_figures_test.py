@@ -1,0 +1,273 @@
+"""Figures and tables of sweeps: what they draw is what the runs say."""
+
+import dataclasses
+import itertools
+
+import grids
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import sweep_records
+from figures import generalisation, groups, style, success_rate, tables
+from figures import updates_to_solve as dots
+from launchers_test import launch
+
+from steadygrad import records
+from steadygrad.config import TrainConfig
+
+OUTCOMES = {
+  # (init, algorithm, length): updates to solve, or what became of it, by seed.
+  ("basic_tanh", "msgd", 50): ("cut", "cut", "diverged"),
+  ("basic_tanh", "msgd_cr", 50): (4000, 6000, 28000),
+  ("basic_tanh", "msgd_cr", 100): (16000, "cut"),
+  ("smart_tanh", "msgd_cr", 50): (9000, 9000, "cut"),
+}
+FLOAT = 1e-12  # Sums and quotients of a few float64 numbers.
+
+
+def run(seed, outcome, **fields):
+  """A run as `sweep_records.read` gives it."""
+  config = TrainConfig(seeds=1, first_seed=seed, **fields).resolved()
+  solved = isinstance(outcome, int)
+  ended = {"cut": config.max_updates, "diverged": 1000}
+  return {
+    "config": records.plain(dataclasses.asdict(config)),
+    "outcome": "solved" if solved else outcome,
+    "updates": outcome if solved else ended[outcome],
+    "updates_to_solve": outcome if solved else None,
+    "test_error": 0.002 if solved else 0.5 + seed / 100,
+    "relapses": 0,
+    "chance_error": 0.75,
+    "chance_loss": 1.38629,
+    "curves": {"update": []},
+    "provenance": {},
+  }
+
+
+def runs_of(outcomes=OUTCOMES):
+  return [
+    run(seed, outcome, init=init, algorithm=algorithm, length=length)
+    for (init, algorithm, length), seeds in outcomes.items()
+    for seed, outcome in enumerate(seeds)
+  ]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """draw(function, runs) -> the figure, before it is written."""
+  kept = []
+  monkeypatch.setattr(style, "save", lambda figure, path: kept.append(figure))
+
+  def draw(function, runs):
+    function(runs, "nowhere.png")
+    return kept[-1]
+
+  yield draw
+  plt.close("all")
+
+
+def test_success_rates_and_their_intervals(drawn):
+  figure = drawn(success_rate.draw, runs_of())
+  basic, smart = figure.axes
+  assert (basic.get_title(), smart.get_title()) == ("basic tanh", "smart tanh")
+  expected = {
+    (0, "MSGD"): [(50, 0, 3)],
+    (0, "MSGD-CR"): [(50, 3, 3), (100, 1, 2)],
+    (1, "MSGD-CR"): [(50, 2, 3)],
+  }
+  found = {}
+  for panel, axis in enumerate(figure.axes):
+    for bars in axis.containers:
+      line, _, (spread,) = bars.lines
+      found[panel, bars.get_label()] = line.get_xydata(), spread.get_segments()
+  assert found.keys() == expected.keys()
+  for key, (points, spreads) in found.items():
+    for (x, y), ends, (length, number, of) in zip(
+      points, spreads, expected[key], strict=True
+    ):
+      assert abs(x - length) <= 5
+      assert y == pytest.approx(number / of, abs=FLOAT)
+      interval = records.wilson_interval(number, of)
+      np.testing.assert_allclose(ends[:, 1], interval, atol=FLOAT)
+  text = figure.get_suptitle()
+  for part in ("2 to 3 seeds", "100000", "75% wrong", "10000 fresh"):
+    assert part in text
+
+
+def test_every_seed_is_a_dot_and_cut_runs_are_hollow(drawn):
+  figure = drawn(dots.draw, runs_of())
+  marks = [
+    (line.get_ydata()[0], line.get_marker(), line.get_markerfacecolor())
+    for line in itertools.chain(*(axis.lines for axis in figure.axes))
+    if len(line.get_xdata()) == 1
+  ]
+  assert len(marks) == len(runs_of())
+  cut = [y for y, marker, face in marks if (marker, face) == ("v", "none")]
+  assert cut == [100_000] * 4
+  assert [y for y, marker, _ in marks if marker == "x"] == [1000]
+  solved = sorted(y for y, marker, _ in marks if marker == "^")
+  assert solved == [4000, 6000, 9000, 9000, 16000, 28000]
+  medians = sorted(
+    line.get_ydata()[0]
+    for line in itertools.chain(*(axis.lines for axis in figure.axes))
+    if len(line.get_xdata()) == 2
+  )
+  assert medians == [6000, 9000, 16000]
+
+
+def with_errors(seed, errors, **fields):
+  found = {"lengths": [50, 500, 5000], "size": 10_000, "errors": errors}
+  return run(seed, 5000, **fields) | {"generalisation": found}
+
+
+def test_errors_against_length_with_zero_at_the_floor(drawn):
+  errors = [0.0, 0.001, 0.5], [0.0, 0.0, 0.02]
+  runs = [with_errors(i, e, max_length=200) for i, e in enumerate(errors)]
+  figure = drawn(generalisation.draw, [*runs, run(2, "cut", max_length=200)])
+  (axis,) = figure.axes
+  lines = [line for line in axis.lines if len(line.get_xdata()) == 3]
+  assert [list(line.get_xdata()) for line in lines] == [[50, 500, 5000]] * 2
+  assert [list(line.get_ydata()) for line in lines] == [
+    [5e-5, 0.001, 0.5],
+    [5e-5, 5e-5, 0.02],
+  ]
+  said = {text.get_text() for text in axis.texts}
+  assert said == {"chance 0.75", "solved .01", "0 of 10000"}
+  (name,) = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert name == "MSGD-CR, basic tanh, trained at 50 to 200, 2 seeds"
+
+
+def test_what_cannot_be_drawn_is_named():
+  with pytest.raises(ValueError, match="generalise.py has tested"):
+    generalisation.draw(runs_of(), "nowhere.png")
+  mixed = [with_errors(0, [0] * 3), with_errors(0, [0] * 3, task="addition")]
+  with pytest.raises(ValueError, match="one task"):
+    generalisation.draw(mixed, "nowhere.png")
+  faster = run(0, "cut", length=100, learning_rate=0.1)
+  for draw in (success_rate.draw, dots.draw):
+    with pytest.raises(ValueError, match="differ in learning_rate.*--where"):
+      draw([*runs_of(), faster], "nowhere.png")
+    with pytest.raises(ValueError, match="fixed length"):
+      draw([run(0, "cut", max_length=200)], "nowhere.png")
+
+
+def test_what_an_algorithm_does_not_look_at_is_no_difference():
+  groups.check_same(
+    [
+      run(0, "cut", algorithm="msgd"),
+      run(1, "cut", algorithm="msgd", max_norm=6.0, omega_weight=1.0),
+    ]
+  )
+  with pytest.raises(ValueError, match="max_norm"):
+    groups.check_same(
+      [
+        run(0, "cut", algorithm="msgd_c"),
+        run(1, "cut", algorithm="msgd_c", max_norm=6.0),
+      ]
+    )
+
+
+def cells(table):
+  """[{column: cell}] of a Markdown table."""
+  lines = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in table.splitlines()
+  ]
+  return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+
+
+def test_table_of_learning_rates():
+  runs = [
+    run(seed, outcome, learning_rate=rate, algorithm="msgd_c")
+    for rate, seeds in {0.1: ("diverged", 3000), 0.01: ("cut", "cut")}.items()
+    for seed, outcome in enumerate(seeds)
+  ]
+  slow, fast = cells(tables.learning_rates(runs))
+  assert (slow["learning rate"], fast["learning rate"]) == ("0.01", "0.1")
+  assert slow["solved, 95 % interval"] == "0, 0% to 66%"
+  assert slow["updates to solve, median (range)"] == "none"
+  found = slow["error of the unsolved, median (range)"]
+  assert found == "50.5% (50.0% to 51.0%)"
+  assert fast["solved, 95 % interval"] == "1, 9% to 91%"
+  assert fast["updates to solve, median (range)"] == "3000"
+  assert fast["diverged"] == "1"
+  assert (fast["seeds"], fast["cut at"]) == ("2", "100000")
+  assert fast["chance"] == "75.000%"
+
+
+@pytest.mark.parametrize(
+  "table,values",
+  [
+    (tables.omega_modes, {"form": "h", "omega_ratio": "norm"}),
+    (tables.thresholds, {"max_norm": float("inf")}),
+  ],
+)
+def test_tables_have_a_row_for_each_setting(table, values):
+  runs = [run(s, 1000, **v) for s in range(2) for v in ({}, values)]
+  rows = cells(table(runs))
+  assert len(rows) == 2
+  for field, value in values.items():
+    column = [row[field.replace("_", " ")] for row in rows]
+    assert str(value) in column and len(set(column)) == 2
+
+
+def test_table_of_tasks_has_chance_and_the_papers_claim():
+  runs = [
+    run(0, "cut", task="random_permutation", algorithm="msgd"),
+    run(0, 2000, task="addition", max_length=200, max_norm=6.0),
+    run(0, 2000, task="copy", init="smart_tanh"),
+  ]
+  addition, copy, permutation = cells(tables.tasks(runs))
+  key = "units, rate, threshold, weight"
+  assert addition["length"] == "50 to 200"
+  assert addition[key] == "50, 0.01, 6, 4"
+  assert addition["paper, MSGD-CR"].startswith("5 of 5")
+  assert copy["paper, MSGD-CR"] == "not in it"
+  assert copy[key].endswith("smart tanh")
+  assert permutation["method"] == "MSGD"
+  assert permutation[key] == "50, 0.01"
+  assert permutation["paper, MSGD-CR"] == "2 of 5"
+  assert permutation["loss without input"] == "1.386"
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+  path = tmp_path_factory.mktemp("collected") / "sweep.json"
+  runs = runs_of()
+  named = {f"{i}": r | {"provenance": {}} for i, r in enumerate(runs)}
+  records.write_json(path, sweep_records.pack(named))
+  return path
+
+
+@pytest.mark.parametrize(
+  "flags,said",
+  [
+    (("--figure=tasks",), "| temporal order | 100 | MSGD-CR |"),
+    (("--figure=tasks", "--where=length=51"), "no run with length=51 among"),
+    (("--figure=tasks", "--where=lenth=50"), "where must be field=value"),
+    (("--figure=success_rate",), "out must be a file *.png, got None"),
+  ],
+)
+def test_launcher(collected, flags, said):
+  status, out, err = launch(*flags, f"--sweeps={collected}", script="draw.py")
+  assert (status == 0) == said.startswith("|")
+  assert said in out + err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("figure", ["success_rate", "updates_to_solve"])
+def test_pictures_are_written_and_small(collected, figure, tmp_path):
+  out = tmp_path / "a.png"
+  flags = (f"--figure={figure}", f"--sweeps={collected}", f"--out={out}")
+  status, _, err = launch(*flags, script="draw.py")
+  assert status == 0, err
+  assert 10_000 < out.stat().st_size < 200_000
+
+
+def test_fields_of_where_are_those_of_the_configuration():
+  runs = {str(i): r for i, r in enumerate(runs_of())}
+  assert len(sweep_records.keep(runs, ["algorithm=msgd_cr", "length=50"])) == 6
+  # MSGD looks at no threshold.
+  assert len(sweep_records.keep(runs, ["algorithm=msgd", "max_norm=6"])) == 3
+  free = run(0, "cut", max_norm=float("inf"))
+  assert sweep_records.keep({"a": free}, ["max_norm=inf"]) == [free]
+  assert set(grids.FIELDS) == {f.name for f in dataclasses.fields(TrainConfig)}
