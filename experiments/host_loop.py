@@ -5,6 +5,7 @@ checkpoints, stops cleanly when told to. What a chunk does is in
 `steadygrad.training`; nothing here changes a number.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -114,11 +115,17 @@ class _Seeds:
     seeds = config.first_seed + np.arange(config.seeds)
     self.keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     self.num_devices = len(devices)
-    self.states = jax.device_get(
-      jax.jit(jax.vmap(lambda key: training.init(exp, key)))(self.keys)
+    init = jax.jit(jax.vmap(lambda key: training.init(exp, key)))
+    self.states = jax.tree.map(
+      lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(init, self.keys)
     )
     started = time.perf_counter()
-    self._chunk = self._compile(devices)
+    # The compiler leaves Python free: two programs take the time of the longer.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+      chunk = pool.submit(self._compile, devices)
+      states = jax.device_get(init(self.keys))
+      self._chunk = chunk.result()
+    self.states = states
     self.compile_seconds = time.perf_counter() - started
     self._devices = devices
 
