@@ -129,25 +129,32 @@ def backward(
   keep = "both" if dhs is not None else "delta" if form == "x" else "q"
   q_1, kept = _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep)
   dx_0 = q_1 * prime(h_0) if form == "x" else q_1
+  # Rows beyond a length are zero in what the loop kept up to a scalar one, but
+  # not in what is shifted here.
   if keep == "both":
     deltas, products = kept
     if form == "x":
       products = products * prime(previous_states(h_0, hs))
   elif keep == "delta":
     (deltas,) = kept
-    products = previous_states(dx_0, deltas)
+    products = _within(lengths, previous_states(dx_0, deltas))
   else:
     (products,) = kept
     deltas = jnp.concatenate([products[1:], q_last[None]])
-    last = _stop(len(hs), lengths) - 1
-    if not isinstance(last, int):
-      deltas = _put(deltas, q_last, last)
-  if lengths is not None:
-    counts = jnp.arange(len(hs))[:, None] < lengths
-    deltas, products = (
-      jnp.where(counts[..., None], x, 0) for x in (deltas, products)
-    )
+    if lengths is not None and lengths.ndim == 0:
+      deltas = _put(deltas, q_last, _stop(len(hs), lengths) - 1)
+    deltas = _within(lengths, deltas)
+  if lengths is not None and lengths.ndim == 1:
+    deltas, products = _within(lengths, deltas), _within(lengths, products)
   return deltas, products, dx_0
+
+
+def _within(lengths: Array | None, sequence: Array) -> Array:
+  """Zero beyond the lengths."""
+  if lengths is None:
+    return sequence
+  counts = jnp.arange(len(sequence))[:, None] < lengths
+  return jnp.where(counts[..., None], sequence, 0)
 
 
 def _beyond(dhs: Array, lengths: Array | None, dtype: jnp.dtype) -> Array:
@@ -173,7 +180,9 @@ def _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep):
     new = {"both": (delta_t, q_t), "delta": (delta_t,), "q": (q_t,)}[keep]
     return q_t, tuple(_put(k, n, t) for k, n in zip(kept, new, strict=True))
 
-  # Something to write over; zeros XLA would set, and copy for each loop.
-  blank = jnp.broadcast_to(hs[-1].astype(q_last.dtype), hs.shape)
+  blank = jnp.zeros(hs.shape, q_last.dtype)
+  if isinstance(stop, int):
+    # Something to write over: zeros XLA would set, and copy for each loop.
+    blank = jnp.broadcast_to(hs[-1].astype(q_last.dtype), hs.shape)
   kept = (blank, blank) if keep == "both" else (blank,)
   return jax.lax.fori_loop(0, stop, step, (q_last, kept))
