@@ -100,7 +100,10 @@ def _panel(axis, rows: list[dict], name: str) -> None:
     )
   axis.set_xscale("log")
   axis.set_yscale("log")
-  axis.tick_params(labelsize=7, which="both")
+  measured = sorted({r[name] for r in at_centre})
+  axis.set_xticks(measured, [f"{x:g}" for x in measured])
+  axis.minorticks_off()
+  axis.tick_params(labelsize=7)
   axis.spines[["top", "right"]].set_visible(False)
   text = ", ".join(
     f"{o[0].upper() if o != 'length' else 'T'} {v}".replace("U ", "N ")
