@@ -4,7 +4,7 @@ import concurrent.futures
 import json
 import shutil
 
-import generalise
+import generalise_loop
 import grids
 import host_loop
 import jax
@@ -131,7 +131,7 @@ def test_what_is_there_is_kept_and_more_lengths_are_added(
 ):
   said, run, _ = tested
   shutil.copytree(run, tmp_path / "run")
-  found = generalise.generalise(str(tmp_path / "run"), [25, 14], SIZE)
+  found = generalise_loop.generalise(str(tmp_path / "run"), [25, 14], SIZE)
   told = capsys.readouterr().err
   assert "length 14" in told and "length 25" not in told
   before = dict(zip(LENGTHS, said["errors"][str(run)], strict=True))
@@ -149,7 +149,7 @@ def test_a_run_that_trained_on_is_tested_anew(tested, tmp_path):
   made["results"]["updates"] = [100, 100, 100]
   made["results"]["errors"] = [[0.5] * 3 for _ in made["results"]["errors"]]
   path.write_text(json.dumps(made))
-  found = generalise.generalise(str(tmp_path / "run"), [13], SIZE)
+  found = generalise_loop.generalise(str(tmp_path / "run"), [13], SIZE)
   assert found == {13: said["errors"][str(run)][0]}
 
 
@@ -157,10 +157,10 @@ def test_a_directory_of_a_sweep_stands_for_its_solved_runs(tested, tmp_path):
   record = tested[2]
   shutil.copytree(record.parent.parent, tmp_path / "sweep")
   solved = tmp_path / "sweep" / "records" / record.name
-  assert generalise.runs_of(str(tmp_path / "sweep")) == []
+  assert generalise_loop.runs_of(str(tmp_path / "sweep")) == []
   text = solved.read_text().replace('"solved": [false]', '"solved": [true]')
   solved.write_text(text)
-  assert generalise.runs_of(str(tmp_path / "sweep")) == [str(solved)]
+  assert generalise_loop.runs_of(str(tmp_path / "sweep")) == [str(solved)]
 
 
 def test_a_state_of_another_update_is_refused(tested, tmp_path):
@@ -170,7 +170,7 @@ def test_a_state_of_another_update_is_refused(tested, tmp_path):
   text = later.read_text().replace('"updates": [200]', '"updates": [100]')
   later.write_text(text)
   with pytest.raises(ValueError) as error:
-    generalise.generalise(str(later), [13], SIZE)
+    generalise_loop.generalise(str(later), [13], SIZE)
   for part in ("runs must have ended", "update [200]", "[100]"):
     assert part in str(error.value)
 
@@ -189,7 +189,7 @@ def test_a_mistake_is_named_before_anything_runs(
   runs, tested, run, lengths, size, parts
 ):
   with pytest.raises(ValueError) as error:
-    generalise.check(str(runs[0] / run), lengths, size)
+    generalise_loop.check(str(runs[0] / run), lengths, size)
   for part in parts:
     assert part in str(error.value)
 
@@ -200,7 +200,7 @@ def test_a_record_of_something_else_is_refused(runs, tmp_path):
   (tmp_path / "records" / "a.json").write_text('{"kind": "analysis"}')
   (tmp_path / "states" / "a.npz").touch()
   with pytest.raises(ValueError, match="runs must be training runs, got .*a.j"):
-    generalise.check(str(tmp_path / "records" / "a.json"), LENGTHS, SIZE)
+    generalise_loop.check(str(tmp_path / "records" / "a.json"), LENGTHS, SIZE)
 
 
 def test_mistakes_on_the_command_line_give_no_traceback(runs):

@@ -84,7 +84,7 @@ def _pass(model, loss_of, params, us, x_0, lengths) -> _Pass:
   loss, (d_readout, dys) = loss_of(params["readout"], cell.output(xs))
   (dxs,) = jax.vjp(cell.output, xs)[1](dys)
   d_cell, back = generic_backward(cell, theta, us, x_0, xs, dxs, lengths)
-  return _Pass(loss, d_readout, d_cell, back, xs)
+  return _Pass(loss, d_readout, d_cell, back, xs, cell.output(xs))
 
 
 def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
@@ -147,7 +147,7 @@ def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
   )
   deltas, products, xs = jax.tree.map(join, sequences)
   back = Backward(deltas, products, dx_0)
-  return _Pass(loss, d_readout, d_cell, back, xs)
+  return _Pass(loss, d_readout, d_cell, back, xs, cell.output(xs))
 
 
 def adjoints(

@@ -99,7 +99,13 @@ def smart_tanh_code() -> Initializers:
 def orthogonal(scale: float = 1.0) -> Initializers:
   """W_rec = scale · a random orthogonal matrix; W_in, W_out N(0, 1/fan-in)."""
   fan_in = jax_initializers.lecun_normal()
-  return Initializers(jax_initializers.orthogonal(scale), fan_in, fan_in)
+  draw = jax_initializers.orthogonal(scale)
+
+  def w_rec(key, shape, dtype=jnp.float32):
+    # There is no QR decomposition in half precision.
+    return draw(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+
+  return Initializers(w_rec, fan_in, fan_in)
 
 
 def identity(scale: float = 1.0) -> Initializers:

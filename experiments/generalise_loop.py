@@ -1,0 +1,173 @@
+"""The error of trained networks at lengths they have never seen."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import sys
+import time
+
+import grids
+import host_loop
+import jax
+import jax.numpy as jnp
+import numpy as np
+import run_files
+
+from steadygrad import evaluation, placement, records, training
+from steadygrad.config import TrainConfig
+
+# Folded into a run's key after its own streams, so that no sequence is one that
+# training or its checks have seen.
+STREAM = 1000
+
+
+def runs_of(word: str) -> list[str]:
+  """The runs that a word of --runs stands for."""
+  found = sorted(pathlib.Path(word).glob("records/*.json"))
+  if not found:
+    return [word]
+  return [
+    str(path)
+    for path in found
+    if records.read_json(path)["results"]["solved"] == [True]
+  ]
+
+
+def files_of(run: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
+  """(record, parameters, generalisation record) of a run.
+
+  Raises:
+    ValueError: if one of the first two is not there, naming it.
+  """
+  path = pathlib.Path(run)
+  if path.suffix == ".json":
+    home = path.parent.parent
+    arrays = home / "states" / f"{path.stem}.npz"
+    found = path, arrays, home / "generalisation" / path.name
+  else:
+    arrays = path / run_files.PARAMETERS
+    found = path / "record.json", arrays, path / "generalisation.json"
+  for file in found[:2]:
+    if not file.exists():
+      raise ValueError(f"runs must have ended, but {run} has no {file}")
+  return found
+
+
+@functools.cache
+def _tester(program: TrainConfig, size: int):
+  """Compiled for all runs of one program: (counts, seeds, params) -> errors."""
+  exp = training.experiment(program)
+
+  def error(seed, params):
+    key = jax.random.fold_in(jax.random.key(seed), STREAM)
+    return evaluation.error(exp.task, exp.model, params, key, size)
+
+  return jax.jit(placement.map_seeds(error, jax.devices())[0])
+
+
+def errors_at(
+  config: TrainConfig, length: int, params, size: int
+) -> np.ndarray:
+  """Share of `size` fresh sequences of that length answered wrongly, [S]."""
+  exact = dataclasses.replace(config, length=length, max_length=None)
+  tester = _tester(grids.program(exact), size)
+  everyone = np.arange(config.seeds)
+  order, counts = host_loop.spread(everyone, config.seeds, len(jax.devices()))
+  seeds = jnp.asarray(config.first_seed + order, jnp.uint32)
+  placed = jax.tree.map(lambda x: x[order], params)
+  errors = np.asarray(tester(counts, seeds, placed))
+  # Slots left over repeat a seed; it has run where it comes first.
+  _, first = np.unique(order, return_index=True)
+  return errors[first]
+
+
+def check(run: str, lengths: list[int], size: int) -> None:
+  """ValueError, before anything runs, if this run cannot be tested so."""
+  record_path, _, path = files_of(run)
+  record = records.read_json(record_path)
+  config = _config(run, record)
+  for length in lengths:
+    dataclasses.replace(config, length=length, max_length=None)
+  if size > evaluation.BATCH_SIZE and size % evaluation.BATCH_SIZE:
+    raise ValueError(
+      f"size must be under {evaluation.BATCH_SIZE} or a multiple of it, got"
+      f" {size}"
+    )
+  _measured(path, record, size)
+
+
+def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:
+  """{length: error of every seed}, as they stand in the run's record of it.
+
+  Raises:
+    ValueError: as `check`, and if the parameters are not those of the record.
+  """
+  record_path, arrays_path, path = files_of(run)
+  record = records.read_json(record_path)
+  config = _config(run, record)
+  measured = _measured(path, record, size)
+  params = None
+  for length in lengths:
+    if length in measured:
+      continue
+    if params is None:
+      params = _params(config, record, arrays_path)
+    began = time.perf_counter()
+    errors = errors_at(config, length, params, size)
+    measured[length] = records.plain(errors)
+    told = ", ".join(f"{e:.2%}" for e in errors)
+    seconds = time.perf_counter() - began
+    print(f"{run}: length {length}: {told} ({seconds:.0f} s)", file=sys.stderr)
+    path.parent.mkdir(exist_ok=True)
+    records.write_json(path, _record(record, measured, size))
+  return measured
+
+
+def _config(run: str, record: dict) -> TrainConfig:
+  if record.get("kind") != "training":
+    raise ValueError(f"runs must be training runs, got {run}")
+  infinite = {"inf": math.inf, "-inf": -math.inf}
+  values = record["config"].items()
+  return TrainConfig(**{k: infinite.get(v, v) for k, v in values})
+
+
+def _params(config: TrainConfig, record: dict, path: pathlib.Path):
+  """Parameters of all seeds, leaves [S, ...]."""
+  exp = training.experiment(config)
+  keys = jax.vmap(jax.random.key)(jnp.zeros(config.seeds, jnp.uint32))
+  template = jax.eval_shape(jax.vmap(exp.model.init), keys)
+  arrays, _ = run_files.read_arrays(path)
+  steps = arrays.get("state.step")
+  if steps is not None and steps.tolist() != record["results"]["updates"]:
+    raise ValueError(
+      f"runs must have ended, but {path} stands at update {steps.tolist()} and"
+      f" its record at {record['results']['updates']}"
+    )
+  return run_files.unflatten(template, arrays, "state.params")
+
+
+def _measured(path: pathlib.Path, record: dict, size: int) -> dict[int, list]:
+  """What is there already of this run; nothing if it has trained on since."""
+  if not path.exists():
+    return {}
+  old = records.read_json(path)
+  errors = old["results"].pop("errors")
+  if (old["config"], old["results"]) != (record["config"], record["results"]):
+    return {}
+  if old["tested"]["size"] != size:
+    raise ValueError(
+      f"size must be {old['tested']['size']} as in {path}, got {size}"
+    )
+  return dict(zip(old["tested"]["lengths"], errors, strict=True))
+
+
+def _record(record: dict, measured: dict[int, list], size: int) -> dict:
+  lengths = sorted(measured)
+  return {
+    "kind": "generalisation",
+    "tested": {"lengths": lengths, "size": size},
+    "config": record["config"],
+    "results": record["results"] | {"errors": [measured[n] for n in lengths]},
+    "provenance": run_files.provenance(jax.devices()),
+  }
