@@ -117,10 +117,6 @@ class NaturalConfig:
     if self.cell == "lstm" and not self.use_bias:
       raise ValueError("use_bias must be true for --cell=lstm, got False")
 
-  def resolved(self) -> "NaturalConfig":
-    """The same: no default depends on another field."""
-    return self
-
   def digest(self) -> str:
     """Eight hexadecimal digits that name this configuration."""
     text = json.dumps(dataclasses.asdict(self), sort_keys=True)
