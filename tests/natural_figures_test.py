@@ -24,16 +24,19 @@ LARGER_THAN_EMPTY = 8_000  # Bytes of a picture with something in it.
 FLOAT32 = 1e-4
 
 
-def record(data="nottingham", algorithm="msgd_c", first_seed=0, **results):
+def record(
+  data="nottingham", algorithm="msgd_c", first_seed=0, cell="elman",
+  optimizer="sgd", **results,
+):  # fmt: skip
   seeds = len(next(iter(results.values()))) if results else 2
   floors = {k: 5.0 for k in ("train", "test", "valid")}
   floors |= {f"{k}_per_piece": 5.5 for k in ("train", "test")}
-  config = {"data": data, "cell": "elman", "algorithm": algorithm}
+  config = {"data": data, "cell": cell, "algorithm": algorithm}
   config |= {"first_seed": first_seed, "seeds": seeds}
   config |= dict.fromkeys(
     ("hidden_size", "init", "optimizer", "batch_size", "learning_rate",
      "max_norm", "omega_weight", "omega_decay", "go_back"), "x",
-  )  # fmt: skip
+  ) | {"optimizer": optimizer}  # fmt: skip
   default = {"train": [3.0, 3.2], "test": [3.5, 3.7], "valid": [3.4, 3.6]}
   default |= {"test_per_piece": [4.0, 4.0], "epochs": [9, 9]}
   default |= {"best_epoch": [3, 4], "status": ["stopped"] * seeds}
@@ -60,6 +63,26 @@ def test_records_of_other_seeds_are_put_together():
   text = table1.markdown([record(), record(first_seed=2, test=[3.0, 3.0])])
   words = row(text, "| Nottingham | test |")
   assert words[5] == "3.30 ± 0.36 (4)"
+
+
+def test_other_networks_and_optimisers_stand_apart_from_the_papers():
+  others = [
+    record(optimizer="adam", test=[3.0, 3.0]),
+    record(cell="lstm", optimizer="adam", algorithm="msgd_cr"),
+  ]
+  text = table1.markdown([record(), *others])
+  assert row(text, "| Nottingham | test |")[5] == "3.60 ± 0.14 (2)"
+  words = row(text, "| Nottingham | the paper's network, Adam, clipped |")
+  assert words[2:] == [
+    "7",
+    "3.10 ± 0.14 (2)",
+    "3.50 ± 0.14 (2)",
+    "3.00 ± 0.00 (2)",
+  ]
+  assert (
+    row(text, "| Nottingham | LSTM, Adam, clipped, Ω |")[5] == "3.60 ± 0.14 (2)"
+  )
+  assert "the paper's network" not in table1.markdown([record()])
 
 
 def test_the_same_seed_twice_is_refused():

@@ -15,6 +15,8 @@ import numpy as np
 from steadygrad import records
 
 ALGORITHMS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
+HELPS = {"msgd": "", "msgd_c": ", clipped", "msgd_cr": ", clipped, Ω"}
+CELLS = {"elman": "the paper's network", "lstm": "LSTM"}
 NAMES = {
   "piano": "Piano-midi.de",
   "nottingham": "Nottingham",
@@ -38,8 +40,15 @@ PAPER = {
 }
 
 
+def network(config: dict) -> str:
+  """ "elman" as the paper trains it; what else there is, by name."""
+  if config["cell"] == "elman" and config["optimizer"] != "sgd":
+    return f"elman, {config['optimizer']}"
+  return config["cell"]
+
+
 def groups(found: list[dict]) -> dict[tuple, list[dict]]:
-  """{(data, cell, algorithm): records}, in the table's order.
+  """{(data, network, algorithm): records}, in the table's order.
 
   Raises:
     ValueError: if a record is of another kind, or two of one group hold the
@@ -52,7 +61,7 @@ def groups(found: list[dict]) -> dict[tuple, list[dict]]:
         f"records must be natural.py's, got {record.get('kind')}"
       )
     config = record["config"]
-    key = config["data"], config["cell"], config["algorithm"]
+    key = config["data"], network(config), config["algorithm"]
     out.setdefault(key, []).append(record)
   for key, same in out.items():
     seeds = [s for record in same for s in seeds_of(record)]
@@ -123,7 +132,7 @@ def main_table(grouped: dict) -> list[str]:
 
 
 def other_table(grouped: dict) -> list[str]:
-  """Networks that the paper does not have, with their size."""
+  """What the paper does not have: its network by Adam, an LSTM."""
   others = {k: v for k, v in grouped.items() if k[1] != "elman"}
   if not others:
     return []
@@ -132,8 +141,10 @@ def other_table(grouped: dict) -> list[str]:
     "| data | network | parameters | train | valid | test |",
     "|---|---|---|---|---|---|",
   ]
-  for (data, kind, algorithm), same in others.items():
-    words = [NAMES[data], f"{kind.upper()}, {ALGORITHMS[algorithm]}"]
+  for (data, _, algorithm), same in others.items():
+    config = same[0]["config"]
+    how = f"{config['optimizer'].capitalize()}{HELPS[algorithm]}"
+    words = [NAMES[data], f"{CELLS[config['cell']]}, {how}"]
     words.append(str(same[0]["results"]["parameters"]))
     words += [cell(same, fold) for fold in ("train", "valid", "test")]
     lines.append(f"| {' | '.join(words)} |")
