@@ -12,8 +12,8 @@ import natural_probe
 import numpy as np
 import presets_natural
 import pytest
+from figures import learning_curves, natural_signals, piano_roll, table1
 from figures import natural as natural_figure
-from figures import natural_signals, piano_roll, table1
 
 from steadygrad import natural, records
 from steadygrad.natural_config import NaturalConfig
@@ -83,6 +83,30 @@ def test_other_networks_and_optimisers_stand_apart_from_the_papers():
     row(text, "| Nottingham | LSTM, Adam, clipped, Ω |")[5] == "3.60 ± 0.14 (2)"
   )
   assert "the paper's network" not in table1.markdown([record()])
+
+
+def test_learning_curves_end_and_are_marked_where_their_seeds_were(
+  tmp_path, monkeypatch
+):
+  """The lines of the picture itself, with a seed that ended earlier."""
+  kept = []
+  monkeypatch.setattr(
+    learning_curves.style, "save", lambda figure, path: kept.append(figure)
+  )
+  curves = {"epoch": [1, 2, 3], "valid": [[5, 4], [3.5, 3.6], ["nan", 3.4]]}
+  made = record(best_epoch=[2, 3]) | {"curves": curves}
+  made["results"]["unit"] = "nats per step"
+  learning_curves.draw([made], tmp_path / "c.png")
+  (axis, *_) = kept[0].axes
+  assert axis.get_title() == "Nottingham"
+  lines = [line.get_xydata().tolist() for line in axis.lines]
+  assert lines[1] == [[2, 3.5]] and lines[3] == [[3, 3.4]]
+  assert lines[2] == [[1, 4], [2, 3.6], [3, 3.4]]
+  np.testing.assert_array_equal(lines[0], [[1, 5], [2, 3.5], [3, np.nan]])
+  low, high = axis.get_ylim()
+  assert low < 3.4 and high > 3.5
+  with pytest.raises(ValueError, match="paper's network"):
+    learning_curves.draw([record(cell="lstm")], tmp_path / "c.png")
 
 
 def test_the_same_seed_twice_is_refused():

@@ -1,0 +1,90 @@
+"""Validation error against passes on music and text, a panel a data set.
+
+  python experiments/figures/learning_curves.py out.png runs/*/record.json
+
+Every seed is a line that ends where its training did. The dot marks the pass
+whose parameters were tested.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from figures import style, table1  # noqa: E402
+
+from steadygrad import records  # noqa: E402
+
+COLUMNS = 2
+
+
+def draw(found: list[dict], path: str | pathlib.Path) -> None:
+  """Writes the picture of records of kind "natural" of the paper's network.
+
+  Raises:
+    ValueError: as `table1.groups`, or if no record is of the paper's network.
+  """
+  grouped = table1.groups(found)
+  own = {k: v for k, v in grouped.items() if k[1] == "elman"}
+  if not own:
+    raise ValueError("records must have one of the paper's network, got none")
+  panels = [data for data in table1.NAMES if any(k[0] == data for k in own)]
+  rows = -(-len(panels) // COLUMNS)
+  figure, axes = style.new(1.5 * rows + 0.3, rows, COLUMNS, squeeze=False)
+  for axis in axes.flat[len(panels) :]:
+    axis.axis("off")
+  for axis, data in zip(axes.flat, panels, strict=False):
+    shown = [
+      _lines(axis, own.get((data, "elman", algorithm), []), look)
+      for algorithm, look in zip(table1.ALGORITHMS, style.LINES, strict=True)
+    ]
+    lowest = min(low for low, _ in shown)
+    # Early passes would squeeze what there is to see.
+    axis.set_ylim(
+      0.99 * lowest, max(1.25 * lowest, *[1.02 * h for _, h in shown])
+    )
+    axis.set_title(
+      table1.NAMES[data].replace("Penn Treebank", "PTB"), fontsize=7
+    )
+    axis.set_xlabel("passes")
+    unit = next(v for k, v in own.items() if k[0] == data)[0]["results"]["unit"]
+    axis.set_ylabel(f"validation,\n{unit}", fontsize=7)
+    style.clean(axis)
+  handles = [
+    figure.axes[0].plot([], [], **look, label=name)[0]
+    for name, look in zip(table1.ALGORITHMS.values(), style.LINES, strict=True)
+  ]
+  figure.legend(handles=handles, loc="outside lower center", ncols=3)
+  style.save(figure, path)
+
+
+def _lines(axis, same: list[dict], look: dict) -> tuple[float, float]:
+  """Draws every seed; (lowest, largest of the seeds' lowest) errors."""
+  lows = []
+  for record in same:
+    epochs = records.numbers(record["curves"]["epoch"])
+    best = records.numbers(record["results"]["best_epoch"])
+    valid = records.numbers(record["curves"]["valid"])
+    for values, at in zip(valid.T, best, strict=True):
+      values = np.where(np.isfinite(values), values, np.nan)
+      axis.plot(epochs, values, **look | {"lw": 0.8})
+      if at > 0:
+        low = values[epochs == at]
+        axis.plot([at], low, "o", ms=2.2, color=look["color"])
+        lows.append(float(low[0]))
+  return (min(lows), max(lows)) if lows else (np.inf, -np.inf)
+
+
+def main(words: list[str]) -> None:
+  if len(words) < 2:
+    sys.exit("learning_curves.py: name the picture, then the records")
+  try:
+    draw([records.read_json(pathlib.Path(p)) for p in words[1:]], words[0])
+  except (ValueError, OSError) as e:
+    sys.exit(f"learning_curves.py: {e}")
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])
