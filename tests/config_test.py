@@ -33,6 +33,7 @@ WRONG = [
   ("check_every", 0, "at least 1"),
   ("check_size", 300, "multiple"),
   ("test_size", 10001, "multiple"),
+  ("solved_below", 0.0, "greater than 0"),
 ]
 
 
@@ -76,6 +77,9 @@ def test_sigmoid_initialisation_means_sigmoid_units_in_the_h_form():
 def test_digest_tells_configurations_apart():
   assert TrainConfig().digest() == TrainConfig(form="x").digest()
   assert TrainConfig().digest() != TrainConfig(length=51).digest()
+  assert TrainConfig().digest() != TrainConfig(solved_below=0.01).digest()
+  # Records that are there keep their names.
+  assert TrainConfig().digest() == "72702f14"
   assert configuration.differences({"a": 1, "b": 2}, {"a": 1, "c": 3}) == {
     "b": (2, None),
     "c": (None, 3),

@@ -113,6 +113,15 @@ def test_a_solved_seed_rests(exp, keys):
   assert_same(state, again)
 
 
+def test_the_rule_of_success_is_the_configurations(keys):
+  """Chance is under 1.1 and over the task's own .01."""
+  for below, status in ((1.1, Status.SOLVED), (None, Status.RUNNING)):
+    exp = training.experiment(dataclasses.replace(SMALL, solved_below=below))
+    state = training.init(exp, keys[0])
+    state = jax.jit(lambda s, e=exp: training.check(e, keys[0], s)[0])(state)
+    assert int(state.status) == status
+
+
 def test_going_on_counts_relapses(exp, keys):
   state = training.init(exp, keys[0])._replace(
     status=jnp.int32(Status.SOLVED), solved_at=jnp.int32(5)

@@ -124,9 +124,12 @@ def median_and_range(values: list[float], form: str) -> str:
 
 def told(runs: list[dict], per: str) -> str:
   """Seeds, rule, budget and chance, for under a figure."""
+  rules = [run["config"].get("solved_below") or 0.01 for run in runs]
+  rule = span([100 * x for x in rules], "g") + " %"
   chance = span([run["chance_error"] for run in runs], ".0%")
   size = span([run["config"]["test_size"] for run in runs], "d")
   return (
     f"{per}; cut at {budget(runs)} updates (paper: 5000000);\n"
-    f"solved: under 1 % wrong of {size} fresh sequences; chance: {chance} wrong"
+    f"solved: under {rule} wrong of {size} fresh sequences; chance: {chance}"
+    " wrong"
   )

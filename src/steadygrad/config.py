@@ -97,6 +97,12 @@ class TrainConfig:
   test_size: int = option(
     10_000, "Fresh sequences that decide success and measure its error.", low=1
   )
+  solved_below: float | None = option(
+    None,
+    "A seed counts as solved when its error is under this; a value under one in"
+    " --test_size asks for none wrong. Default: the task's, which is 0.01.",
+    above=0,
+  )
   go_on: bool = option(
     False,
     "Train on after the first success, up to --max_updates, and count the"
@@ -127,7 +133,10 @@ class TrainConfig:
 
   def digest(self) -> str:
     """Eight hexadecimal digits that name this configuration."""
-    text = json.dumps(dataclasses.asdict(self.resolved()), sort_keys=True)
+    fields = dataclasses.asdict(self.resolved())
+    if self.solved_below is None:
+      del fields["solved_below"]  # Runs had names before there was this field.
+    text = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

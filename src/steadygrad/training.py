@@ -115,6 +115,8 @@ def experiment(
   config = config.resolved()
   rate, max_norm, weight, bound = traced or hyper(config)
   task = TASKS[config.task](config.length, config.max_length)
+  if config.solved_below is not None:
+    task = task._replace(solved_below=config.solved_below)
   weights = INITIALIZERS[config.init]()
   cell = cells.elman(
     task.input_size,
