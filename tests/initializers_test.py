@@ -41,6 +41,8 @@ def draw_many(weight, shape=(UNITS, UNITS), number=5):
     (initializers.smart_tanh(), ("w_in", "w_out"), 0.01),
     (initializers.identity(), ("w_in", "w_out"), 0.001),
     (initializers.orthogonal(), ("w_in", "w_out"), 1 / np.sqrt(UNITS)),
+    (initializers.orthogonal_sigmoid(), ("w_in",), 2 / np.sqrt(UNITS)),
+    (initializers.orthogonal_sigmoid(), ("w_out",), 1 / np.sqrt(UNITS)),
   ],
 )
 def test_normal_weights(made, names, deviation):
@@ -122,6 +124,24 @@ def test_orthogonal_and_identity(scale):
   np.testing.assert_allclose(w @ w.T, scale**2 * np.eye(UNITS), atol=ORTHOGONAL)
   eye = draw(initializers.identity(scale).w_rec)
   np.testing.assert_array_equal(eye, scale * np.eye(UNITS, dtype="float32"))
+
+
+def test_sigmoid_units_rest_at_a_half_and_send_errors_back_undiminished():
+  """Without biases; by the step's own Jacobian, in row-vector form."""
+  made = initializers.orthogonal_sigmoid()
+  cell = elman(3, UNITS, form="h", activation="sigmoid", initializers=made)
+  params = cell.init(jax.random.key(0))
+  half, silence = jnp.full([1, UNITS], 0.5), jnp.zeros([1, 3])
+  got = cell.step(params, half, silence)
+  np.testing.assert_allclose(got, half, atol=ORTHOGONAL)
+
+  def step(h):
+    return cell.step(params, h[None], silence)[0]
+
+  values = np.linalg.svd(jax.jacobian(step)(half[0]), compute_uv=False)
+  # All are 1 but that of the direction in which all units move together.
+  np.testing.assert_allclose(values[:-1], 1, atol=ORTHOGONAL)
+  assert values[-1] < ORTHOGONAL
 
 
 @pytest.mark.parametrize("name", ["basic_tanh", "smart_tanh", "orthogonal"])

@@ -108,6 +108,28 @@ def orthogonal(scale: float = 1.0) -> Initializers:
   return Initializers(w_rec, fan_in, fan_in)
 
 
+def orthogonal_sigmoid() -> Initializers:
+  """W_rec = 4 (I − 1 1ᵀ/N) Q with Q orthogonal, for sigmoid units.
+
+  σ(x) = ½ + x/4 + O(x³). With columns that sum to zero the state ½ stays where
+  it is without an input, biases or none, and a small ε about it becomes
+  ε (I − 1 1ᵀ/N) Q: error signals neither grow nor vanish there, where with Q
+  itself they shrink by four a step (γ = 1/4 in the paper's section 2.1). W_in
+  is N(0, 4/fan-in), as much for the drive as lecun_normal is for a tanh unit;
+  W_out N(0, 1/fan-in).
+  """
+  orthogonal_4 = orthogonal(4.0)
+
+  def w_rec(key, shape, dtype=jnp.float32):
+    w = orthogonal_4.w_rec(key, shape, dtype)
+    return w - w.mean(0)
+
+  def w_in(key, shape, dtype=jnp.float32):
+    return 2 * orthogonal_4.w_in(key, shape, dtype)
+
+  return Initializers(w_rec, w_in, orthogonal_4.w_out)
+
+
 def identity(scale: float = 1.0) -> Initializers:
   """W_rec = scale · I; W_in, W_out N(0, 0.001). Le, Jaitly, Hinton 2015."""
 
@@ -126,6 +148,7 @@ INITIALIZERS = {
     smart_tanh,
     smart_tanh_code,
     orthogonal,
+    orthogonal_sigmoid,
     identity,
   )
 }
