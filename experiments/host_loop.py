@@ -207,13 +207,22 @@ def spread(active: np.ndarray, num_seeds: int, num_devices: int):
   """
   total = placement.slots(num_seeds, num_devices)
   rest = np.setdiff1d(np.arange(num_seeds), active)
-  spare = np.full(total - num_seeds, num_seeds - 1)
+  # Where a seed that trains stands twice, the slot that is run might come last.
+  spare = np.full(total - num_seeds, rest[-1] if len(rest) else num_seeds - 1)
   queue = np.concatenate([active, rest, spare]).astype(np.int64)
   order = queue.reshape(-1, num_devices).T.reshape(-1)
   counts = len(active) // num_devices + (
     np.arange(num_devices) < len(active) % num_devices
   )
   return order, counts.astype(np.int32)
+
+
+def cannot_write(directory: pathlib.Path, error: OSError) -> str:
+  """What to tell when a disk is full, or gone, in the middle of a run."""
+  return (
+    f"run_dir {directory} cannot be written: {error}. With room for it the same"
+    " command goes on from the last whole checkpoint"
+  )
 
 
 class Saver:

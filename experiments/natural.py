@@ -37,7 +37,7 @@ _DATA_DIR = flags.DEFINE_string(
   "data_dir",
   None,
   "Directory that holds the data files, or music/ and ptb/ with them. Default:"
-  " the user's cache, filled by a download from the publisher.",
+  " the user's cache, filled by a download.",
 )
 _CHECK_DATA = flags.DEFINE_bool(
   "check_data", True, "Refuse data files whose sha256 is not the known one."
@@ -90,6 +90,8 @@ def main(argv: list[str]) -> None:
     )
   except ValueError as e:
     sys.exit(f"natural.py: {e}")
+  except OSError as e:
+    sys.exit(f"natural.py: {host_loop.cannot_write(directory, e)}")
   except host_loop.Stopped as e:
     print(e, file=sys.stderr)
     sys.exit(130)

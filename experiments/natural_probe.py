@@ -185,6 +185,10 @@ def probe(runs: list[str], out: pathlib.Path) -> dict:
     exp = natural.experiment(config, corpus.num_symbols)
     signals = error_signals(exp, params, corpus, _LAGS.value, _WINDOWS.value)
     name = f"{config.cell}-{config.algorithm}"
+    if name in curves:
+      raise ValueError(
+        f"runs must be of different cells or algorithms, got two of {name}"
+      )
     quartiles = np.quantile(signals, (0.25, 0.5, 0.75), axis=1)
     curves[name] = quartiles.astype(np.float32)
     configs.append(dataclasses.asdict(config))

@@ -143,6 +143,7 @@ def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:
   for word in sys.argv[1:]:
     # Records travel: a directory of this machine is told by its last part.
     flag, _, value = word.partition("=")
-    absolute = pathlib.Path(value).is_absolute()
-    words.append(f"{flag}={pathlib.Path(value).name}" if absolute else word)
+    parts = map(pathlib.Path, value.split(","))
+    told = ",".join(p.name if p.is_absolute() else str(p) for p in parts)
+    words.append(f"{flag}={told}" if "/" in value else word)
   return records.provenance(" ".join(words), devices)

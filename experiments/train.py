@@ -63,6 +63,8 @@ def main(argv: list[str]) -> None:
     )
   except ValueError as e:
     sys.exit(f"train.py: {e}")
+  except OSError as e:
+    sys.exit(f"train.py: {host_loop.cannot_write(directory, e)}")
   except host_loop.Stopped as e:
     print(e, file=sys.stderr)
     sys.exit(130)

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import pathlib
+import random
 import tarfile
 import threading
 
@@ -14,6 +15,7 @@ import pytest
 from data_files import DataError, DataFile
 
 GOOD = b"rows of notes" * 20_000
+HALF = 200_000  # Bytes: damage so far on is met when a member is read.
 SUM = hashlib.sha256(GOOD).hexdigest()
 
 
@@ -27,7 +29,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
       return self.send_error(404 if self.path == "/missing" else 503)
     body = server.bodies.get(self.path, GOOD)
     self.send_response(200)
-    if self.path != "/unsized":
+    if self.path == "/chunked":
+      self.send_header("Transfer-Encoding", "chunked")
+    elif self.path != "/unsized":
       self.send_header("Content-Length", str(len(body)))
     self.end_headers()
     with contextlib.suppress(ConnectionError):
@@ -38,6 +42,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
       self.path == "/once" and len(self.server.asked) == 1
     ):
       self.wfile.write(body[: len(body) // 2])
+    elif self.path == "/chunked":
+      self.wfile.write(b"1000\r\n" + body[:100])
     elif self.path == "/hanging":
       self.wfile.write(body[:100])
       self.server.over.wait(10)
@@ -101,6 +107,7 @@ def test_a_good_download_is_kept_and_not_repeated(server, path):
     ("/missing", "404", 1),
     ("/broken", "503", 3),
     ("/truncated", "ended after 130000 of 260000 bytes", 3),
+    ("/chunked", "IncompleteRead", 3),
     ("/hanging", "timed out", 3),
     ("/slow", "not finished after 0.05 seconds", 3),
   ],
@@ -190,13 +197,15 @@ def test_members_of_an_archive_are_read_and_nothing_extracted(server, prefix):
   assert left_over() == ["ptb.test.txt", "ptb.train.txt", "ptb.valid.txt"]
 
 
-@pytest.mark.parametrize("body", ["missing", "garbage", "truncated"])
+@pytest.mark.parametrize("body", ["missing", "garbage", "truncated", "damaged"])
 def test_a_wrong_archive_is_told(server, body):
   whole = archive(TEXTS)
+  large = archive({"./d/ptb.train.txt": random.Random(0).randbytes(2 * HALF)})
   server.bodies["/texts"] = {
     "missing": archive({"./d/other.txt": b""}),
     "garbage": b"no archive" * 100,
     "truncated": whole[:60],
+    "damaged": large[:HALF] + b"\xff" * 1000 + large[HALF:],
   }[body]
   with pytest.raises(DataError, match="is no archive with ./d/ptb.train.txt"):
     data_files.find("ptb", files=text_files(server))

@@ -112,6 +112,10 @@ def test_learning_curves_end_and_are_marked_where_their_seeds_were(
 def test_the_same_seed_twice_is_refused():
   with pytest.raises(ValueError, match="same seed twice"):
     table1.markdown([record(), record(test=[3.0, 3.0])])
+  other = record(first_seed=2)
+  other["config"]["learning_rate"] = "y"
+  with pytest.raises(ValueError, match="msgd_c differ in learning_rate"):
+    table1.markdown([record(), other])
   with pytest.raises(ValueError, match="natural.py's"):
     table1.markdown([{"kind": "training"}])
 
@@ -181,6 +185,8 @@ def test_a_probe_of_text(flags, data_dir, tmp_path):
   natural_probe.probe([run], tmp_path / "out")
   text = (tmp_path / "out" / "ptb-elman-msgd_cr.txt").read_text()
   assert len(text) == 31
+  with pytest.raises(ValueError, match="got two of elman-msgd_cr"):
+    natural_probe.probe([run, run], tmp_path / "out")
   with pytest.raises(ValueError, match="must have ended.*record.json"):
     natural_probe.probe([str(tmp_path)], tmp_path / "out")
 

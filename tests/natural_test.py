@@ -242,8 +242,10 @@ def test_a_seed_that_is_done_makes_no_update(stream):
   chex.assert_trees_all_equal(after, state)
 
 
-@pytest.mark.parametrize("go_back", [False, True])
-def test_divergence_is_an_outcome(stream, valid, go_back):
+@pytest.mark.parametrize(
+  "go_back, halve_after", [(False, None), (True, None), (True, 3)]
+)
+def test_divergence_is_an_outcome(stream, valid, go_back, halve_after):
   exp = experiment()
   broken = jax.tree.map(lambda p: p * jnp.nan, started(exp).params)
   best = started(exp).params
@@ -251,6 +253,7 @@ def test_divergence_is_an_outcome(stream, valid, go_back):
     stream,
     broken,
     go_back=go_back,
+    halve_after=halve_after,
     best_params=best,
     best_valid=jnp.float32(valid),
     best_epoch=jnp.int32(2),
@@ -262,6 +265,8 @@ def test_divergence_is_an_outcome(stream, valid, go_back):
   assert int(state.status) == wanted
   if go_back:
     chex.assert_trees_all_equal(state.params, best)
+    np.testing.assert_allclose(state.last_valid, valid)
+    np.testing.assert_allclose(state.rate, exp.hyper.learning_rate / 2)
 
 
 def test_a_first_pass_that_diverges_has_nothing_to_go_back_to(stream):

@@ -26,6 +26,18 @@ def test_every_seed_has_a_slot_and_active_ones_are_even():
     assert sorted(ran) == sorted(active)
 
 
+@pytest.mark.parametrize("devices", range(1, 10))
+@pytest.mark.parametrize("seeds", range(1, 9))
+def test_the_first_slot_of_a_seed_that_trains_is_one_that_runs(seeds, devices):
+  """For every set of seeds: results are taken from a seed's first slot."""
+  for chosen in range(2**seeds):
+    active = np.flatnonzero(chosen >> np.arange(seeds) & 1)
+    order, counts = host_loop.spread(active, seeds, devices)
+    ran = np.arange(len(order) // devices) < counts[:, None]
+    _, first = np.unique(order, return_index=True)
+    assert ran.reshape(-1)[first[active]].all()
+
+
 def test_only_the_counted_seeds_are_run():
   devices = jax.devices()
   mapped, _ = placement.map_seeds(lambda x: 2 * x + 1, devices)

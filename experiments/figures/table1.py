@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 from steadygrad import records
+from steadygrad.config import differences
 
 ALGORITHMS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 HELPS = {"msgd": "", "msgd_c": ", clipped", "msgd_cr": ", clipped, Ω"}
@@ -52,7 +53,7 @@ def groups(found: list[dict]) -> dict[tuple, list[dict]]:
 
   Raises:
     ValueError: if a record is of another kind, or two of one group hold the
-      same seed.
+      same seed or differ in their settings.
   """
   out: dict[tuple, list[dict]] = {}
   for record in found:
@@ -64,6 +65,13 @@ def groups(found: list[dict]) -> dict[tuple, list[dict]]:
     key = config["data"], network(config), config["algorithm"]
     out.setdefault(key, []).append(record)
   for key, same in out.items():
+    for record in same[1:]:
+      other = differences(same[0]["config"], record["config"])
+      if named := other.keys() - {"seeds", "first_seed"}:
+        raise ValueError(
+          f"records of {', '.join(key)} differ in {', '.join(sorted(named))};"
+          " give those of one configuration"
+        )
     seeds = [s for record in same for s in seeds_of(record)]
     if len(set(seeds)) != len(seeds):
       raise ValueError(

@@ -19,9 +19,10 @@ ALGORITHMS = ("msgd", "msgd_c", "msgd_cr")
 MAX_SEEDS = 100_000
 
 
-def option(default, text, *, choices=None, low=None, above=None):
+def option(default, text, *, choices=None, low=None, above=None, finite=False):
   """A field with its flag's help and what it may be."""
   limits = {"help": text, "choices": choices, "low": low, "above": above}
+  limits["finite"] = finite or above is not None
   return dataclasses.field(default=default, metadata=limits)
 
 
@@ -64,7 +65,9 @@ class TrainConfig:
     "Threshold of Algorithm 1 on the gradient's norm; inf never clips.",
     low=0,
   )
-  omega_weight: float = option(4.0, "Weight alpha of Omega.", low=0)
+  omega_weight: float = option(
+    4.0, "Weight alpha of Omega.", low=0, finite=True
+  )
   omega_ratio: str = option(
     "squared",
     "Ratio in Omega: of squared norms (the authors' code) or of norms (eq. 9).",
@@ -76,7 +79,10 @@ class TrainConfig:
     choices=("mean", "sum"),
   )
   omega_min_squared_norm: float = option(
-    1e-20, "Error signals with a smaller squared norm do not count.", low=0
+    1e-20,
+    "Error signals with a smaller squared norm do not count.",
+    low=0,
+    finite=True,
   )
   seeds: int = option(
     4, "Number of seeds; each is a network of its own.", low=1
@@ -112,8 +118,7 @@ class TrainConfig:
   def __post_init__(self):
     for field in dataclasses.fields(self):
       check_option(field, getattr(self, field.name))
-    if self.seeds > MAX_SEEDS:
-      raise ValueError(f"seeds must be at most {MAX_SEEDS}, got {self.seeds}")
+    check_seeds(self)
     for name in ("check_size", "test_size"):
       size = getattr(self, name)
       if size > 250 and size % 250:
@@ -155,9 +160,20 @@ def check_option(field: dataclasses.Field, value) -> None:
     raise ValueError(f"{field.name} must be a number, got nan")
   if low is not None and not value >= low:
     raise ValueError(f"{field.name} must be at least {low}, got {value}")
-  if above is not None and not above < value < math.inf:
+  if limits["finite"] and math.isinf(value):
+    raise ValueError(f"{field.name} must be finite, got {value}")
+  if above is not None and not value > above:
+    raise ValueError(f"{field.name} must be greater than {above}, got {value}")
+
+
+def check_seeds(config) -> None:
+  """ValueError where seeds are too many, or too large for a key of 32 bits."""
+  if config.seeds > MAX_SEEDS:
+    raise ValueError(f"seeds must be at most {MAX_SEEDS}, got {config.seeds}")
+  if config.first_seed > (most := 2**32 - config.seeds):
     raise ValueError(
-      f"{field.name} must be greater than {above} and finite, got {value}"
+      f"first_seed must be at most {most} with {config.seeds} seeds, got"
+      f" {config.first_seed}"
     )
 
 

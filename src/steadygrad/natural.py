@@ -352,7 +352,7 @@ def end_epoch(
   `halve_after` passes that were not the best so far. A seed
   ends with its patience, or where the rate would be halved too often. It has
   diverged when that error is not finite; with `go_back` and a best to go back
-  to, it goes back instead.
+  to, it goes back instead, and the next pass is compared with the best.
 
   Args:
     exp: the experiment.
@@ -376,6 +376,8 @@ def end_epoch(
   halves = ~(valid < state.last_valid)
   if config.halve_after is not None:
     halves = waited >= config.halve_after
+  if config.go_back:
+    halves |= ~finite
   best_params = _choose(better, state.params, state.best_params)
   best_epoch = jnp.where(better, epoch, state.best_epoch)
   rate = jnp.where(halves, state.rate / 2, state.rate)
@@ -383,11 +385,13 @@ def end_epoch(
   least = exp.hyper.learning_rate * 2 ** -(config.max_halvings + 0.5)
   over = (epoch - best_epoch >= config.patience) | (rate < least)
   status = jnp.where(over, Status.STOPPED, Status.RUNNING)
-  params, opt_state = state.params, state.opt_state
+  params, opt_state, last_valid = state.params, state.opt_state, valid
+  best_valid = jnp.minimum(valid, state.best_valid)
   if config.go_back:
     params = _choose(halves & (best_epoch > 0), best_params, params)
     tx = exp.chain(state.rate, 0.0)
     opt_state = _choose(halves, tx.init(params), opt_state)
+    last_valid = jnp.where(halves, best_valid, valid)
     finite |= best_epoch > 0
   status = jnp.where(finite, status, Status.DIVERGED).astype(jnp.int32)
   count = jnp.maximum(state.update, 1)
@@ -406,9 +410,9 @@ def end_epoch(
     epoch=epoch,
     rate=rate,
     best_params=best_params,
-    best_valid=jnp.minimum(valid, state.best_valid),
+    best_valid=best_valid,
     best_epoch=best_epoch,
-    last_valid=valid,
+    last_valid=last_valid,
     waited=jnp.where(halves, 0, waited),
     status=status,
   )

@@ -5,7 +5,7 @@ import hashlib
 import json
 
 from steadygrad.activations import ACTIVATIONS
-from steadygrad.config import ALGORITHMS, MAX_SEEDS, check_option, option
+from steadygrad.config import ALGORITHMS, check_option, check_seeds, option
 from steadygrad.initializers import INITIALIZERS
 
 MUSIC = ("piano", "nottingham", "musedata", "jsb")
@@ -69,7 +69,7 @@ class NaturalConfig:
     low=0,
   )
   omega_weight: float = option(
-    0.5, "Weight alpha of Omega in the first epoch.", low=0
+    0.5, "Weight alpha of Omega in the first epoch.", low=0, finite=True
   )
   omega_decay: str = option(
     "epoch",
@@ -87,7 +87,10 @@ class NaturalConfig:
     choices=("mean", "sum"),
   )
   omega_min_squared_norm: float = option(
-    1e-20, "Error signals with a smaller squared norm do not count.", low=0
+    1e-20,
+    "Error signals with a smaller squared norm do not count.",
+    low=0,
+    finite=True,
   )
   seeds: int = option(
     1, "Number of seeds; each is a network of its own.", low=1
@@ -112,8 +115,7 @@ class NaturalConfig:
   def __post_init__(self):
     for field in dataclasses.fields(self):
       check_option(field, getattr(self, field.name))
-    if self.seeds > MAX_SEEDS:
-      raise ValueError(f"seeds must be at most {MAX_SEEDS}, got {self.seeds}")
+    check_seeds(self)
     if self.cell == "lstm" and not self.use_bias:
       raise ValueError("use_bias must be true for --cell=lstm, got False")
 
