@@ -145,9 +145,11 @@ def test_parts_of_a_pass_change_no_bit(stream):
   chex.assert_trees_all_equal(whole, parts)
 
 
-def ended(stream, params=None, go_back=False, halve_after=None, **state):
+def ended(
+  stream, params=None, go_back=False, halve_after=None, min_gain=0.0, **state
+):
   """(state, info) after the end of a pass without an update."""
-  exp = experiment(go_back=go_back, halve_after=halve_after)
+  exp = experiment(go_back=go_back, halve_after=halve_after, min_gain=min_gain)
   before = started(exp)._replace(**state)
   before = before._replace(params=params or before.params)
   return natural.end_epoch(
@@ -173,6 +175,16 @@ def test_the_first_pass_is_the_best_so_far(stream, valid):
 def test_the_rate_is_halved_where_the_error_rises(stream, valid, change, rate):
   state, _ = ended(stream, last_valid=jnp.float32(valid + change))
   assert float(state.rate) == rate
+
+
+@pytest.mark.parametrize("last, rate", [(1.02, 0.5), (1.005, 0.25)])
+def test_the_rate_is_halved_where_the_error_falls_too_little(
+  stream, valid, last, rate
+):
+  last_valid = jnp.float32(last * valid)
+  state, _ = ended(stream, min_gain=0.01, last_valid=last_valid)
+  assert float(state.rate) == rate
+  assert float(ended(stream, min_gain=0.01)[0].rate) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -348,7 +348,8 @@ def end_epoch(
   """Validation after a pass: the best is kept, the rate halved, or it ends.
 
   The learning rate is halved when the validation error is not below that of
-  the pass before (arXiv v2's appendix: halved when the error rises), or after
+  the pass before (arXiv v2's appendix: halved when the error rises), not by a
+  share `min_gain` below it (.003 in Mikolov's rnnlm), or after
   `halve_after` passes that were not the best so far. A seed
   ends with its patience, or where the rate would be halved too often. It has
   diverged when that error is not finite; with `go_back` and a best to go back
@@ -373,7 +374,7 @@ def end_epoch(
   epoch = state.epoch + 1
   better = valid < state.best_valid
   waited = jnp.where(better, 0, state.waited + 1)
-  halves = ~(valid < state.last_valid)
+  halves = ~(valid < (1 - config.min_gain) * state.last_valid)
   if config.halve_after is not None:
     halves = waited >= config.halve_after
   if config.go_back:

@@ -59,6 +59,12 @@ class NaturalConfig:
     " validation error. Default: when that error is not below the last pass's.",
     low=1,
   )
+  min_gain: float = option(
+    0.0,
+    "The share by which a pass has to lower the validation error, or else the"
+    " learning rate is halved. Not looked at with --halve_after.",
+    low=0,
+  )
   go_back: bool = option(
     False,
     "When the learning rate is halved, go back to the best parameters.",
@@ -116,6 +122,8 @@ class NaturalConfig:
     for field in dataclasses.fields(self):
       check_option(field, getattr(self, field.name))
     check_seeds(self)
+    if self.min_gain >= 1:
+      raise ValueError(f"min_gain must be under 1, got {self.min_gain}")
     if self.cell == "lstm" and not self.use_bias:
       raise ValueError("use_bias must be true for --cell=lstm, got False")
 
