@@ -127,9 +127,12 @@ def read(*paths: str | pathlib.Path) -> dict[str, dict[str, Any]]:
   Raises:
     ValueError: if a path is neither.
   """
+  defaults = {name: field.default for name, field in grids.FIELDS.items()}
   runs = {}
   for path in map(pathlib.Path, paths):
     for name, run in (unpack(path) if path.is_file() else gather(path)).items():
+      # Fields that there were not yet when a record was made.
+      run["config"] = defaults | run["config"]
       if name not in runs or run["updates"] >= runs[name]["updates"]:
         runs[name] = run
   return runs

@@ -64,7 +64,8 @@ BY_FLAGS = {
   " --omega_ratio=squared,norm --omega_reduction=mean,sum --seeds=8",
   "learning_rates": "--length=50 --init=basic_tanh"
   " --algorithm=msgd,msgd_c,msgd_cr --learning_rate=0.001,0.01,0.1 --seeds=5",
-  "one_model": "--length=50 --max_length=200 --algorithm=msgd_cr --seeds=3",
+  "one_model": "--length=50 --max_length=200 --algorithm=msgd_cr --seeds=3"
+  " --solved_below=none,0.0001",
   "random_permutation": "--task=random_permutation --length=50,100,150,200"
   " --algorithm=msgd,msgd_c,msgd_cr --hidden_size=100 --learning_rate=0.001"
   " --omega_weight=1 --max_norm=6 --seeds=5",

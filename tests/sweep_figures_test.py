@@ -135,6 +135,11 @@ def test_errors_against_length_with_zero_at_the_floor(drawn):
   assert said == {"chance 0.75", "solved .01", "0 of 10000"}
   (name,) = [text.get_text() for text in figure.legends[0].get_texts()]
   assert name == "MSGD-CR, basic tanh, trained at 50 to 200, 2 seeds"
+  longer = with_errors(0, [0] * 3, max_length=200, solved_below=1e-4)
+  figure = drawn(generalisation.draw, [*runs, longer])
+  names = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert names[0] == name
+  assert names[1].endswith("1 seed, until under 0.01 % wrong")
 
 
 def test_what_cannot_be_drawn_is_named():

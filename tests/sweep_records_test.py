@@ -116,6 +116,15 @@ def test_a_run_is_that_of_its_record(whole):
       assert float(a) == pytest.approx(float(b[0]), rel=5e-4, nan_ok=True)
 
 
+def test_a_field_that_came_later_has_its_default(collected, tmp_path):
+  out, _ = collected
+  record = json.loads(out.read_text())
+  del record["config"]["solved_below"]
+  older = tmp_path / "older.json"
+  older.write_text(json.dumps(record))
+  assert sweep_records.read(older) == sweep_records.read(out)
+
+
 def test_what_runs_share_stands_once(collected):
   record = json.loads(collected[0].read_text())
   assert len(record["provenance"]) == 1

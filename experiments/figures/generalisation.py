@@ -23,7 +23,8 @@ def draw(runs: list[dict], path) -> None:
   size = tested[0]["generalisation"]["size"]
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
   figure, axis = style.new(2.4)
-  settings = groups.by(tested, ("length", "max_length", "algorithm", "init"))
+  fields = ("length", "max_length", "algorithm", "init", "solved_below")
+  settings = groups.by(tested, fields)
   for number, (key, members) in enumerate(settings.items()):
     line = style.LINES[number % len(style.LINES)]
     for i, run in enumerate(members):
@@ -59,9 +60,13 @@ def draw(runs: list[dict], path) -> None:
 
 
 def _name(key: tuple, seeds: int) -> str:
-  length, longest, algorithm, init = key
+  length, longest, algorithm, init, below = key
   steps = f"{length} to {longest}" if longest else f"{length}"
   return (
     f"{groups.NAMES[algorithm]}, {groups.INITS.get(init, init)}, trained at"
-    f" {steps}, {seeds} seed{'s' * (seeds > 1)}"
+    f" {steps}, {seeds} seed{'s' * (seeds > 1)}{_rule(below)}"
   )
+
+
+def _rule(below: float | None) -> str:
+  return "" if below is None else f", until under {100 * below:g} % wrong"
