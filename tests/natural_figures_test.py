@@ -26,7 +26,7 @@ FLOAT32 = 1e-4
 
 def record(
   data="nottingham", algorithm="msgd_c", first_seed=0, cell="elman",
-  optimizer="sgd", **results,
+  optimizer="sgd", init="orthogonal", **results,
 ):  # fmt: skip
   seeds = len(next(iter(results.values()))) if results else 2
   floors = {k: 5.0 for k in ("train", "test", "valid")}
@@ -36,7 +36,7 @@ def record(
   config |= dict.fromkeys(
     ("hidden_size", "init", "optimizer", "batch_size", "learning_rate",
      "max_norm", "omega_weight", "omega_decay", "go_back"), "x",
-  ) | {"optimizer": optimizer}  # fmt: skip
+  ) | {"optimizer": optimizer, "init": init}  # fmt: skip
   default = {"train": [3.0, 3.2], "test": [3.5, 3.7], "valid": [3.4, 3.6]}
   default |= {"test_per_piece": [4.0, 4.0], "epochs": [9, 9]}
   default |= {"best_epoch": [3, 4], "status": ["stopped"] * seeds}
@@ -68,11 +68,14 @@ def test_records_of_other_seeds_are_put_together():
 def test_other_networks_and_optimisers_stand_apart_from_the_papers():
   others = [
     record(optimizer="adam", test=[3.0, 3.0]),
+    record(init="sigmoid", test=[2.0, 2.0]),
     record(cell="lstm", optimizer="adam", algorithm="msgd_cr"),
   ]
   text = table1.markdown([record(), *others])
   assert row(text, "| Nottingham | test |")[5] == "3.60 ± 0.14 (2)"
-  words = row(text, "| Nottingham | the paper's network, Adam, clipped |")
+  words = row(
+    text, "| Nottingham | the paper's network, Adam, clipped, from orthogonal |"
+  )
   assert words[2:] == [
     "7",
     "3.10 ± 0.14 (2)",
@@ -80,8 +83,13 @@ def test_other_networks_and_optimisers_stand_apart_from_the_papers():
     "3.00 ± 0.00 (2)",
   ]
   assert (
-    row(text, "| Nottingham | LSTM, Adam, clipped, Ω |")[5] == "3.60 ± 0.14 (2)"
+    row(text, "| Nottingham | LSTM, Adam, clipped, Ω, from orthogonal |")[5]
+    == "3.60 ± 0.14 (2)"
   )
+  words = row(
+    text, "| Nottingham | the paper's network, SGD, clipped, from sigmoid |"
+  )
+  assert words[5] == "2.00 ± 0.00 (2)"
   assert "the paper's network" not in table1.markdown([record()])
 
 

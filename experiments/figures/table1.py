@@ -12,11 +12,16 @@ import sys
 
 import numpy as np
 
-from steadygrad import records
-from steadygrad.config import differences
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import presets_natural  # noqa: E402
+
+from steadygrad import records  # noqa: E402
+from steadygrad.config import differences  # noqa: E402
 
 ALGORITHMS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 HELPS = {"msgd": "", "msgd_c": ", clipped", "msgd_cr": ", clipped, Ω"}
+OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
 CELLS = {"elman": "the paper's network", "lstm": "LSTM"}
 NAMES = {
   "piano": "Piano-midi.de",
@@ -42,10 +47,12 @@ PAPER = {
 
 
 def network(config: dict) -> str:
-  """ "elman" as the paper trains it; what else there is, by name."""
-  if config["cell"] == "elman" and config["optimizer"] != "sgd":
-    return f"elman, {config['optimizer']}"
-  return config["cell"]
+  """ "elman" as in the preset of the paper; what else there is, by name."""
+  cell, words = config["cell"], (config["optimizer"], config["init"])
+  paper = presets_natural.paper(config["data"], config["algorithm"])
+  if cell != "elman" or words == ("sgd", paper["init"]):
+    return cell
+  return ", ".join([cell, *words])
 
 
 def groups(found: list[dict]) -> dict[tuple, list[dict]]:
@@ -140,7 +147,7 @@ def main_table(grouped: dict) -> list[str]:
 
 
 def other_table(grouped: dict) -> list[str]:
-  """What the paper does not have: its network by Adam, an LSTM."""
+  """What the paper does not have: its network trained otherwise, an LSTM."""
   others = {k: v for k, v in grouped.items() if k[1] != "elman"}
   if not others:
     return []
@@ -151,8 +158,9 @@ def other_table(grouped: dict) -> list[str]:
   ]
   for (data, _, algorithm), same in others.items():
     config = same[0]["config"]
-    how = f"{config['optimizer'].capitalize()}{HELPS[algorithm]}"
-    words = [NAMES[data], f"{CELLS[config['cell']]}, {how}"]
+    how = OPTIMIZERS[config["optimizer"]] + HELPS[algorithm]
+    how = f"{CELLS[config['cell']]}, {how}, from {config['init']}"
+    words = [NAMES[data], how]
     words.append(str(same[0]["results"]["parameters"]))
     words += [cell(same, fold) for fold in ("train", "valid", "test")]
     lines.append(f"| {' | '.join(words)} |")
