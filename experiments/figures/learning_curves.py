@@ -50,12 +50,13 @@ def draw(found: list[dict], path: str | pathlib.Path) -> None:
     )
     axis.set_xlabel("passes")
     unit = next(v for k, v in own.items() if k[0] == data)[0]["results"]["unit"]
-    axis.set_ylabel(f"validation,\n{unit}", fontsize=7)
+    axis.set_ylabel(unit, fontsize=7)
     style.clean(axis)
   handles = [
     figure.axes[0].plot([], [], **look, label=name)[0]
     for name, look in zip(table1.ALGORITHMS.values(), style.LINES, strict=True)
   ]
+  figure.suptitle("validation error", fontsize=8)
   figure.legend(handles=handles, loc="outside lower center", ncols=3)
   style.save(figure, path)
 
