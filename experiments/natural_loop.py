@@ -22,7 +22,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from natural_data import Corpus
 from tqdm import tqdm
 
-from steadygrad import natural, packing, placement, records
+from steadygrad import (
+  natural,
+  natural_experiment,
+  packing,
+  placement,
+  records,
+)
 from steadygrad.checkpoint import Checkpoints
 from steadygrad.natural import Status
 from steadygrad.natural_config import MUSIC, NaturalConfig
@@ -37,11 +43,11 @@ class Seeds:
     self.config, self.corpus, self._devices = config, corpus, devices
     self.numbers = first = config.first_seed + np.arange(config.seeds)
     keys = jax.vmap(jax.random.key)(jnp.asarray(first, jnp.uint32))
-    exp = natural.experiment(config, corpus.num_symbols)
+    exp = natural_experiment.experiment(config, corpus.num_symbols)
     self.states = jax.device_get(
       jax.jit(jax.vmap(lambda key: natural.init(exp, key)))(keys)
     )
-    self._hyper = natural.hyper(config)
+    self._hyper = natural_experiment.hyper(config)
     self._train = self._program(self._train_one, shared=1)
     self._end = self._program(self._end_one, shared=2)
     self._valid = corpus.streams["valid"]
@@ -66,9 +72,9 @@ class Seeds:
     lanes = min(self.config.eval_lanes, len(stream.lengths))
     return packing.deal(stream, lanes, self.config.chunk_length)
 
-  def _experiment(self, numbers) -> natural.Experiment:
-    return natural.experiment(
-      self.config, self.corpus.num_symbols, natural.Hyper(*numbers)
+  def _experiment(self, numbers) -> natural_experiment.Experiment:
+    return natural_experiment.experiment(
+      self.config, self.corpus.num_symbols, natural_experiment.Hyper(*numbers)
     )
 
   def _train_one(self, rows, numbers, plan, state, stop):

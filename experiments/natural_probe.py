@@ -27,7 +27,7 @@ from absl import app, flags, logging
 from figures import natural_signals, piano_roll
 from natural_data import Corpus
 
-from steadygrad import natural, records
+from steadygrad import natural_experiment, records
 from steadygrad.adjoints import adjoints
 from steadygrad.analysis import delta_norms_by_lag
 from steadygrad.natural_config import MUSIC, NaturalConfig
@@ -65,7 +65,7 @@ def load(run: str) -> tuple[NaturalConfig, PyTree]:
   arrays, _ = run_files.read_arrays(run_dir / run_files.PARAMETERS)
   config = NaturalConfig(**config)
   symbols = arrays["params['readout']['w_out']"].shape[-1]
-  model = natural.experiment(config, symbols).model
+  model = natural_experiment.experiment(config, symbols).model
   keys = jax.vmap(jax.random.key)(jnp.zeros(config.seeds, jnp.uint32))
   template = jax.eval_shape(jax.vmap(model.init), keys)
   params = run_files.unflatten(template, arrays, "params")
@@ -91,7 +91,7 @@ def begins(corpus: Corpus, steps: int, count: int) -> np.ndarray:
 
 
 def error_signals(
-  exp: natural.Experiment,
+  exp: natural_experiment.Experiment,
   params: PyTree,
   corpus: Corpus,
   steps: int,
@@ -121,7 +121,11 @@ def error_signals(
 
 
 def compose(
-  exp: natural.Experiment, params: PyTree, key: Array, first: Array, steps: int
+  exp: natural_experiment.Experiment,
+  params: PyTree,
+  key: Array,
+  first: Array,
+  steps: int,
 ) -> Array:
   """Rows [steps, ...], each drawn from the prediction after the one before.
 
@@ -182,7 +186,7 @@ def probe(runs: list[str], out: pathlib.Path) -> dict:
   curves, configs = {}, []
   for config, params in loaded:
     corpus = natural_data.load(config, _DATA_DIR.value, check=_CHECK_DATA.value)
-    exp = natural.experiment(config, corpus.num_symbols)
+    exp = natural_experiment.experiment(config, corpus.num_symbols)
     signals = error_signals(exp, params, corpus, _LAGS.value, _WINDOWS.value)
     name = f"{config.cell}-{config.algorithm}"
     if name in curves:

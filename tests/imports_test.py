@@ -38,6 +38,7 @@ LAYERS = (
   "checkpoint",
   "evaluation",
   "training",
+  "natural_experiment",
   "natural",
 )
 

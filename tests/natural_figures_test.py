@@ -15,7 +15,7 @@ import pytest
 from figures import learning_curves, natural_signals, piano_roll, table1
 from figures import natural as natural_figure
 
-from steadygrad import natural, records
+from steadygrad import natural_experiment, records
 from steadygrad.natural_config import NaturalConfig
 from tests import natural_cases
 
@@ -205,7 +205,7 @@ def test_error_signals_are_the_products_of_jacobians(data_dir, tmp_path):
 
   config = NaturalConfig(data="jsb", hidden_size=5, init="basic_tanh")
   corpus = natural_data.load(config, data_dir, check=False)
-  exp = natural.experiment(config, 88)
+  exp = natural_experiment.experiment(config, 88)
   params = exp.model.init(jax.random.key(0))
   got = natural_probe.error_signals(exp, params, corpus, 8, 1)
   cell, readout = ({k: np.float64(v) for k, v in params[p].items()}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import natural, packing
+from steadygrad import natural, natural_experiment, packing
 from steadygrad.natural import Status
 from steadygrad.natural_config import NaturalConfig
 from steadygrad.tasks import music
@@ -33,7 +33,7 @@ FLOAT32 = 2e-5
 
 def experiment(traced=None, **changes):
   config = dataclasses.replace(SMALL, **changes)
-  return natural.experiment(config, music.NUM_NOTES, traced)
+  return natural_experiment.experiment(config, music.NUM_NOTES, traced)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +292,7 @@ def test_a_first_pass_that_diverges_has_nothing_to_go_back_to(stream):
 @pytest.mark.parametrize("decay, weight", [("constant", 0.4), ("epoch", 0.1)])
 def test_weight_of_omega_in_the_fourth_pass(decay, weight):
   exp = experiment(omega_weight=0.4, omega_decay=decay)
-  got = natural.omega_weight(exp, jnp.int32(3))
+  got = natural_experiment.omega_weight(exp, jnp.int32(3))
   np.testing.assert_allclose(got, weight, rtol=1e-6)
 
 
@@ -302,13 +302,13 @@ def test_halving_and_decay_need_no_new_program(stream):
   @jax.jit
   def run(numbers, state):
     traces.append(1)
-    exp = experiment(natural.Hyper(*numbers), algorithm="msgd_cr")
+    exp = experiment(natural_experiment.Hyper(*numbers), algorithm="msgd_cr")
     return natural.train_updates(
       exp, stream.rows, 1, plan_of(exp, stream), state, 1
     )
 
   exp = experiment(algorithm="msgd_cr")
-  numbers = [np.float32(x) for x in natural.hyper(exp.config)]
+  numbers = [np.float32(x) for x in natural_experiment.hyper(exp.config)]
   state = run(numbers, started(exp))
   halved = state._replace(rate=state.rate / 2, epoch=state.epoch + 1)
   run([n / 2 for n in numbers], halved)
@@ -343,7 +343,7 @@ def test_a_text_with_a_period_is_learnt():
   config = dataclasses.replace(
     SMALL, data="ptb5", cost="sum", learning_rate=0.1, batch_size=4
   )
-  exp = natural.experiment(config, 6)
+  exp = natural_experiment.experiment(config, 6)
   plan, state = packing.deal(stream, 4, 6), started(exp)
   run = jax.jit(functools.partial(natural.train_updates, exp))
   for _ in range(8):

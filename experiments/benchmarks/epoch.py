@@ -29,7 +29,12 @@ import run_files  # noqa: E402
 from absl import app, flags  # noqa: E402
 from flax import linen as nn  # noqa: E402
 
-from steadygrad import natural, packing, records  # noqa: E402
+from steadygrad import (  # noqa: E402
+  natural,
+  natural_experiment,
+  packing,
+  records,
+)
 from steadygrad.natural_config import NaturalConfig  # noqa: E402
 from steadygrad.tasks import music, text  # noqa: E402
 
@@ -96,7 +101,7 @@ def steadygrad(case: Case, algorithm: str = "msgd_c"):
     learning_rate=RATE,
     max_norm=MAX_NORM,
   )
-  exp = natural.experiment(config, case.symbols)
+  exp = natural_experiment.experiment(config, case.symbols)
   plan = packing.deal(case.stream, case.batch, case.length)
   rows = jnp.asarray(case.stream.rows)
   run = jax.jit(functools.partial(natural.train_updates, exp))
