@@ -7,6 +7,8 @@ import pytest
 
 from steadygrad import initializers
 from steadygrad.cells import elman
+from steadygrad.tasks import temporal_order
+from steadygrad.unroll import unroll
 
 UNITS = 50
 # Means and deviations of 2500 draws: five standard errors.
@@ -142,6 +144,28 @@ def test_sigmoid_units_rest_at_a_half_and_send_errors_back_undiminished():
   # All are 1 but that of the direction in which all units move together.
   np.testing.assert_allclose(values[:-1], 1, atol=ORTHOGONAL)
   assert values[-1] < ORTHOGONAL
+
+
+def share_left(name, length):
+  """|dE/dx_0| / |dE/dx_T| at the start on temporal order, [B]."""
+  task = temporal_order(length)
+  made = initializers.INITIALIZERS[name]()
+  cell = elman(task.input_size, UNITS, initializers=made)
+  params = cell.init(jax.random.key(0))
+  us = task.sample(jax.random.key(1), 20).us
+
+  def last(x_0):
+    return unroll(cell, params, us, x_0=x_0)[-1]
+
+  x_T, back = jax.vjp(last, cell.initial_state(params, 20))
+  delta_T = jax.random.normal(jax.random.key(2), x_T.shape)
+  (delta_0,) = back(delta_T)
+  return np.linalg.norm(delta_0, axis=1) / np.linalg.norm(delta_T, axis=1)
+
+
+def test_small_inputs_keep_what_an_orthogonal_start_promises():
+  assert 0.2 < np.median(share_left("orthogonal_quiet", 200)) < 0.8
+  assert np.median(share_left("orthogonal", 200)) < 1e-9
 
 
 @pytest.mark.parametrize("name", ["basic_tanh", "smart_tanh", "orthogonal"])

@@ -108,6 +108,20 @@ def orthogonal(scale: float = 1.0) -> Initializers:
   return Initializers(w_rec, fan_in, fan_in)
 
 
+def orthogonal_quiet() -> Initializers:
+  """W_rec orthogonal, W_in N(0, .01), W_out N(0, 1/fan-in); for tanh units.
+
+  An orthogonal W_rec keeps the norm of error signals where tanh' is near one.
+  It keeps that of states too, so that inputs of size s add up in them like a
+  random walk, to s √T. `orthogonal` has s near .4 for the six symbols of
+  temporal order, so that tanh' is .76 on average and nothing of an error is
+  left after 200 steps in float32. With s = .01 tanh' is .995, and a median of
+  .38 of an error's norm is left after 200 steps, .20 after 300.
+  """
+  start = orthogonal()
+  return Initializers(start.w_rec, _normal(0.01), start.w_out)
+
+
 def orthogonal_sigmoid() -> Initializers:
   """W_rec = 4 (I − 1 1ᵀ/N) Q with Q orthogonal, for sigmoid units.
 
@@ -148,6 +162,7 @@ INITIALIZERS = {
     smart_tanh,
     smart_tanh_code,
     orthogonal,
+    orthogonal_quiet,
     orthogonal_sigmoid,
     identity,
   )
