@@ -2,23 +2,23 @@
 
   python experiments/sweep.py --preset=copy --sweep_dir=runs/tasks
 
-40 runs, at most 8,000,000 updates.
+60 runs, at most 6,000,000 updates.
 
 Source: Arjovsky, Shah, Bengio (2016) for the task.
 """
 
 GRIDS = [
-  # Ours.
+  # Ours: from `orthogonal_quiet`, where error signals reach back far.
   {
     "task": "copy",
-    "length": [10, 50, 100, 200],
-    "init": "basic_tanh",
-    "algorithm": ["msgd_c", "msgd_cr"],
-    "hidden_size": 50,
-    "learning_rate": 0.1,
+    "length": [50, 100, 150, 200],
+    "init": "orthogonal_quiet",
+    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
+    "hidden_size": 100,
+    "learning_rate": 0.01,
     "max_norm": 1.0,
     "omega_weight": 4.0,
     "seeds": 5,
-    "max_updates": 200_000,
+    "max_updates": 100_000,
   },
 ]

@@ -1,8 +1,8 @@
-"""Random permutation: the paper's settings.
+"""Random permutation: the paper's settings, and ours.
 
   python experiments/sweep.py --preset=random_permutation --sweep_dir=runs/tasks
 
-60 runs, at most 6,000,000 updates.
+120 runs, at most 12,000,000 updates.
 
 Source: arXiv v2, appendix [A]. 2 of 5 seeds solve it [I]. Only the last
 symbol is trained and scored, as in the authors' code [C].
@@ -20,6 +20,19 @@ GRIDS = [
     "max_norm": 6.0,  # [A]
     "omega_weight": 1.0,  # [A]
     "seeds": 5,  # [I]
+    "max_updates": 100_000,
+  },
+  # Ours: from `orthogonal_quiet`, where error signals reach back far.
+  {
+    "task": "random_permutation",
+    "length": [50, 100, 150, 200],
+    "init": "orthogonal_quiet",
+    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
+    "hidden_size": 50,
+    "learning_rate": 0.003,
+    "max_norm": 1.0,
+    "omega_weight": 4.0,
+    "seeds": 5,
     "max_updates": 100_000,
   },
 ]

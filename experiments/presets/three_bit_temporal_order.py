@@ -3,7 +3,7 @@
   python experiments/sweep.py --preset=three_bit_temporal_order \\
     --sweep_dir=runs/tasks
 
-55 runs, at most 10,000,000 updates.
+75 runs, at most 12,000,000 updates.
 
 Source: arXiv v2's appendix, from memory [M]. One model for 50 to 200, which
 5 of 5 seeds solve [I].
@@ -24,16 +24,16 @@ GRIDS = [
     "seeds": 5,  # [I]
     "max_updates": 400_000,
   },
-  # Ours: a rate ten times as large, single lengths.
+  # Ours: from `orthogonal_quiet`, where error signals reach back far.
   {
     "task": "three_bit_temporal_order",
     "length": [50, 100, 150, 200],
-    "init": "basic_tanh",
-    "algorithm": ["msgd_c", "msgd_cr"],
-    "hidden_size": 100,
-    "learning_rate": 0.01,
-    "max_norm": 6.0,
-    "omega_weight": 2.0,
+    "init": "orthogonal_quiet",
+    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
+    "hidden_size": 50,
+    "learning_rate": 0.003,
+    "max_norm": 1.0,
+    "omega_weight": 4.0,
     "seeds": 5,
     "max_updates": 100_000,
   },
