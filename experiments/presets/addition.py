@@ -2,7 +2,7 @@
 
   python experiments/sweep.py --preset=addition --sweep_dir=runs/tasks
 
-65 runs, at most 16,000,000 updates.
+45 runs, at most 12,000,000 updates.
 
 Source: arXiv v2, appendix [A]: 50 tanh units, N(0, .1), weight .5, threshold
 6, rate .01. One model for 50 to 200, which 5 of 5 seeds solve [I].
@@ -23,16 +23,18 @@ GRIDS = [
     "seeds": 5,  # [I]
     "max_updates": 400_000,
   },
-  # Ours: a rate ten times as large, single lengths.
+  # Ours: an orthogonal start, and short sequences among the long ones, from
+  # which the gradient is seen first.
   {
     "task": "addition",
-    "length": [10, 30, 50, 100, 200],
-    "init": "basic_tanh",
-    "algorithm": ["msgd_c", "msgd_cr"],
+    "length": 10,
+    "max_length": [100, 200],
+    "init": "orthogonal",
+    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
     "hidden_size": 50,
-    "learning_rate": 0.1,
-    "max_norm": 6.0,
-    "omega_weight": 0.5,
+    "learning_rate": 0.03,
+    "max_norm": 1.0,
+    "omega_weight": 2.0,
     "seeds": 5,
     "max_updates": 200_000,
   },
