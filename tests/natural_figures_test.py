@@ -65,6 +65,25 @@ def test_records_of_other_seeds_are_put_together():
   assert words[5] == "3.30 ± 0.36 (4)"
 
 
+def test_text_that_was_trained_longer_stands_apart():
+  preset = presets_natural.paper("ptb", "msgd_cr")
+  runs = [
+    record("ptb", "msgd_cr", init=preset["init"], test=[1.0]),
+    record("ptb", "msgd_cr", init=preset["init"], test=[0.5]),
+  ]
+  given = [(preset["max_epochs"], preset["min_gain"]), (90, 0.001)]
+  for run, (passes, gain) in zip(runs, given, strict=True):
+    run["config"] |= {"max_epochs": passes, "min_gain": gain}
+  text = table1.markdown(runs)
+  words = row(text, "| Penn Treebank, next character | test |")
+  assert words[7] == "1.00 (1)"
+  start = (
+    "| Penn Treebank, next character | the paper's network, SGD, clipped, Ω"
+  )
+  start += f", from {preset['init']}, up to 90 passes, rate halved under a gain"
+  assert row(text, start + " of 0.1% |")[-1] == "0.50 (1)"
+
+
 def test_other_networks_and_optimisers_stand_apart_from_the_papers():
   others = [
     record(optimizer="adam", test=[3.0, 3.0]),

@@ -48,11 +48,22 @@ PAPER = {
 
 def network(config: dict) -> str:
   """ "elman" as in the preset of the paper; what else there is, by name."""
-  cell, words = config["cell"], (config["optimizer"], config["init"])
+  words = [config["optimizer"], config["init"], *budget(config)]
   paper = presets_natural.paper(config["data"], config["algorithm"])
-  if cell != "elman" or words == ("sgd", paper["init"]):
-    return cell
-  return ", ".join([cell, *words])
+  if config["cell"] != "elman" or words == ["sgd", paper["init"]]:
+    return config["cell"]
+  return ", ".join([config["cell"], *words])
+
+
+def budget(config: dict) -> list[str]:
+  """Passes at most, and when the rate is halved, where not as in the preset."""
+  preset = presets_natural.paper(config["data"], config["algorithm"])
+  if config["optimizer"] != "sgd" or "max_epochs" not in preset:
+    return []
+  told = [f"up to {config['max_epochs']} passes"]
+  if config["min_gain"] != preset["min_gain"]:
+    told.append(f"rate halved under a gain of {config['min_gain']:.1%}")
+  return told if config["max_epochs"] != preset["max_epochs"] else told[1:]
 
 
 def groups(found: list[dict]) -> dict[tuple, list[dict]]:
@@ -159,8 +170,10 @@ def other_table(grouped: dict) -> list[str]:
   for (data, _, algorithm), same in others.items():
     config = same[0]["config"]
     how = OPTIMIZERS[config["optimizer"]] + HELPS[algorithm]
-    how = f"{CELLS[config['cell']]}, {how}, from {config['init']}"
-    words = [NAMES[data], how]
+    how = [CELLS[config["cell"]], how, f"from {config['init']}"]
+    if config["cell"] == "elman":
+      how += budget(config)
+    words = [NAMES[data], ", ".join(how)]
     words.append(str(same[0]["results"]["parameters"]))
     words += [cell(same, fold) for fold in ("train", "valid", "test")]
     lines.append(f"| {' | '.join(words)} |")
