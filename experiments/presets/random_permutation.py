@@ -2,7 +2,7 @@
 
   python experiments/sweep.py --preset=random_permutation --sweep_dir=runs/tasks
 
-120 runs, at most 12,000,000 updates.
+135 runs, at most 13,500,000 updates.
 
 Source: arXiv v2, appendix [A]. 2 of 5 seeds solve it [I]. Only the last
 symbol is trained and scored, as in the authors' code [C].
@@ -26,6 +26,21 @@ GRIDS = [
   {
     "task": "random_permutation",
     "length": [50, 100, 150, 200],
+    "init": "orthogonal_quiet",
+    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
+    "hidden_size": 50,
+    "learning_rate": 0.003,
+    "max_norm": 1.0,
+    "omega_weight": 4.0,
+    "seeds": 5,
+    "max_updates": 100_000,
+  },
+  # One network for 50 to 200 steps: at one length alone a memory that turns is
+  # as good as one that stays, and no good at any other.
+  {
+    "task": "random_permutation",
+    "length": 50,
+    "max_length": 200,
     "init": "orthogonal_quiet",
     "algorithm": ["msgd", "msgd_c", "msgd_cr"],
     "hidden_size": 50,

@@ -31,7 +31,7 @@ GRIDS = [
     "init": "orthogonal_quiet",
     "algorithm": ["msgd", "msgd_c", "msgd_cr"],
     "hidden_size": 50,
-    "learning_rate": 0.003,
+    "learning_rate": 0.01,
     "max_norm": 1.0,
     "omega_weight": 4.0,
     "seeds": 5,
