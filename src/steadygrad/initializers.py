@@ -114,9 +114,9 @@ def orthogonal_quiet() -> Initializers:
   An orthogonal W_rec keeps the norm of error signals where tanh' is near one.
   It keeps that of states too, so that inputs of size s add up in them like a
   random walk, to s √T. `orthogonal` has s near .4 for the six symbols of
-  temporal order, so that tanh' is .76 on average and less than 1e-17 of an error
-  is left after 200 steps. With s = .01 tanh' is .995, and a median of .39 of an
-  error's norm is left after 200 steps, .20 after 300.
+  temporal order, so that tanh' is .76 on average and less than 1e-17 of an
+  error is left after 200 steps. With s = .01 tanh' is .995, and a median of .39
+  of an error's norm is left after 200 steps, .20 after 300.
   """
   start = orthogonal()
   return Initializers(start.w_rec, _normal(0.01), start.w_out)
