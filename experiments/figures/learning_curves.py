@@ -42,9 +42,8 @@ def draw(found: list[dict], path: str | pathlib.Path) -> None:
     ]
     lowest = min(low for low, _ in shown)
     # Early passes would squeeze what there is to see.
-    axis.set_ylim(
-      0.99 * lowest, max(1.25 * lowest, *[1.02 * h for _, h in shown])
-    )
+    top = max(1.25 * lowest, *[1.02 * h for _, h in shown])
+    axis.set_ylim(0.99 * lowest, min(top, 1.01 * axis.dataLim.y1))
     axis.set_title(
       table1.NAMES[data].replace("Penn Treebank", "PTB"), fontsize=7
     )

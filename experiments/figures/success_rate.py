@@ -24,7 +24,7 @@ def draw(runs: list[dict], path) -> None:
     axis.set_title(groups.INITS[init])
     axis.set_xticks(lengths)
     axis.tick_params(axis="x", labelsize=6)
-    margin = 0.12 * max(lengths[-1] - lengths[0], 50)
+    margin = 0.12 * max(lengths[-1] - lengths[0], 90)
     axis.set_xlim(lengths[0] - margin, lengths[-1] + margin)
     axis.set_xlabel("length (steps)")
     axis.set_ylim(-0.06, 1.06)
