@@ -26,7 +26,7 @@ a quarter of what takes the same time with 16; an orthogonal W_rec, for text
 that ICML has for sigmoid units. The validation error is compared with that of
 the pass before; for text the rate is halved where it does not fall by 1 % (.5 %
 for the 5th character), and training is cut at 16 passes (14): a budget of ours,
-of less than half an hour on a core.
+of about half an hour on a core.
 
 LSTM, a yardstick that is not in the paper: Flax's `OptimizedLSTMCell` with the
 number of parameters of the paper's network (142 units for 143,188 on Piano and

@@ -9,8 +9,7 @@ task; the settings are ours.
 """
 
 GRIDS = [
-  # Ours: an orthogonal start, and short sequences among the long ones, from
-  # which the gradient is seen first.
+  # Ours: an orthogonal start, and short sequences among the long ones.
   {
     "task": "adding",
     "length": 10,

@@ -23,8 +23,7 @@ GRIDS = [
     "seeds": 5,  # [I]
     "max_updates": 400_000,
   },
-  # Ours: an orthogonal start, and short sequences among the long ones, from
-  # which the gradient is seen first.
+  # Ours: an orthogonal start, and short sequences among the long ones.
   {
     "task": "addition",
     "length": 10,
