@@ -42,6 +42,8 @@ def draw_many(weight, shape=(UNITS, UNITS), number=5):
     (initializers.basic_tanh(), WEIGHTS, 0.1),
     (initializers.smart_tanh(), ("w_in", "w_out"), 0.01),
     (initializers.identity(), ("w_in", "w_out"), 0.001),
+    (initializers.identity_quiet(), ("w_in",), 0.01),
+    (initializers.identity_quiet(), ("w_out",), 1 / np.sqrt(UNITS)),
     (initializers.orthogonal(), ("w_in", "w_out"), 1 / np.sqrt(UNITS)),
     (initializers.orthogonal_sigmoid(), ("w_in",), 2 / np.sqrt(UNITS)),
     (initializers.orthogonal_sigmoid(), ("w_out",), 1 / np.sqrt(UNITS)),
@@ -126,6 +128,8 @@ def test_orthogonal_and_identity(scale):
   np.testing.assert_allclose(w @ w.T, scale**2 * np.eye(UNITS), atol=ORTHOGONAL)
   eye = draw(initializers.identity(scale).w_rec)
   np.testing.assert_array_equal(eye, scale * np.eye(UNITS, dtype="float32"))
+  eye = draw(initializers.identity_quiet().w_rec)
+  np.testing.assert_array_equal(eye, np.eye(UNITS, dtype="float32"))
 
 
 def test_sigmoid_units_rest_at_a_half_and_send_errors_back_undiminished():
@@ -165,6 +169,7 @@ def share_left(name, length):
 
 def test_small_inputs_keep_what_an_orthogonal_start_promises():
   assert 0.2 < np.median(share_left("orthogonal_quiet", 200)) < 0.8
+  assert 0.1 < np.median(share_left("identity_quiet", 200)) < 0.4
   assert np.median(share_left("orthogonal", 200)) < 1e-9
 
 

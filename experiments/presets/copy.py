@@ -19,6 +19,7 @@ GRIDS = [
     "max_norm": 1.0,
     "omega_weight": 4.0,
     "seeds": 5,
+    "first_seed": 100,  # Chosen with others.
     "max_updates": 100_000,
   },
 ]

@@ -25,6 +25,7 @@ GRIDS = [
     "length": [50, 100, 150, 200],
     "algorithm": ["msgd", "msgd_c", "msgd_cr"],
     "seeds": 5,
+    "first_seed": 100,  # Chosen with others.
     "max_updates": 100_000,
   },
   # One network for 50 to 200 steps, solved when none of 10000 is wrong.
@@ -34,6 +35,7 @@ GRIDS = [
     "max_length": 200,
     "algorithm": ["msgd", "msgd_c", "msgd_cr"],
     "seeds": 3,
+    "first_seed": 100,  # Chosen with others.
     "max_updates": 200_000,
     "solved_below": 1e-4,
   },
