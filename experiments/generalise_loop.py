@@ -6,6 +6,7 @@ import math
 import pathlib
 import sys
 import time
+from typing import Any
 
 import grids
 import host_loop
@@ -97,22 +98,33 @@ def check(run: str, lengths: list[int], size: int) -> None:
   _measured(path, record, size)
 
 
+def load(run: str) -> tuple[TrainConfig, dict, Any]:
+  """(configuration, record, parameters, leaves [S, ...]) of a run that ended.
+
+  Raises:
+    ValueError: naming the run, if it has not.
+  """
+  record_path, arrays_path, _ = files_of(run)
+  record = records.read_json(record_path)
+  config = _config(run, record)
+  return config, record, _params(config, record, arrays_path)
+
+
 def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:
   """{length: error of every seed}, as they stand in the run's record of it.
 
   Raises:
     ValueError: as `check`, and if the parameters are not those of the record.
   """
-  record_path, arrays_path, path = files_of(run)
+  record_path, _, path = files_of(run)
   record = records.read_json(record_path)
-  config = _config(run, record)
   measured = _measured(path, record, size)
-  params = None
+  config = params = None
   for length in lengths:
     if length in measured:
       continue
     if params is None:
-      params = _params(config, record, arrays_path)
+      config, record, params = load(run)
     began = time.perf_counter()
     errors = errors_at(config, length, params, size)
     measured[length] = records.plain(errors)
