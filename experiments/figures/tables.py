@@ -91,6 +91,7 @@ def tasks(runs: list[dict]) -> str:
   """Every task, length, method and setting, beside chance and the paper."""
   fields = ("task", "length", "max_length", "algorithm", "init", "form")
   fields += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
+  fields += ("solved_below",)
   header = ["task", "length", "method", "units, rate, threshold, weight"]
   header += [*_RESULTS, "chance", "loss without input", "paper, MSGD-CR"]
   rows = []
@@ -112,7 +113,7 @@ def tasks(runs: list[dict]) -> str:
 
 
 def _settings(config: dict) -> str:
-  """Units, rate, and what the algorithm looks at; the start if not usual."""
+  """Units, rate, what the algorithm looks at; start and rule if not usual."""
   words = [str(config["hidden_size"]), f"{config['learning_rate']:g}"]
   if config["algorithm"] != "msgd":
     words.append(f"{float(config['max_norm']):g}")
@@ -120,4 +121,6 @@ def _settings(config: dict) -> str:
     words.append(f"{config['omega_weight']:g}")
   if config["init"] != "basic_tanh":
     words.append(groups.INITS.get(config["init"], config["init"]))
+  if config["solved_below"] is not None:
+    words.append(f"until under {100 * config['solved_below']:g} %")
   return ", ".join(words)
