@@ -69,4 +69,4 @@ def _name(key: tuple, seeds: int) -> str:
 
 
 def _rule(below: float | None) -> str:
-  return "" if below is None else f", until under {100 * below:g} % wrong"
+  return "" if below is None else f",\nuntil under {100 * below:g} % wrong"

@@ -4,7 +4,7 @@
     --sweep_dir=runs/identity
   python experiments/generalise.py --runs=runs/identity
 
-45 runs, at most 4,500,000 updates. Networks that start from an orthogonal W_rec
+50 runs, at most 5,000,000 updates. Networks that start from an orthogonal W_rec
 and are trained at one length remember in states that turn, and fail at others
 (`figures/turning.py`). The identity turns nothing.
 
@@ -28,4 +28,10 @@ GRIDS = [
   _OURS | {"task": ["random_permutation", "three_bit_temporal_order"]},
   # Solved when none of 10000 is wrong.
   _OURS | {"task": "temporal_order", "solved_below": 1e-4},
+  _OURS
+  | {
+    "task": "random_permutation",
+    "algorithm": "msgd_cr",
+    "solved_below": 1e-4,
+  },
 ]
