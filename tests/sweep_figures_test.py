@@ -139,7 +139,7 @@ def test_errors_against_length_with_zero_at_the_floor(drawn):
   figure = drawn(generalisation.draw, [*runs, longer])
   names = [text.get_text() for text in figure.legends[0].get_texts()]
   assert names[0] == name
-  assert names[1].endswith("1 seed, until under 0.01 % wrong")
+  assert names[1].endswith("1 seed,\nuntil under 0.01 % wrong")
 
 
 def test_what_cannot_be_drawn_is_named():
