@@ -37,6 +37,8 @@ def record(
     ("hidden_size", "init", "optimizer", "batch_size", "learning_rate",
      "max_norm", "omega_weight", "omega_decay", "go_back"), "x",
   ) | {"optimizer": optimizer, "init": init}  # fmt: skip
+  rate = presets_natural.paper(data, algorithm)["learning_rate"]
+  config["learning_rate"] = rate
   default = {"train": [3.0, 3.2], "test": [3.5, 3.7], "valid": [3.4, 3.6]}
   default |= {"test_per_piece": [4.0, 4.0], "epochs": [9, 9]}
   default |= {"best_epoch": [3, 4], "status": ["stopped"] * seeds}
@@ -65,23 +67,27 @@ def test_records_of_other_seeds_are_put_together():
   assert words[5] == "3.30 ± 0.36 (4)"
 
 
-def test_text_that_was_trained_longer_stands_apart():
+def test_text_that_was_trained_longer_or_at_another_rate_stands_apart():
   preset = presets_natural.paper("ptb", "msgd_cr")
+  names = ("learning_rate", "max_epochs", "min_gain")
+  usual = {name: preset[name] for name in names}
+  others = ({}, {"max_epochs": 90, "min_gain": 0.001}, {"learning_rate": 0.25})
   runs = [
-    record("ptb", "msgd_cr", init=preset["init"], test=[1.0]),
-    record("ptb", "msgd_cr", init=preset["init"], test=[0.5]),
+    record("ptb", "msgd_cr", init=preset["init"], test=[error])
+    for error in (1.0, 0.5, 0.25)
   ]
-  given = [(preset["max_epochs"], preset["min_gain"]), (90, 0.001)]
-  for run, (passes, gain) in zip(runs, given, strict=True):
-    run["config"] |= {"max_epochs": passes, "min_gain": gain}
+  for run, other in zip(runs, others, strict=True):
+    run["config"] |= usual | other
   text = table1.markdown(runs)
   words = row(text, "| Penn Treebank, next character | test |")
-  assert words[7] == "1.00 (1)"
+  assert words[7] == "1.000 (1)"
   start = (
     "| Penn Treebank, next character | the paper's network, SGD, clipped, Ω"
   )
-  start += f", from {preset['init']}, up to 90 passes, rate halved under a gain"
-  assert row(text, start + " of 0.1% |")[-1] == "0.50 (1)"
+  start += f", from {preset['init']}, "
+  longer = start + "up to 90 passes, rate halved under a gain of 0.1% |"
+  assert row(text, longer)[-1] == "0.500 (1)"
+  assert row(text, start + "rate 0.25 |")[-1] == "0.250 (1)"
 
 
 def test_other_networks_and_optimisers_stand_apart_from_the_papers():
@@ -140,8 +146,8 @@ def test_the_same_seed_twice_is_refused():
   with pytest.raises(ValueError, match="same seed twice"):
     table1.markdown([record(), record(test=[3.0, 3.0])])
   other = record(first_seed=2)
-  other["config"]["learning_rate"] = "y"
-  with pytest.raises(ValueError, match="msgd_c differ in learning_rate"):
+  other["config"]["batch_size"] = "y"
+  with pytest.raises(ValueError, match="msgd_c differ in batch_size"):
     table1.markdown([record(), other])
   with pytest.raises(ValueError, match="natural.py's"):
     table1.markdown([{"kind": "training"}])

@@ -56,14 +56,20 @@ def network(config: dict) -> str:
 
 
 def budget(config: dict) -> list[str]:
-  """Passes at most, and when the rate is halved, where not as in the preset."""
+  """Rate, passes at most, when it is halved: what is not as in the preset."""
   preset = presets_natural.paper(config["data"], config["algorithm"])
-  if config["optimizer"] != "sgd" or "max_epochs" not in preset:
+  if config["optimizer"] != "sgd":
     return []
-  told = [f"up to {config['max_epochs']} passes"]
-  if config["min_gain"] != preset["min_gain"]:
-    told.append(f"rate halved under a gain of {config['min_gain']:.1%}")
-  return told if config["max_epochs"] != preset["max_epochs"] else told[1:]
+  words = {
+    "learning_rate": "rate {:g}",
+    "max_epochs": "up to {} passes",
+    "min_gain": "rate halved under a gain of {:.1%}",
+  }
+  return [
+    text.format(config[name])
+    for name, text in words.items()
+    if name in preset and config[name] != preset[name]
+  ]
 
 
 def groups(found: list[dict]) -> dict[tuple, list[dict]]:
@@ -119,9 +125,10 @@ def cell(same: list[dict], name: str) -> str:
     return "–"
   if not len(good):
     return f"diverged ({len(found)})"
-  text = f"{good.mean():.2f}"
+  digits = 3 if same[0]["config"]["data"] in presets_natural.TEXT else 2
+  text = f"{good.mean():.{digits}f}"
   if len(good) > 1:
-    text += f" ± {good.std(ddof=1):.2f}"
+    text += f" ± {good.std(ddof=1):.{digits}f}"
   lost = len(found) - len(good)
   return text + f" ({len(good)}" + (f", {lost} diverged)" if lost else ")")
 
