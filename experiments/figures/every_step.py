@@ -39,6 +39,11 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
   bar = figure.colorbar(image, ax=axes[:, 0], fraction=0.05, pad=0.02)
   bar.set_label("wrong", fontsize=7)
+  figure.suptitle(
+    f"{record['config']['task'].replace('_', ' ')}: {record['config']['size']}"
+    " sequences; chance 50 % wrong",
+    fontsize=6,
+  )
   style.save(figure, path)
 
 

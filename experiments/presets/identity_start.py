@@ -4,9 +4,9 @@
     --sweep_dir=runs/identity
   python experiments/generalise.py --runs=runs/identity
 
-50 runs, at most 5,000,000 updates. Networks that start from an orthogonal W_rec
+55 runs, at most 5,500,000 updates. Networks that start from an orthogonal W_rec
 and are trained at one length remember in states that turn, and fail at others
-(`figures/turning.py`). The identity turns nothing.
+(`every_step.py`). The identity turns nothing.
 
 Source: ours. The rate was chosen with seeds 0 and 1000, which are not among the
 five.
@@ -33,5 +33,13 @@ GRIDS = [
     "task": "random_permutation",
     "algorithm": "msgd_cr",
     "solved_below": 1e-4,
+  },
+  # At one length, as networks from `orthogonal_quiet`, whose memories turn.
+  _OURS
+  | {
+    "task": "random_permutation",
+    "length": 200,
+    "max_length": None,
+    "algorithm": "msgd_cr",
   },
 ]
