@@ -17,13 +17,12 @@ import generalise_loop
 import grids
 import host_loop
 import jax
-import jax.numpy as jnp
 import numpy as np
 import run_files
 from absl import app, flags, logging
 from figures import every_step as figure
 
-from steadygrad import models, records, training
+from steadygrad import evaluation, models, records, training
 from steadygrad.config import TrainConfig
 from steadygrad.types import Array, PyTree
 
@@ -42,14 +41,19 @@ def errors_by_step(
 ) -> Array:
   """Share of `size` sequences answered wrongly after step t, [length]."""
   exp = training.experiment(config)
-  batch = exp.task.sample(key, size)
   readout = models.linear_readout(
     config.hidden_size, exp.task.output_size, reads="every"
   )
   model = models.recurrent(exp.model.cell, readout)
-  outputs = model.apply(params, batch.us)
-  wrong = jax.vmap(exp.task.wrong, in_axes=(0, None))(outputs, batch)
-  return jnp.mean(wrong, axis=1)
+  batch_size = evaluation.batch_size_for(size)
+
+  def wrong(key):
+    batch = exp.task.sample(key, batch_size)
+    outputs = model.apply(params, batch.us)
+    return jax.vmap(exp.task.wrong, in_axes=(0, None))(outputs, batch).sum(1)
+
+  keys = jax.random.split(key, size // batch_size)
+  return jax.lax.map(wrong, keys).sum(0) / size
 
 
 @functools.cache
@@ -58,24 +62,61 @@ def _tester(program: TrainConfig, size: int):
 
 
 def test(run: str, steps: int, size: int) -> dict:
-  """What a run was trained on, and its error after each step, [steps].
+  """Configuration of a run, and its error after each step, [steps].
 
   Raises:
-    ValueError: if it is no run of the task that has ended.
+    ValueError: if it is not one seed of the task that has ended.
   """
   config, record, params = generalise_loop.load(run)
-  if config.task != TASK:
-    raise ValueError(f"runs must be of {TASK}, got {config.task} in {run}")
+  if (config.task, config.seeds) != (TASK, 1):
+    raise ValueError(
+      f"runs must be of {TASK} and one seed, got {config.task} and"
+      f" {config.seeds} in {run}"
+    )
   exact = dataclasses.replace(config, length=steps, max_length=None)
   key = jax.random.key(config.first_seed)
   key = jax.random.fold_in(key, generalise_loop.STREAM)
   params = jax.tree.map(lambda x: x[0], params)
   errors = _tester(grids.program(exact), size)(params, key)
-  kept = ("length", "max_length", "init", "algorithm", "first_seed")
+  results = record["results"]
   return {
-    **{name: record["config"][name] for name in kept},
-    "updates": record["results"]["updates"][0],
+    "config": record["config"],
+    "updates": results["updates"][0],
+    "chance_error": results["chance_error"],
     "errors": records.plain(np.asarray(errors)),
+  }
+
+
+def runs_of(word: str) -> list[str]:
+  """A record, or the solved runs of the task in a sweep's directory."""
+  if pathlib.Path(word).suffix == ".json":
+    return [word]
+  return [
+    run
+    for run in generalise_loop.runs_of(word)
+    if pathlib.Path(run).name.startswith(f"{TASK}-")
+  ]
+
+
+def measure(words: list[str], steps: int, size: int) -> dict:
+  """The record of all runs that the words stand for.
+
+  Raises:
+    ValueError: if there is none, or two have one name.
+  """
+  evaluation.batch_size_for(size)
+  names = [run for word in words for run in runs_of(word)]
+  if not names:
+    raise ValueError(f"runs must hold a solved run of {TASK}, got {words}")
+  stems = [pathlib.Path(name).stem for name in names]
+  if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+    raise ValueError(f"runs must differ in name, got {', '.join(twice)} twice")
+  found = [test(name, steps, size) for name in names]
+  return {
+    "kind": "every_step",
+    "config": {"task": TASK, "steps": steps, "size": size},
+    "runs": dict(zip(stems, found, strict=True)),
+    "provenance": run_files.provenance(jax.devices()),
   }
 
 
@@ -88,24 +129,15 @@ def main(argv: list[str]) -> None:
     if out.suffix != ".png":
       raise ValueError(f"out must be a file *.png, got {out}")
     host_loop.use_compilation_cache()
-    names = [r for word in _RUNS.value for r in generalise_loop.runs_of(word)]
-    runs = {
-      pathlib.Path(name).stem: test(name, _STEPS.value, _SIZE.value)
-      for name in names
-    }
-    record = {
-      "kind": "every_step",
-      "config": {"task": TASK, "steps": _STEPS.value, "size": _SIZE.value},
-      "runs": runs,
-      "provenance": run_files.provenance(jax.devices()),
-    }
+    record = measure(_RUNS.value, _STEPS.value, _SIZE.value)
+  except (OSError, ValueError) as e:
+    sys.exit(f"every_step.py: {e}")
+  try:
     out.parent.mkdir(parents=True, exist_ok=True)
     records.write_json(out.with_suffix(".json"), record)
-  except ValueError as e:
-    sys.exit(f"every_step.py: {e}")
+    figure.draw(records.read_json(out.with_suffix(".json")), out)
   except OSError as e:
     sys.exit(f"every_step.py: out {out} cannot be written: {e}")
-  figure.draw(record, out)
   print(out)
 
 

@@ -1,14 +1,12 @@
 """Asked after every step: against the task at each length, and mistakes."""
 
-import json
+import shutil
 
 import every_step
-import grids
 import jax
 import numpy as np
 import pytest
-import sweep_loop
-import sweep_store
+from figures import every_step as figure
 from launchers_test import launch
 
 from steadygrad import training
@@ -24,7 +22,8 @@ def config(**values):
   )
 
 
-def test_each_step_is_the_task_at_that_length():
+@pytest.mark.parametrize("size,batches", [(SIZE, 1), (500, 2)])
+def test_each_step_is_the_task_at_that_length(size, batches):
   """By the model of the task itself, which reads the last step alone."""
   given = config(form="x")
   exp = training.experiment(given)
@@ -33,49 +32,58 @@ def test_each_step_is_the_task_at_that_length():
   # Of 100 classes, chance would be nearly always wrong: two are made likely.
   params["readout"]["b_out"] = params["readout"]["b_out"].at[:2].add(20)
   key = jax.random.key(1)
-  got = every_step.errors_by_step(given, params, key, size=SIZE)
-  batch = exp.task.sample(key, SIZE)
+  got = every_step.errors_by_step(given, params, key, size=size)
   for step in range(1, STEPS + 1):
-    outputs = exp.model.apply(params, batch.us[:step])
-    wrong = np.mean(exp.task.wrong(outputs, batch))
-    np.testing.assert_allclose(got[step - 1], wrong, atol=1e-6)
+    wrong = []
+    for own in jax.random.split(key, batches):
+      batch = exp.task.sample(own, size // batches)
+      outputs = exp.model.apply(params, batch.us[:step])
+      wrong.append(np.mean(exp.task.wrong(outputs, batch)))
+    np.testing.assert_allclose(got[step - 1], np.mean(wrong), atol=1e-6)
   assert len(set(np.asarray(got).tolist())) > 2
 
 
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
-  """A sweep of two runs, cut after two updates: {task: record}."""
-  home = tmp_path_factory.mktemp("sweep")
-  tiny = {"max_updates": 2, "check_every": 2, "batch_size": 2, "seeds": 1}
-  tiny |= {"check_size": 10, "test_size": 10, "length": 10, "hidden_size": 6}
-  one = jax.devices()[:1]
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax, "devices", lambda: one)
-    store = sweep_store.Store(home)
-    runs = grids.expand([tiny], {"task": [every_step.TASK, "temporal_order"]})
-    sweep_loop.run(runs, store, progress=False)
-    store.close()
-  return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
+@pytest.mark.parametrize("steps", [3, 10, 60])
+def test_a_panel_for_each_setting_whatever_the_steps(steps, drawn, tmp_path):
+  runs = [run(seed, init) for seed in (0, 1) for init in ("sigmoid", "x")]
+  record = {
+    "config": {"task": "random_permutation", "steps": steps, "size": 10},
+    "runs": {str(i): r | {"errors": [0.5] * steps} for i, r in enumerate(runs)},
+  }
+  figure.draw(record, tmp_path / "a.png")
+  panels = drawn[-1].axes[:2]
+  assert [len(panel.get_images()) for panel in panels] == [1, 1]
+  for panel in panels:
+    low, high = panel.get_xlim()
+    assert low < high
+    assert panel.get_images()[0].get_array().shape[0] == 2
 
 
-def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
-  out = tmp_path / "new" / "picture.png"
-  flags = (f"--steps={STEPS}", f"--size={SIZE}", f"--out={out}")
-  record = sweep[every_step.TASK]
-  status, said, err = launch(f"--runs={record}", *flags, script=SCRIPT)
-  assert status == 0, err
-  assert said.strip() == str(out) and out.stat().st_size > 0
-  made = json.loads(out.with_suffix(".json").read_text())
-  (run,) = made["runs"].values()
-  assert run == every_step.test(str(record), STEPS, SIZE)
-  assert len(run["errors"]) == STEPS and run["updates"] == 2
-  assert made["provenance"]["command"].startswith("python experiments/every")
+def test_runs_that_differ_otherwise_do_not_share_a_panel(tmp_path):
+  runs = {"a": run(0), "b": run(1, learning_rate=0.5)}
+  record = {"config": {"task": "x", "steps": 5, "size": 1}, "runs": runs}
+  with pytest.raises(ValueError, match="differ in learning_rate"):
+    figure.draw(record, tmp_path / "a.png")
+
+
+def test_a_directory_stands_for_its_solved_runs_of_the_task(sweep, tmp_path):
+  home = sweep[every_step.TASK].parents[1]
+  with pytest.raises(ValueError, match="must hold a solved run"):
+    every_step.measure([str(home)], STEPS, SIZE)
+  shutil.copytree(home, tmp_path / "sweep")
+  for path in (tmp_path / "sweep" / "records").iterdir():
+    text = path.read_text()
+    path.write_text(text.replace('"solved": [false]', '"solved": [true]'))
+  made = every_step.measure([str(tmp_path / "sweep")], STEPS, SIZE)
+  assert list(made["runs"]) == [sweep[every_step.TASK].stem]
+  with pytest.raises(ValueError, match="must differ in name"):
+    every_step.measure([str(tmp_path / "sweep")] * 2, STEPS, SIZE)
 
 
 def test_another_task_is_refused(sweep):
   with pytest.raises(ValueError) as error:
     every_step.test(str(sweep["temporal_order"]), STEPS, SIZE)
-  for part in ("runs", every_step.TASK, "got temporal_order"):
+  for part in ("runs", every_step.TASK, "one seed", "got temporal_order"):
     assert part in str(error.value)
 
 
@@ -83,7 +91,7 @@ def test_another_task_is_refused(sweep):
   "flags,parts",
   [
     ((), ("runs must name at least one",)),
-    (("--runs=nowhere",), ("runs must have ended", "nowhere")),
+    (("--runs=a.json",), ("runs must have ended", "a.json")),
     (("--runs=nowhere", "--out=a.json"), ("out must be a file *.png",)),
   ],
 )

@@ -4,7 +4,7 @@
     --sweep_dir=runs/identity
   python experiments/generalise.py --runs=runs/identity
 
-55 runs, at most 5,500,000 updates. Networks that start from an orthogonal W_rec
+70 runs, at most 7,000,000 updates. Networks that start from an orthogonal W_rec
 and are trained at one length remember in states that turn, and fail at others
 (`every_step.py`). The identity turns nothing.
 
@@ -25,7 +25,10 @@ _OURS = {
   "max_updates": 100_000,
 }
 GRIDS = [
-  _OURS | {"task": ["random_permutation", "three_bit_temporal_order"]},
+  _OURS
+  | {
+    "task": ["random_permutation", "temporal_order", "three_bit_temporal_order"]
+  },
   # Solved when none of 10000 is wrong.
   _OURS | {"task": "temporal_order", "solved_below": 1e-4},
   _OURS
