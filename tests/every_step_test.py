@@ -1,11 +1,17 @@
 """Asked after every step: against the task at each length, and mistakes."""
 
+import dataclasses
+import json
 import shutil
 
 import every_step
+import grids
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import sweep_loop
+import sweep_store
 from figures import every_step as figure
 from launchers_test import launch
 
@@ -41,6 +47,56 @@ def test_each_step_is_the_task_at_that_length(size, batches):
       wrong.append(np.mean(exp.task.wrong(outputs, batch)))
     np.testing.assert_allclose(got[step - 1], np.mean(wrong), atol=1e-6)
   assert len(set(np.asarray(got).tolist())) > 2
+
+
+def run(seed, init="sigmoid", **values):
+  return {
+    "config": dataclasses.asdict(config(first_seed=seed, **values))
+    | {"init": init},
+    "updates": 7,
+    "chance_error": 0.5,
+    "errors": [0.5] * 5,
+  }
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """Figures as they are saved, since saving closes them."""
+  saved = []
+  monkeypatch.setattr(figure.style, "save", lambda fig, path: saved.append(fig))
+  yield saved
+  for one in saved:
+    plt.close(one)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+  """A sweep of two runs, cut after two updates: {task: record}."""
+  home = tmp_path_factory.mktemp("sweep")
+  tiny = {"max_updates": 2, "check_every": 2, "batch_size": 2, "seeds": 1}
+  tiny |= {"check_size": 10, "test_size": 10, "length": 10, "hidden_size": 6}
+  one = jax.devices()[:1]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", lambda: one)
+    store = sweep_store.Store(home)
+    runs = grids.expand([tiny], {"task": [every_step.TASK, "temporal_order"]})
+    sweep_loop.run(runs, store, progress=False)
+    store.close()
+  return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
+
+
+def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
+  out = tmp_path / "new" / "picture.png"
+  flags = (f"--steps={STEPS}", f"--size={SIZE}", f"--out={out}")
+  record = sweep[every_step.TASK]
+  status, said, err = launch(f"--runs={record}", *flags, script=SCRIPT)
+  assert status == 0, err
+  assert said.strip() == str(out) and out.stat().st_size > 0
+  made = json.loads(out.with_suffix(".json").read_text())
+  (found,) = made["runs"].values()
+  assert found == every_step.test(str(record), STEPS, SIZE)
+  assert len(found["errors"]) == STEPS and found["updates"] == 2
+  assert made["provenance"]["command"].startswith("python experiments/every")
 
 
 @pytest.mark.parametrize("steps", [3, 10, 60])

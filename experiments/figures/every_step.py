@@ -37,7 +37,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
     seeds = [run["config"]["first_seed"] for run in runs]
     axis.set_yticklabels(seeds, fontsize=6)
     axis.set_ylabel("seed")
-    axis.set_title(_name(*key), loc="left", fontsize=7, pad=3)
+    axis.set_title(_name(*key), loc="left", fontsize=6.5, pad=3)
   axes[-1, 0].set_xlabel("asked after so many steps")
   axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
   bar = figure.colorbar(image, ax=axes[:, 0], fraction=0.05, pad=0.02)
@@ -57,7 +57,5 @@ def _name(
 ) -> str:
   at = f"{length} to {longest}" if longest else f"{length}"
   start = groups.INITS.get(init, init)
-  return (
-    f"{groups.NAMES[algorithm]} from {start}, trained at {at}, until under"
-    f" {100 * (below or 0.01):g} %"
-  )
+  rule = f"{100 * (below or 0.01):g} %"
+  return f"{start}, {groups.NAMES[algorithm]}, at {at} until under {rule}"
