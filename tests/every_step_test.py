@@ -101,7 +101,8 @@ def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
 
 @pytest.mark.parametrize("steps", [3, 10, 60])
 def test_a_panel_for_each_setting_whatever_the_steps(steps, drawn, tmp_path):
-  runs = [run(seed, init) for seed in (0, 1) for init in ("sigmoid", "x")]
+  starts = ("sigmoid", "x")
+  runs = [run(s, init, length=60) for s in (0, 1) for init in starts]
   record = {
     "config": {"task": "random_permutation", "steps": steps, "size": 10},
     "runs": {str(i): r | {"errors": [0.5] * steps} for i, r in enumerate(runs)},
