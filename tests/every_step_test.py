@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 
-import every_step
+import every_step_loop
 import grids
 import jax
 import matplotlib.pyplot as plt
@@ -38,7 +38,7 @@ def test_each_step_is_the_task_at_that_length(size, batches):
   # Of 100 classes, chance would be nearly always wrong: two are made likely.
   params["readout"]["b_out"] = params["readout"]["b_out"].at[:2].add(20)
   key = jax.random.key(1)
-  got = every_step.errors_by_step(given, params, key, size=size)
+  got = every_step_loop.errors_by_step(given, params, key, size=size)
   for step in range(1, STEPS + 1):
     wrong = []
     for own in jax.random.split(key, batches):
@@ -79,7 +79,9 @@ def sweep(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
     store = sweep_store.Store(home)
-    runs = grids.expand([tiny], {"task": [every_step.TASK, "temporal_order"]})
+    runs = grids.expand(
+      [tiny], {"task": [every_step_loop.TASK, "temporal_order"]}
+    )
     sweep_loop.run(runs, store, progress=False)
     store.close()
   return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
@@ -88,13 +90,13 @@ def sweep(tmp_path_factory):
 def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
   out = tmp_path / "new" / "picture.png"
   flags = (f"--steps={STEPS}", f"--size={SIZE}", f"--out={out}")
-  record = sweep[every_step.TASK]
+  record = sweep[every_step_loop.TASK]
   status, said, err = launch(f"--runs={record}", *flags, script=SCRIPT)
   assert status == 0, err
   assert said.strip() == str(out) and out.stat().st_size > 0
   made = json.loads(out.with_suffix(".json").read_text())
   (found,) = made["runs"].values()
-  assert found == every_step.test(str(record), STEPS, SIZE)
+  assert found == every_step_loop.test(str(record), STEPS, SIZE)
   assert len(found["errors"]) == STEPS and found["updates"] == 2
   assert made["provenance"]["command"].startswith("python experiments/every")
 
@@ -124,23 +126,23 @@ def test_runs_that_differ_otherwise_do_not_share_a_panel(tmp_path):
 
 
 def test_a_directory_stands_for_its_solved_runs_of_the_task(sweep, tmp_path):
-  home = sweep[every_step.TASK].parents[1]
+  home = sweep[every_step_loop.TASK].parents[1]
   with pytest.raises(ValueError, match="must hold a solved run"):
-    every_step.measure([str(home)], STEPS, SIZE)
+    every_step_loop.measure([str(home)], STEPS, SIZE)
   shutil.copytree(home, tmp_path / "sweep")
   for path in (tmp_path / "sweep" / "records").iterdir():
     text = path.read_text()
     path.write_text(text.replace('"solved": [false]', '"solved": [true]'))
-  made = every_step.measure([str(tmp_path / "sweep")], STEPS, SIZE)
-  assert list(made["runs"]) == [sweep[every_step.TASK].stem]
+  made = every_step_loop.measure([str(tmp_path / "sweep")], STEPS, SIZE)
+  assert list(made["runs"]) == [sweep[every_step_loop.TASK].stem]
   with pytest.raises(ValueError, match="must differ in name"):
-    every_step.measure([str(tmp_path / "sweep")] * 2, STEPS, SIZE)
+    every_step_loop.measure([str(tmp_path / "sweep")] * 2, STEPS, SIZE)
 
 
 def test_another_task_is_refused(sweep):
   with pytest.raises(ValueError) as error:
-    every_step.test(str(sweep["temporal_order"]), STEPS, SIZE)
-  for part in ("runs", every_step.TASK, "one seed", "got temporal_order"):
+    every_step_loop.test(str(sweep["temporal_order"]), STEPS, SIZE)
+  for part in ("runs", every_step_loop.TASK, "one seed", "got temporal_order"):
     assert part in str(error.value)
 
 
