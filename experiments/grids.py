@@ -19,6 +19,7 @@ PRESETS = pathlib.Path(__file__).parent / "presets"
 _NOT_COMPILED = (
   *training.Hyper._fields,
   "init",
+  "start",
   "seeds",
   "first_seed",
   "max_updates",

@@ -12,6 +12,7 @@ from sweep_store import Progress, Store, ended
 from steadygrad import placement, training
 from steadygrad.config import TrainConfig
 from steadygrad.training import Status
+from steadygrad.types import PyTree
 
 SAVE_SHARE = 0.02  # Of a run's time, at most, goes into saving its state.
 
@@ -63,14 +64,20 @@ class Slots:
   inside it.
   """
 
-  def __init__(self, device: jax.Device, num_slots: int):
+  def __init__(
+    self,
+    device: jax.Device,
+    num_slots: int,
+    parameters: dict[str, PyTree] | None = None,
+  ):
     self.device, self.size = device, num_slots
+    self._parameters = parameters or {}
     self._chunks: dict[TrainConfig, tuple] = {}
     self._tests: dict[TrainConfig, jax.stages.Wrapped] = {}
     self._inits: dict[TrainConfig, jax.stages.Wrapped] = {}
 
   def start(self, config: TrainConfig, store: Store) -> Job:
-    """The job of a run: from its stored state, or from its first update."""
+    """The job of a run: from its stored state, or before its first update."""
     exp = training.experiment(config)
     same = grids.program(config), config.init
     if same not in self._inits:
@@ -78,6 +85,9 @@ class Slots:
     keys = _keys([config.first_seed])
     states = jax.device_get(self._inits[same](keys))
     state = jax.tree.map(lambda x: x[0], states)
+    if config.start is not None:
+      params = self._parameters[grids.run_name(config)]
+      state = jax.device_get(training.init(exp, keys[0], params))
     spent = {"updates": 0, "seconds": 0.0, "compile_seconds": 0.0}
     new = Progress(state, {}, spent)
     return Job(config, store.load(config, state) or new)

@@ -17,6 +17,7 @@ import sys
 
 import grids
 import host_loop
+import starts
 import sweep_loop
 import sweep_records
 from absl import app, flags, logging
@@ -36,6 +37,9 @@ _MERGE = flags.DEFINE_list(
 )
 _DONE = flags.DEFINE_list(
   "done", [], "Files of collect.py; runs that ended there are not repeated."
+)
+_STARTS = flags.DEFINE_string(
+  "starts", None, "Directory of the sweep in which runs find their --start."
 )
 _SLOTS = flags.DEFINE_integer(
   "slots",
@@ -67,9 +71,11 @@ def main(argv: list[str]) -> None:
     if _PLAN.value:
       ledger = sweep_loop.Tally(store, configs, False).ledger()
     else:
+      waiting = [c for c in configs if store.finished(c) is None]
       ledger = sweep_loop.run(
         configs,
         store,
+        parameters=starts.load(_STARTS.value, waiting),
         slots_per_device=_SLOTS.value,
         progress=_PROGRESS.value,
       )

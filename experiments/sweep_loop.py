@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from steadygrad import records
 from steadygrad.config import TrainConfig
+from steadygrad.types import PyTree
 
 ACCELERATOR_SLOTS = 64
 LEDGER_SECONDS = 30  # Between two ledgers, at least.
@@ -160,10 +161,18 @@ def run(
   configs: list[TrainConfig],
   store: Store,
   *,
+  parameters: dict[str, PyTree] | None = None,
   slots_per_device: int | None = None,
   progress: bool = True,
 ) -> dict:
   """Runs what is not finished; one thread a device.
+
+  Args:
+    configs: the runs.
+    store: their files.
+    parameters: of `starts.load`, for the runs that begin with another's.
+    slots_per_device: runs at a time.
+    progress: whether to show a bar.
 
   Returns:
     The ledger.
@@ -178,7 +187,7 @@ def run(
 
   def guarded(device):
     try:
-      slots = Slots(device, slots_per_device or default)
+      slots = Slots(device, slots_per_device or default, parameters)
       work(slots, queue, store, tally, stop)
     except BaseException as e:
       failures.append(e)

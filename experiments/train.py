@@ -55,6 +55,11 @@ def main(argv: list[str]) -> None:
     if argv[1:]:
       raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
     config = configuration.from_flags(flags.FLAGS)
+    if config.start is not None:
+      raise ValueError(
+        f"start must be none here, got {config.start}; sweep.py begins with"
+        " other runs' parameters"
+      )
     host_loop.use_all_cores()
     host_loop.use_compilation_cache()
     directory = run_dir(config)

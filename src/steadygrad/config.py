@@ -51,6 +51,12 @@ class TrainConfig:
   init: str = option(
     "basic_tanh", "Initialisation.", choices=tuple(INITIALIZERS)
   )
+  start: str | None = option(
+    None,
+    "Name of a sweep's run without its seed: every seed begins with the"
+    " parameters that it has there, in place of --init. sweep.py only, which"
+    " finds it in --starts.",
+  )
   hidden_size: int = option(50, "Units of the network, N.", low=1)
   algorithm: str = option(
     "msgd_cr",
@@ -81,6 +87,13 @@ class TrainConfig:
   omega_min_squared_norm: float = option(
     1e-20,
     "Error signals with a smaller squared norm do not count.",
+    low=0,
+    finite=True,
+  )
+  initial_state_scale: float = option(
+    0.0,
+    "Training draws the state before each sequence's first step from N(0, s^2)"
+    " around the cell's own; checks and tests begin with the cell's own.",
     low=0,
     finite=True,
   )
@@ -139,8 +152,10 @@ class TrainConfig:
   def digest(self) -> str:
     """Eight hexadecimal digits that name this configuration."""
     fields = dataclasses.asdict(self.resolved())
-    if self.solved_below is None:
-      del fields["solved_below"]  # Runs had names before there was this field.
+    # Runs had names before there were these fields.
+    for name in ("solved_below", "start", "initial_state_scale"):
+      if not fields[name]:
+        del fields[name]
     text = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

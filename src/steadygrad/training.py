@@ -38,6 +38,7 @@ class Stream(enum.IntEnum):
   CHECK = 2
   CONFIRM = 3
   TEST = 4
+  INITIAL_STATE = 5
 
 
 class Hyper(NamedTuple):
@@ -151,9 +152,19 @@ def experiment(
   return Experiment(config, task, models.recurrent(cell, readout), tx)
 
 
-def init(exp: Experiment, key: Array) -> TrainState:
-  """The state before the first update of the seed whose key this is."""
-  params = exp.model.init(jax.random.fold_in(key, Stream.INIT))
+def init(
+  exp: Experiment, key: Array, params: PyTree | None = None
+) -> TrainState:
+  """The state before the first update of the seed whose key this is.
+
+  Args:
+    exp: the experiment.
+    key: the seed's.
+    params: of a network to go on from, in place of fresh ones. Their seed's
+      sequences are drawn anew from the first update on.
+  """
+  if params is None:
+    params = exp.model.init(jax.random.fold_in(key, Stream.INIT))
   zero = jnp.zeros([], jnp.int32)
   return TrainState(params, exp.tx.init(params), zero, zero, zero - 1, zero)
 
@@ -165,8 +176,9 @@ def train_step(
   data_key = jax.random.fold_in(key, Stream.DATA)
   batch_key = jax.random.fold_in(data_key, state.step)
   batch = exp.task.sample(batch_key, exp.config.batch_size)
+  x_0 = _initial_states(exp, key, state)
   loss_and_adjoints = adjoints(exp.model, exp.task.loss)
-  loss, grads, trajectory = loss_and_adjoints(state.params, batch)
+  loss, grads, trajectory = loss_and_adjoints(state.params, batch, x_0)
   updates, opt_state = exp.tx.update(
     grads, state.opt_state, state.params, trajectory=trajectory
   )
@@ -177,6 +189,22 @@ def train_step(
   )
   info = {"loss": loss} | transforms.telemetry(opt_state)
   return state, {k: v.astype(jnp.float32) for k, v in info.items()}
+
+
+def _initial_states(exp: Experiment, key: Array, state: TrainState):
+  """x_0 + s N(0, 1) of the next batch, [B, N]; None for x_0 itself.
+
+  A network that must forget it before the first symbol comes has a state in
+  which it can wait, and for longer than it was ever trained to.
+  """
+  scale = exp.config.initial_state_scale
+  if not scale:
+    return None
+  cell, batch_size = exp.model.cell, exp.config.batch_size
+  x_0 = cell.initial_state(state.params["cell"], batch_size)
+  key = jax.random.fold_in(key, Stream.INITIAL_STATE)
+  key = jax.random.fold_in(key, state.step)
+  return x_0 + scale * jax.random.normal(key, x_0.shape, x_0.dtype)
 
 
 def run_chunk(

@@ -1,0 +1,160 @@
+"""Runs that begin with other runs' parameters, and with random states."""
+
+import dataclasses
+
+import grids
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import run_files
+import starts
+import sweep_loop
+import sweep_store
+from launchers_test import launch
+
+from steadygrad import training
+from steadygrad.adjoints import adjoints
+from steadygrad.config import TrainConfig
+
+TINY = TrainConfig(
+  length=12,
+  hidden_size=8,
+  batch_size=4,
+  algorithm="msgd_c",
+  learning_rate=0.1,
+  seeds=1,
+  first_seed=3,
+  max_updates=2,
+  check_every=1,
+  check_size=50,
+  test_size=100,
+)
+
+
+def with_scale(scale, **others):
+  changes = {"initial_state_scale": scale} | others
+  return training.experiment(dataclasses.replace(TINY, **changes))
+
+
+@pytest.mark.parametrize("init", ["basic_tanh", "sigmoid"])
+def test_states_are_drawn_around_the_cells_own(init):
+  exp = with_scale(0.5, init=init, form="x", batch_size=250, hidden_size=40)
+  key = jax.random.key(0)
+  state = training.init(exp, key)
+  first = training._initial_states(exp, key, state)
+  second = training._initial_states(exp, key, state._replace(step=1))
+  both = np.stack([first, second]).reshape(2, -1)
+  # 10000 numbers each: five standard errors.
+  np.testing.assert_allclose(both.mean(1), 0, atol=0.025)
+  np.testing.assert_allclose(both.std(1), 0.5, atol=0.018)
+  assert abs(np.corrcoef(both)[0, 1]) < 0.05
+
+
+def test_an_update_is_one_from_these_states():
+  exp = with_scale(0.5)
+  key = jax.random.key(1)
+  state = training.init(exp, key)
+  after, info = training.train_step(exp, key, state)
+  batch_key = jax.random.fold_in(key, training.Stream.DATA)
+  batch = exp.task.sample(jax.random.fold_in(batch_key, 0), 4)
+  x_0 = training._initial_states(exp, key, state)
+  loss, grads, _ = adjoints(exp.model, exp.task.loss)(state.params, batch, x_0)
+  norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
+  step = 0.1 * min(1, 1 / norm)
+  np.testing.assert_allclose(info["loss"], loss, rtol=1e-6)
+  for a, p, g in zip(
+    *map(jax.tree.leaves, (after.params, state.params, grads)), strict=True
+  ):
+    np.testing.assert_allclose(a, p - step * g, rtol=1e-5, atol=1e-7)
+
+
+def test_without_a_scale_nothing_is_drawn_and_checks_never_draw():
+  key = jax.random.key(2)
+  state = training.init(with_scale(0.0), key)
+  assert training._initial_states(with_scale(0.0), key, state) is None
+  # An error that a scale of 100 in the check would change.
+  plain, wild = [
+    training.check(with_scale(s, test_size=250, check_size=250), key, state)
+    for s in (0.0, 100.0)
+  ]
+  assert plain[1]["error"] == wild[1]["error"]
+  same = [training.test_error(with_scale(s), key, state) for s in (0.0, 100.0)]
+  assert same[0] == same[1]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+  """A sweep's directory with one run of two updates, and its name."""
+  directory = tmp_path_factory.mktemp("first")
+  sweep(directory, TINY)
+  return directory, grids.run_name(TINY).rpartition("-")[0]
+
+
+def sweep(directory, config, parameters=None):
+  one = jax.devices()[:1]  # Each further one compiles the sweep's again.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", lambda: one)
+    store = sweep_store.Store(directory)
+    sweep_loop.run([config], store, parameters=parameters, progress=False)
+    store.close()
+
+
+def state_of(directory, config):
+  arrays, _ = run_files.read_arrays(
+    directory / "states" / f"{grids.run_name(config)}.npz"
+  )
+  template = jax.eval_shape(
+    training.experiment(config).model.init, jax.random.key(0)
+  )
+  template = jax.tree.map(lambda x: jnp.zeros((1, *x.shape)), template)
+  params = run_files.unflatten(template, arrays, "state.params")
+  return jax.tree.map(lambda x: x[0], params)
+
+
+def test_a_run_goes_on_from_the_parameters_of_another(ended, tmp_path):
+  directory, name = ended
+  config = dataclasses.replace(TINY, start=name, max_updates=1)
+  loaded = starts.load(str(directory), [config])
+  first = state_of(directory, TINY)
+  (params,) = loaded.values()
+  jax.tree.map(np.testing.assert_array_equal, params, first)
+  sweep(tmp_path, config, loaded)
+  exp, key = training.experiment(config), jax.random.key(TINY.first_seed)
+  expected, _ = training.train_step(exp, key, training.init(exp, key, first))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+    state_of(tmp_path, config),
+    jax.device_get(expected.params),
+  )
+  fresh = training.init(exp, key).params["cell"]["w_in"]
+  assert not np.allclose(state_of(tmp_path, config)["cell"]["w_in"], fresh)
+
+
+def test_names_tell_runs_with_another_start_apart(ended):
+  other = dataclasses.replace(TINY, start=ended[1])
+  assert grids.run_name(other) != grids.run_name(TINY)
+  assert grids.program(other) == grids.program(TINY)
+  wider = dataclasses.replace(TINY, initial_state_scale=0.5)
+  assert grids.run_name(wider) != grids.run_name(TINY)
+  assert grids.program(wider) != grids.program(TINY)
+
+
+def test_what_cannot_be_begun_with_is_named(ended):
+  directory, name = ended
+  begun = dataclasses.replace(TINY, start=name)
+  assert starts.load(None, [TINY]) == {}
+  with pytest.raises(ValueError, match=f"starts .*{name}.* None"):
+    starts.load(None, [begun])
+  missing = dataclasses.replace(begun, first_seed=4)
+  with pytest.raises(ValueError, match=f"must have ended.*{name}-4.json"):
+    starts.load(str(directory), [missing])
+  larger = dataclasses.replace(begun, hidden_size=9)
+  with pytest.raises(ValueError, match=r"start must .*\(9, 9\).*\(8, 8\)"):
+    starts.load(str(directory), [larger])
+
+
+def test_the_training_launcher_has_no_starts():
+  status, _, err = launch("--start=somewhere")
+  assert status == 1
+  assert "start must be none here, got somewhere" in err
