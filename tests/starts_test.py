@@ -52,7 +52,7 @@ def test_states_are_drawn_around_the_cells_own(init):
 
 
 def test_an_update_is_one_from_these_states():
-  exp = with_scale(0.5)
+  exp = with_scale(0.5, init="orthogonal_quiet")  # Which remembers them.
   key = jax.random.key(1)
   state = training.init(exp, key)
   after, info = training.train_step(exp, key, state)
@@ -60,6 +60,7 @@ def test_an_update_is_one_from_these_states():
   batch = exp.task.sample(jax.random.fold_in(batch_key, 0), 4)
   x_0 = training._initial_states(exp, key, state)
   loss, grads, _ = adjoints(exp.model, exp.task.loss)(state.params, batch, x_0)
+  assert loss != adjoints(exp.model, exp.task.loss)(state.params, batch)[0]
   norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
   step = 0.1 * min(1, 1 / norm)
   np.testing.assert_allclose(info["loss"], loss, rtol=1e-6)
@@ -73,10 +74,9 @@ def test_without_a_scale_nothing_is_drawn_and_checks_never_draw():
   key = jax.random.key(2)
   state = training.init(with_scale(0.0), key)
   assert training._initial_states(with_scale(0.0), key, state) is None
-  # An error that a scale of 100 in the check would change.
+  large = {"test_size": 250, "check_size": 250}
   plain, wild = [
-    training.check(with_scale(s, test_size=250, check_size=250), key, state)
-    for s in (0.0, 100.0)
+    training.check(with_scale(s, **large), key, state) for s in (0.0, 100.0)
   ]
   assert plain[1]["error"] == wild[1]["error"]
   same = [training.test_error(with_scale(s), key, state) for s in (0.0, 100.0)]
