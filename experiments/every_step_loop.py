@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 
 import generalise_loop
 import grids
@@ -48,16 +47,8 @@ def test(run: str, steps: int, size: int) -> dict:
   Raises:
     ValueError: if it is not one seed of the task that has ended.
   """
-  config, record, params = generalise_loop.load(run)
-  if (config.task, config.seeds) != (TASK, 1):
-    raise ValueError(
-      f"runs must be of {TASK} and one seed, got {config.task} and"
-      f" {config.seeds} in {run}"
-    )
+  config, record, params, key = generalise_loop.load_one(run, TASK)
   exact = dataclasses.replace(config, length=steps, max_length=None)
-  key = jax.random.key(config.first_seed)
-  key = jax.random.fold_in(key, generalise_loop.STREAM)
-  params = jax.tree.map(lambda x: x[0], params)
   errors = _tester(grids.program(exact), size)(params, key)
   results = record["results"]
   return {
@@ -68,17 +59,6 @@ def test(run: str, steps: int, size: int) -> dict:
   }
 
 
-def runs_of(word: str) -> list[str]:
-  """A record, or the solved runs of the task in a sweep's directory."""
-  if pathlib.Path(word).suffix == ".json":
-    return [word]
-  return [
-    run
-    for run in generalise_loop.runs_of(word)
-    if pathlib.Path(run).name.startswith(f"{TASK}-")
-  ]
-
-
 def measure(words: list[str], steps: int, size: int) -> dict:
   """The record of all runs that the words stand for.
 
@@ -86,16 +66,11 @@ def measure(words: list[str], steps: int, size: int) -> dict:
     ValueError: if there is none, or two have one name.
   """
   evaluation.batch_size_for(size)
-  names = [run for word in words for run in runs_of(word)]
-  if not names:
-    raise ValueError(f"runs must hold a solved run of {TASK}, got {words}")
-  stems = [pathlib.Path(name).stem for name in names]
-  if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-    raise ValueError(f"runs must differ in name, got {', '.join(twice)} twice")
-  found = [test(name, steps, size) for name in names]
+  names = generalise_loop.named_runs(words, TASK)
+  found = {stem: test(run, steps, size) for stem, run in names.items()}
   return {
     "kind": "every_step",
     "config": {"task": TASK, "steps": steps, "size": size},
-    "runs": dict(zip(stems, found, strict=True)),
+    "runs": found,
     "provenance": run_files.provenance(jax.devices()),
   }

@@ -35,6 +35,28 @@ def runs_of(word: str) -> list[str]:
   ]
 
 
+def named_runs(words: list[str], task: str) -> dict[str, str]:
+  """{name: run} of all that the words stand for, records and directories.
+
+  Of a directory, the solved runs of the task.
+
+  Raises:
+    ValueError: if there is none, or two have one name.
+  """
+  names = [
+    run
+    for word in words
+    for run in runs_of(word)
+    if run == word or pathlib.Path(run).name.startswith(f"{task}-")
+  ]
+  if not names:
+    raise ValueError(f"runs must hold a solved run of {task}, got {words}")
+  stems = [pathlib.Path(name).stem for name in names]
+  if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+    raise ValueError(f"runs must differ in name, got {', '.join(twice)} twice")
+  return dict(zip(stems, names, strict=True))
+
+
 def files_of(run: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
   """(record, parameters, generalisation record) of a run.
 
@@ -108,6 +130,22 @@ def load(run: str) -> tuple[TrainConfig, dict, Any]:
   record = records.read_json(record_path)
   config = _config(run, record)
   return config, record, _params(config, record, arrays_path)
+
+
+def load_one(run: str, task: str) -> tuple[TrainConfig, dict, Any, jax.Array]:
+  """`load` of a run of one seed of this task, and a key for its test.
+
+  Raises:
+    ValueError: naming the run, if it is another or has not ended.
+  """
+  config, record, params = load(run)
+  if (config.task, config.seeds) != (task, 1):
+    raise ValueError(
+      f"runs must be of {task} and one seed, got {config.task} and"
+      f" {config.seeds} in {run}"
+    )
+  key = jax.random.fold_in(jax.random.key(config.first_seed), STREAM)
+  return config, record, jax.tree.map(lambda x: x[0], params), key
 
 
 def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:

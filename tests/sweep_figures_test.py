@@ -140,6 +140,14 @@ def test_errors_against_length_with_zero_at_the_floor(drawn):
   names = [text.get_text() for text in figure.legends[0].get_texts()]
   assert names[0] == name
   assert names[1].endswith("1 seed,\nuntil under 0.01 % wrong")
+  settled = {"start": "a", "initial_state_scale": 0.5, "max_updates": 7}
+  settled = with_errors(0, [0] * 3, max_length=200, go_on=True, **settled)
+  figure = drawn(generalisation.draw, [*runs, settled])
+  names = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert names[1].endswith(
+    "1 seed,\n7 updates from a trained network, initial states N(0, 0.5)"
+  )
+  assert figure.get_suptitle().endswith("at most 100000 updates")
 
 
 def test_what_cannot_be_drawn_is_named():

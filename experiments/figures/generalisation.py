@@ -24,6 +24,7 @@ def draw(runs: list[dict], path) -> None:
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
   figure, axis = style.new(2.4)
   fields = ("length", "max_length", "algorithm", "init", "solved_below")
+  fields += ("start", "initial_state_scale")
   settings = groups.by(tested, fields)
   for number, (key, members) in enumerate(settings.items()):
     line = style.LINES[number % len(style.LINES)]
@@ -32,7 +33,7 @@ def draw(runs: list[dict], path) -> None:
       heights = [max(error, floor) for error in found["errors"]]
       axis.plot(
         found["lengths"], heights, **line, lw=0.8, marker="os^D"[number % 4],
-        ms=2.5, label=_name(key, len(members)) if i == 0 else None,
+        ms=2.5, label=_name(key, members) if i == 0 else None,
       )  # fmt: skip
   chance = tested[0]["chance_error"]
   for height, text in (
@@ -50,22 +51,31 @@ def draw(runs: list[dict], path) -> None:
   axis.set_xlabel("length of the test sequences (steps)")
   axis.set_ylabel("wrong")
   style.clean(axis)
+  untold = [run for run in tested if not run["config"]["start"]] or tested
   figure.suptitle(
     f"{tested[0]['config']['task'].replace('_', ' ')}: {size} sequences a"
-    f" point; trained until solved,\nat most {groups.budget(tested)} updates",
+    f" point; trained until solved,\nat most {groups.budget(untold)} updates",
     fontsize=6,
   )
   figure.legend(loc="outside lower center", ncol=1)
   style.save(figure, path)
 
 
-def _name(key: tuple, seeds: int) -> str:
-  length, longest, algorithm, init, below = key
+def _name(key: tuple, runs: list[dict]) -> str:
+  length, longest, algorithm, init, below, start, scale = key
   steps = f"{length} to {longest}" if longest else f"{length}"
-  return (
-    f"{groups.NAMES[algorithm]}, {groups.INITS.get(init, init)}, trained at"
-    f" {steps}, {seeds} seed{'s' * (seeds > 1)}{_rule(below)}"
-  )
+  words = [
+    groups.NAMES[algorithm],
+    groups.INITS.get(init, init),
+    f"trained at {steps}",
+    f"{len(runs)} seed{'s' * (len(runs) > 1)}",
+  ]
+  name = ", ".join(words) + ("" if start else _rule(below))
+  if start:
+    name += f",\n{groups.budget(runs)} updates from a trained network"
+  if scale:
+    name += f", initial states N(0, {scale:g})"
+  return name
 
 
 def _rule(below: float | None) -> str:
