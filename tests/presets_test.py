@@ -52,7 +52,7 @@ def test_grids_name_fields_of_the_configuration(name):
 def test_every_experiment_of_section_4_1_and_every_task_has_one():
   experiments = {"figure_7", "one_model", "learning_rates", "omega_modes"}
   experiments |= {"thresholds", "omega_without_clipping"}
-  ours = {"sigmoid_start", "quiet_start", "identity_start"}
+  ours = {"sigmoid_start", "quiet_start", "identity_start", "settled"}
   assert set(NAMES) == experiments | ours | set(TASKS) - {"temporal_order"}
 
 
@@ -65,8 +65,7 @@ BY_FLAGS = {
   " --omega_ratio=squared,norm --omega_reduction=mean,sum --seeds=8",
   "learning_rates": "--length=50 --init=basic_tanh"
   " --algorithm=msgd,msgd_c,msgd_cr --learning_rate=0.001,0.01,0.1 --seeds=5",
-  "one_model": "--length=50 --max_length=200 --algorithm=msgd_cr --seeds=3"
-  " --solved_below=none,0.0001",
+  "one_model": "--length=50 --max_length=200 --algorithm=msgd_cr --seeds=5",
   "memorization_5_bits": "--task=memorization_5_bits --length=50,100,150,200"
   " --algorithm=msgd,msgd_c,msgd_cr --init=orthogonal_quiet"
   " --learning_rate=0.01 --seeds=5 --first_seed=100",
@@ -75,8 +74,15 @@ BY_FLAGS = {
 
 @pytest.mark.parametrize("name", BY_FLAGS)
 def test_the_same_runs_as_by_flags(name):
-  by_preset = grids.expand(grids.preset(name), {})
+  whole = {"solved_below": [None]} if name == "one_model" else {}
+  by_preset = grids.expand(grids.preset(name), whole)
   assert names_of(by_preset) == names_of(from_flags(BY_FLAGS[name]))
+
+
+def test_what_a_preset_starts_with_is_a_run_of_another():
+  begun = grids.expand(grids.preset("settled"), {})
+  found = names_of(grids.expand(grids.preset("one_model"), {}))
+  assert found == {f"{c.start}-{c.first_seed}" for c in begun}
 
 
 def test_a_part_of_a_preset_is_a_part_of_its_runs():
