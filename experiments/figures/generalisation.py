@@ -22,12 +22,12 @@ def draw(runs: list[dict], path) -> None:
       raise ValueError(f"runs must have one {name}, got {sorted(values)}")
   size = tested[0]["generalisation"]["size"]
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
-  figure, axis = style.new(2.4)
   fields = ("length", "max_length", "algorithm", "init", "solved_below")
   fields += ("start", "initial_state_scale")
   settings = groups.by(tested, fields)
+  figure, axis = style.new(2.15 + 0.25 * len(settings))  # The legend below.
   for number, (key, members) in enumerate(settings.items()):
-    line = style.LINES[number % len(style.LINES)]
+    line = style.MORE_LINES[number % 4]
     for i, run in enumerate(members):
       found = run["generalisation"]
       heights = [max(error, floor) for error in found["errors"]]

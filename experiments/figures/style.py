@@ -17,6 +17,7 @@ LINES = (
   dict(color="#d9534a", ls=(0, (5, 1.5))),
   dict(color="#6c9a3d", ls=(0, (1, 1))),
 )
+MORE_LINES = (*LINES, dict(color="#b08fd0", ls=(0, (5, 1, 1, 1))))
 
 
 def new(height: float, rows: int = 1, columns: int = 1, **options):

@@ -20,7 +20,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   for axis, place, usual in zip(axes, PLACES, told["usual"], strict=True):
     row = PLACES.index(place)
     for number, (key, runs) in enumerate(settings.items()):
-      line = style.LINES[number % len(style.LINES)]
+      line = style.MORE_LINES[number % 4]
       for i, run in enumerate(runs):
         label = _name(*key, len(runs)) if not (i or row) else None
         axis.plot(
