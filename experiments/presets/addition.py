@@ -2,7 +2,7 @@
 
   python experiments/sweep.py --preset=addition --sweep_dir=runs/tasks
 
-45 runs, at most 12,000,000 updates.
+45 runs, at most 18,000,000 updates.
 
 Source: arXiv v2, appendix [A]: 50 tanh units, N(0, .1), weight .5, threshold
 6, rate .01. One model for 50 to 200, which 5 of 5 seeds solve [I].
@@ -36,6 +36,6 @@ GRIDS = [
     "omega_weight": 2.0,
     "seeds": 5,
     "first_seed": 100,  # Chosen with others.
-    "max_updates": 200_000,
+    "max_updates": 400_000,
   },
 ]

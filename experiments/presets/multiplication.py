@@ -2,7 +2,7 @@
 
   python experiments/sweep.py --preset=multiplication --sweep_dir=runs/tasks
 
-45 runs, at most 12,000,000 updates.
+45 runs, at most 18,000,000 updates.
 
 Source: the settings of addition, from memory of arXiv v2's appendix [M]. One
 model for 50 to 200, which 5 of 5 seeds solve [I].
@@ -36,6 +36,6 @@ GRIDS = [
     "omega_weight": 2.0,
     "seeds": 5,
     "first_seed": 100,  # Chosen with others.
-    "max_updates": 200_000,
+    "max_updates": 400_000,
   },
 ]
