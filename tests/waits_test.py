@@ -108,7 +108,7 @@ def test_a_panel_for_each_wait_and_a_line_for_each_run(monkeypatch):
       np.testing.assert_allclose(line.get_ydata(), runs["a"]["errors"][i])
   names = [text.get_text() for text in drawn.legends[0].get_texts()]
   assert sorted(names) == [
-    "MSGD-C, basic tanh, 1 seed, from a trained network, initial states"
+    "MSGD-C, basic tanh, 1 seed,\nfrom a trained network, initial states"
     " N(0, 0.5)",
     "MSGD-CR, basic tanh, 2 seeds, until under 1 % wrong",
   ]

@@ -53,7 +53,7 @@ def _name(init, algorithm, below, start, scale, seeds: int) -> str:
   words = [groups.NAMES[algorithm], groups.INITS.get(init, init)]
   words.append(f"{seeds} seed{'s' * (seeds > 1)}")
   rule = f"until under {100 * (below or 0.01):g} % wrong"
-  words.append("from a trained network" if start else rule)
+  words.append("\nfrom a trained network" if start else rule)
   if scale:
     words.append(f"initial states N(0, {scale:g})")
-  return ", ".join(words)
+  return ", ".join(words).replace(", \n", ",\n")
