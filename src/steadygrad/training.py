@@ -160,8 +160,8 @@ def init(
   Args:
     exp: the experiment.
     key: the seed's.
-    params: of a network to go on from, in place of fresh ones. Their seed's
-      sequences are drawn anew from the first update on.
+    params: of a network to go on from, in place of fresh ones. The seed's
+      sequences begin again with those of its first update.
   """
   if params is None:
     params = exp.model.init(jax.random.fold_in(key, Stream.INIT))
@@ -194,8 +194,8 @@ def train_step(
 def _initial_states(exp: Experiment, key: Array, state: TrainState):
   """x_0 + s N(0, 1) of the next batch, [B, N]; None for x_0 itself.
 
-  A network that must forget it before the first symbol comes has a state in
-  which it can wait, and for longer than it was ever trained to.
+  Meant for networks that must wait: what they must forget before the first
+  symbol comes asks for a state that attracts (`presets/settled.py`).
   """
   scale = exp.config.initial_state_scale
   if not scale:
