@@ -146,10 +146,21 @@ def test_parts_of_a_pass_change_no_bit(stream):
 
 
 def ended(
-  stream, params=None, go_back=False, halve_after=None, min_gain=0.0, **state
+  stream,
+  params=None,
+  go_back=False,
+  halve_after=None,
+  min_gain=0.0,
+  share=None,
+  **state,
 ):
   """(state, info) after the end of a pass without an update."""
-  exp = experiment(go_back=go_back, halve_after=halve_after, min_gain=min_gain)
+  exp = experiment(
+    go_back=go_back,
+    halve_after=halve_after,
+    min_gain=min_gain,
+    average=share,
+  )
   before = started(exp)._replace(**state)
   before = before._replace(params=params or before.params)
   return natural.end_epoch(
@@ -243,6 +254,41 @@ def test_a_rate_halved_too_often_ends_a_seed(stream, valid, rate, status):
   state, _ = ended(stream, rate=jnp.float32(rate), last_valid=last)
   assert int(state.status) == Status[status]
   assert float(state.rate) == rate / 2
+
+
+def test_the_average_follows_the_parameters_and_does_not_steer(stream):
+  exp, run = trainer((("average", 0.25),))
+  plan, state = plan_of(exp, stream), started(exp)
+  expected = oracles.to_numpy(state.params)
+  for update in range(len(plan.begins)):
+    state = run(stream.rows, stream.ahead, plan, state, update + 1)
+    expected = jax.tree.map(
+      lambda a, p: 0.75 * a + 0.25 * np.asarray(p), expected, state.params
+    )
+  chex.assert_trees_all_close(state.average, expected, rtol=1e-5, atol=1e-7)
+  chex.assert_trees_all_equal(state.params, train(stream)[1].params)
+
+
+@pytest.mark.parametrize("go_back", [False, True])
+def test_the_average_is_validated_and_kept(stream, valid, go_back):
+  exp = experiment()
+  average = started(exp, seed=1).params
+  state, info = ended(stream, average, go_back=go_back)
+  expected = float(info["valid"])
+  assert expected != valid
+  state, info = ended(stream, go_back=go_back, share=0.1, average=average)
+  assert float(info["valid"]) == float(state.best_valid) == expected
+  chex.assert_trees_all_equal(state.best_params, average)
+  chex.assert_trees_all_equal(state.params, started(exp).params)
+  chex.assert_trees_all_equal(state.average, average)
+  worse = dict(best_params=average, best_valid=jnp.float32(0))
+  worse |= dict(last_valid=jnp.float32(0), best_epoch=jnp.int32(1))
+  params = started(exp).params
+  state, _ = ended(
+    stream, go_back=go_back, share=0.1, average=params, **worse
+  )
+  chex.assert_trees_all_equal(state.params, average if go_back else params)
+  chex.assert_trees_all_equal(state.average, average if go_back else params)
 
 
 def test_a_seed_that_is_done_makes_no_update(stream):
@@ -361,8 +407,15 @@ def test_a_text_with_a_period_is_learnt():
     ({"learning_rate": float("nan")}, "learning_rate.*nan"),
     ({"cell": "lstm", "use_bias": False}, "use_bias must be true"),
     ({"seeds": 10**6}, "seeds must be at most"),
+    ({"average": 0.0}, "average must be greater than 0, got 0"),
+    ({"average": 1.5}, "average must be at most 1, got 1.5"),
   ],
 )
 def test_a_wrong_configuration_is_named(changes, said):
   with pytest.raises(ValueError, match=said):
     dataclasses.replace(SMALL, **changes)
+
+
+def test_names_of_runs_before_there_were_averages_stay():
+  assert NaturalConfig().digest() == "320cc2fc"
+  assert NaturalConfig(average=0.1).digest() != NaturalConfig().digest()

@@ -40,13 +40,14 @@ class TrainState(NamedTuple):
 
   Attributes:
     params: of the model.
+    average: running average of them, None without one.
     opt_state: of the chain.
     x: states of the lanes, leaves [B, ...].
     sums: {name: sum over the pass so far}.
     update: updates made in this pass, int32 [].
     epoch: passes completed, int32 [].
     rate: learning rate, [].
-    best_params: at the best validation error.
+    best_params: at the best validation error; of the average, with one.
     best_valid: the best validation error, nats per step, [].
     best_epoch: pass after which that was, int32 [].
     last_valid: validation error of the last pass, [].
@@ -55,6 +56,7 @@ class TrainState(NamedTuple):
   """
 
   params: PyTree
+  average: PyTree | None
   opt_state: PyTree
   x: PyTree
   sums: dict[str, Array]
@@ -80,6 +82,7 @@ def init(exp: Experiment, key: Array) -> TrainState:
   sums = [*names, *transforms.telemetry(opt_state)]
   return TrainState(
     params=params,
+    average=None if exp.config.average is None else params,
     opt_state=opt_state,
     x=x,
     sums={name: jnp.zeros([]) for name in sums},
@@ -142,8 +145,13 @@ def train_updates(
     sums["gradient_norm_max"] = jnp.maximum(
       sums["gradient_norm_max"], told["gradient_norm"]
     )
+    params, average = optax.apply_updates(state.params, updates), state.average
+    if average is not None:
+      share = exp.config.average
+      average = optax.incremental_update(params, average, share)
     return state._replace(
-      params=optax.apply_updates(state.params, updates),
+      params=params,
+      average=average,
       opt_state=opt_state,
       x=jax.tree.map(lambda xs: xs[-1], trajectory.xs),
       sums=jax.tree.map(lambda s: s.astype(jnp.float32), sums),
@@ -205,6 +213,8 @@ def end_epoch(
 ) -> tuple[TrainState, dict[str, Array]]:
   """Validation after a pass: the best is kept, the rate halved, or it ends.
 
+  With `average` it is the average that is validated and kept.
+
   The learning rate is halved when the validation error is not below that of
   the pass before (arXiv v2's appendix: halved when the error rises), not by a
   share `min_gain` below it (.003 in Mikolov's rnnlm), or after
@@ -225,7 +235,8 @@ def end_epoch(
     The state, its pass counted, and info of the pass.
   """
   config, sums = exp.config, state.sums
-  totals = evaluate(exp, rows, ahead, plan, state.params, num_pieces)
+  shown = state.params if config.average is None else state.average
+  totals = evaluate(exp, rows, ahead, plan, shown, num_pieces)
   valid = jnp.sum(totals) / jnp.sum(plan.lengths)
   finite = jnp.isfinite(valid) & numerics.all_finite(state.params)
   valid = jnp.where(finite, valid, jnp.inf)
@@ -237,17 +248,21 @@ def end_epoch(
     halves = waited >= config.halve_after
   if config.go_back:
     halves |= ~finite
-  best_params = _choose(better, state.params, state.best_params)
+  best_params = _choose(better, shown, state.best_params)
   best_epoch = jnp.where(better, epoch, state.best_epoch)
   rate = jnp.where(halves, state.rate / 2, state.rate)
   # Half a halving of room for rounding.
   least = exp.hyper.learning_rate * 2 ** -(config.max_halvings + 0.5)
   over = (epoch - best_epoch >= config.patience) | (rate < least)
   status = jnp.where(over, Status.STOPPED, Status.RUNNING)
-  params, opt_state, last_valid = state.params, state.opt_state, valid
+  params, average, opt_state = state.params, state.average, state.opt_state
+  last_valid = valid
   best_valid = jnp.minimum(valid, state.best_valid)
   if config.go_back:
-    params = _choose(halves & (best_epoch > 0), best_params, params)
+    back = halves & (best_epoch > 0)
+    params = _choose(back, best_params, params)
+    if average is not None:
+      average = _choose(back, best_params, average)
     tx = exp.chain(state.rate, 0.0)
     opt_state = _choose(halves, tx.init(params), opt_state)
     last_valid = jnp.where(halves, best_valid, valid)
@@ -263,6 +278,7 @@ def end_epoch(
     info["spectral_radius"] = numerics.spectral_radius(w_rec)
   state = state._replace(
     params=params,
+    average=average,
     opt_state=opt_state,
     sums=jax.tree.map(jnp.zeros_like, sums),
     update=jnp.zeros_like(state.update),

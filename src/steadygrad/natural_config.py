@@ -69,6 +69,13 @@ class NaturalConfig:
     False,
     "When the learning rate is halved, go back to the best parameters.",
   )
+  average: float | None = option(
+    None,
+    "If given, a running average of the parameters is validated, kept and"
+    " tested in their place: after every update it moves by this share of the"
+    " way to them. Training itself does not look at it.",
+    above=0,
+  )
   max_norm: float = option(
     8.0,
     "Threshold of Algorithm 1 on the gradient's norm; inf never clips.",
@@ -124,10 +131,15 @@ class NaturalConfig:
     check_seeds(self)
     if self.min_gain >= 1:
       raise ValueError(f"min_gain must be under 1, got {self.min_gain}")
+    if self.average is not None and self.average > 1:
+      raise ValueError(f"average must be at most 1, got {self.average}")
     if self.cell == "lstm" and not self.use_bias:
       raise ValueError("use_bias must be true for --cell=lstm, got False")
 
   def digest(self) -> str:
     """Eight hexadecimal digits that name this configuration."""
-    text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+    fields = dataclasses.asdict(self)
+    if self.average is None:  # Runs had names before there was this field.
+      del fields["average"]
+    text = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
