@@ -284,9 +284,7 @@ def test_the_average_is_validated_and_kept(stream, valid, go_back):
   worse = dict(best_params=average, best_valid=jnp.float32(0))
   worse |= dict(last_valid=jnp.float32(0), best_epoch=jnp.int32(1))
   params = started(exp).params
-  state, _ = ended(
-    stream, go_back=go_back, share=0.1, average=params, **worse
-  )
+  state, _ = ended(stream, go_back=go_back, share=0.1, average=params, **worse)
   chex.assert_trees_all_equal(state.params, average if go_back else params)
   chex.assert_trees_all_equal(state.average, average if go_back else params)
 
