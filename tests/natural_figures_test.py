@@ -72,9 +72,10 @@ def test_text_that_was_trained_longer_or_at_another_rate_stands_apart():
   names = ("learning_rate", "max_epochs", "min_gain")
   usual = {name: preset[name] for name in names}
   others = ({}, {"max_epochs": 90, "min_gain": 0.001}, {"learning_rate": 0.25})
+  others += ({"average": 0.01},)
   runs = [
     record("ptb", "msgd_cr", init=preset["init"], test=[error])
-    for error in (1.0, 0.5, 0.25)
+    for error in (1.0, 0.5, 0.25, 0.125)
   ]
   for run, other in zip(runs, others, strict=True):
     run["config"] |= usual | other
@@ -88,6 +89,8 @@ def test_text_that_was_trained_longer_or_at_another_rate_stands_apart():
   longer = start + "up to 90 passes, rate halved under a gain of 0.1% |"
   assert row(text, longer)[-1] == "0.500 (1)"
   assert row(text, start + "rate 0.25 |")[-1] == "0.250 (1)"
+  averaged = start + "weights averaged by 0.01 an update |"
+  assert row(text, averaged)[-1] == "0.125 (1)"
 
 
 def test_other_networks_and_optimisers_stand_apart_from_the_papers():

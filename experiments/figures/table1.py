@@ -65,11 +65,15 @@ def budget(config: dict) -> list[str]:
     "max_epochs": "up to {} passes",
     "min_gain": "rate halved under a gain of {:.1%}",
   }
-  return [
+  told = [
     text.format(config[name])
     for name, text in words.items()
     if name in preset and config[name] != preset[name]
   ]
+  # Records may be older than the field.
+  if average := config.get("average"):
+    told.append(f"weights averaged by {average:g} an update")
+  return told
 
 
 def groups(found: list[dict]) -> dict[tuple, list[dict]]:
