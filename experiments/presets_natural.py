@@ -39,10 +39,10 @@ ADAM, also not in the paper: the paper's network by Adam, with a norm clipped to
 
 OURS, what we would take today: the paper's network and SGD, from
 `orthogonal_sigmoid`; of text with a running average of the parameters, over the
-last 10000 updates, which is a pass and a half, and the paper's halving rule. The
-average was chosen on validation, after two passes from a trained network at a
-rate of .05 (1.486; 1.488 at .0125; 1.493 without). Of the 5th character it was
-not run.
+last 10000 updates, which is a pass and a half, and the paper's halving rule.
+The average was chosen on validation, after two passes from a trained network at
+a rate of .05 (1.486; 1.488 at .0125; 1.493 without). Of the 5th character it
+was not run.
 """
 
 from steadygrad.natural_config import MUSIC, TEXT
