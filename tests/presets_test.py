@@ -65,7 +65,7 @@ BY_FLAGS = {
   " --omega_ratio=squared,norm --omega_reduction=mean,sum --seeds=8",
   "learning_rates": "--length=50 --init=basic_tanh"
   " --algorithm=msgd,msgd_c,msgd_cr --learning_rate=0.001,0.01,0.1 --seeds=5",
-  "one_model": "--length=50 --max_length=200 --algorithm=msgd_cr --seeds=5",
+  "one_model": "--length=50 --max_length=200 --algorithm=msgd_cr --seeds=10",
   "memorization_5_bits": "--task=memorization_5_bits --length=50,100,150,200"
   " --algorithm=msgd,msgd_c,msgd_cr --init=orthogonal_quiet"
   " --learning_rate=0.01 --seeds=5 --first_seed=100",
