@@ -55,6 +55,10 @@ def test_an_update_sees_the_kicks_and_checks_do_not():
   data_key = jax.random.fold_in(key, training.Stream.DATA)
   batch = exp.task.sample(jax.random.fold_in(data_key, 0), 4)
   kicked, x_0 = training._perturbed(exp, key, state, batch)
+  own_key = jax.random.fold_in(key, training.Stream.KICK)  # Not the data's.
+  own_key = jax.random.fold_in(own_key, 0)
+  expected = perturbations.kick(batch, 2.0, own_key)
+  np.testing.assert_array_equal(kicked.us, expected.us)
   assert x_0 is None and np.any(kicked.us != batch.us)
   loss, _, _ = adjoints(exp.model, exp.task.loss)(state.params, kicked)
   np.testing.assert_allclose(info["loss"], loss, rtol=1e-6)
