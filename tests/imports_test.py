@@ -37,6 +37,7 @@ LAYERS = (
   "records",
   "checkpoint",
   "evaluation",
+  "perturbations",
   "training",
   "natural_experiment",
   "natural",
@@ -50,6 +51,7 @@ ONLY = {
   "transforms": {"types", "numerics", "segments", "unroll"},
   "tasks": {"types", "losses"},
   "packing": set(),
+  "perturbations": {"types"},
   "natural_config": {"activations", "config", "initializers"},
 }
 
