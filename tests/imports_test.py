@@ -37,7 +37,6 @@ LAYERS = (
   "records",
   "checkpoint",
   "evaluation",
-  "perturbations",
   "training",
   "natural_experiment",
   "natural",
@@ -51,7 +50,6 @@ ONLY = {
   "transforms": {"types", "numerics", "segments", "unroll"},
   "tasks": {"types", "losses"},
   "packing": set(),
-  "perturbations": {"types"},
   "natural_config": {"activations", "config", "initializers"},
 }
 

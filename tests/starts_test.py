@@ -42,10 +42,8 @@ def test_states_are_drawn_around_the_cells_own(init):
   exp = with_scale(0.5, init=init, form="x", batch_size=250, hidden_size=40)
   key = jax.random.key(0)
   state = training.init(exp, key)
-  batch = exp.task.sample(key, 250)
-  same, first = training._perturbed(exp, key, state, batch)
-  _, second = training._perturbed(exp, key, state._replace(step=1), batch)
-  assert same is batch
+  first = training._initial_states(exp, key, state)
+  second = training._initial_states(exp, key, state._replace(step=1))
   both = np.stack([first, second]).reshape(2, -1)
   # 10000 numbers each: five standard errors.
   np.testing.assert_allclose(both.mean(1), 0, atol=0.025)
@@ -60,7 +58,7 @@ def test_an_update_is_one_from_these_states():
   after, info = training.train_step(exp, key, state)
   batch_key = jax.random.fold_in(key, training.Stream.DATA)
   batch = exp.task.sample(jax.random.fold_in(batch_key, 0), 4)
-  _, x_0 = training._perturbed(exp, key, state, batch)
+  x_0 = training._initial_states(exp, key, state)
   loss, grads, _ = adjoints(exp.model, exp.task.loss)(state.params, batch, x_0)
   assert loss != adjoints(exp.model, exp.task.loss)(state.params, batch)[0]
   norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
@@ -75,9 +73,7 @@ def test_an_update_is_one_from_these_states():
 def test_without_a_scale_nothing_is_drawn_and_checks_never_draw():
   key = jax.random.key(2)
   state = training.init(with_scale(0.0), key)
-  exp = with_scale(0.0)
-  batch = exp.task.sample(key, 4)
-  assert training._perturbed(exp, key, state, batch) == (batch, None)
+  assert training._initial_states(with_scale(0.0), key, state) is None
   large = {"test_size": 250, "check_size": 250}
   plain, wild = [
     training.check(with_scale(s, **large), key, state) for s in (0.0, 100.0)

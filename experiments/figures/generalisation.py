@@ -23,17 +23,17 @@ def draw(runs: list[dict], path) -> None:
   size = tested[0]["generalisation"]["size"]
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
   fields = ("length", "max_length", "algorithm", "init", "solved_below")
-  fields += groups.SETTLED
+  fields += ("start", "initial_state_scale")
   settings = groups.by(tested, fields)
   figure, axis = style.new(2.15 + 0.25 * len(settings))  # The legend below.
-  for number, members in enumerate(settings.values()):
+  for number, (key, members) in enumerate(settings.items()):
     line = style.MORE_LINES[number % 4]
     for i, run in enumerate(members):
       found = run["generalisation"]
       heights = [max(error, floor) for error in found["errors"]]
       axis.plot(
         found["lengths"], heights, **line, lw=0.8, marker="os^D"[number % 4],
-        ms=2.5, label=_name(members) if i == 0 else None,
+        ms=2.5, label=_name(key, members) if i == 0 else None,
       )  # fmt: skip
   chance = tested[0]["chance_error"]
   for height, text in (
@@ -61,20 +61,21 @@ def draw(runs: list[dict], path) -> None:
   style.save(figure, path)
 
 
-def _name(runs: list[dict]) -> str:
-  config = runs[0]["config"]
-  length, longest = config["length"], config["max_length"]
+def _name(key: tuple, runs: list[dict]) -> str:
+  length, longest, algorithm, init, below, start, scale = key
   steps = f"{length} to {longest}" if longest else f"{length}"
   words = [
-    groups.NAMES[config["algorithm"]],
-    groups.INITS.get(config["init"], config["init"]),
+    groups.NAMES[algorithm],
+    groups.INITS.get(init, init),
     f"trained at {steps}",
     f"{len(runs)} seed{'s' * (len(runs) > 1)}",
   ]
-  if not config["start"]:
-    return ", ".join(words) + _rule(config["solved_below"])
-  more = [f"{groups.budget(runs)} updates from a trained network"]
-  return ", ".join(words) + ",\n" + ", ".join(more + groups.settling(config))
+  name = ", ".join(words) + ("" if start else _rule(below))
+  if start:
+    name += f",\n{groups.budget(runs)} updates from a trained network"
+  if scale:
+    name += f", initial states N(0, {scale:g})"
+  return name
 
 
 def _rule(below: float | None) -> str:

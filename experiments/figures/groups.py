@@ -13,8 +13,6 @@ INITS = {
   "basic_tanh": "basic tanh",
   "smart_tanh": "smart tanh",
 }
-# Of runs that go on from others: from which, and how.
-SETTLED = ("start", "initial_state_scale", "kick_scale", "anneal_over")
 # What runs of one point may differ in.
 _SEEDS = ("seeds", "first_seed", "max_updates")
 
@@ -44,8 +42,7 @@ def by(runs: Iterable[dict], fields: tuple[str, ...]) -> dict[tuple, list]:
   """
   groups: dict[tuple, list] = {}
   for run in runs:
-    # A record may be older than a field.
-    key = tuple(run["config"].get(field) for field in fields)
+    key = tuple(run["config"][field] for field in fields)
     groups.setdefault(key, []).append(run)
   for members in groups.values():
     check_same(members)
@@ -89,18 +86,6 @@ def _in_order(key: tuple):
 
 def _number(value):
   return float("inf") if value == "inf" else value
-
-
-def settling(config: dict) -> list[str]:
-  """In words, how training perturbs sequences and the learning rate falls."""
-  words = []
-  if scale := config.get("initial_state_scale"):
-    words.append(f"initial states N(0, {scale:g})")
-  if scale := config.get("kick_scale"):
-    words.append(f"kicks N(0, {scale:g})")
-  if config.get("anneal_over"):
-    words.append("falling rate")
-  return words
 
 
 def solved(runs: list[dict]) -> tuple[int, float, float]:

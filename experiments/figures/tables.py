@@ -91,7 +91,7 @@ def tasks(runs: list[dict]) -> str:
   """Every task, length, method and setting, beside chance and the paper."""
   fields = ("task", "length", "max_length", "algorithm", "init", "form")
   fields += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
-  fields += (*groups.SETTLED, "solved_below")
+  fields += ("start", "initial_state_scale", "solved_below")
   header = ["task", "length", "method", "units, rate, threshold, weight"]
   header += [*_RESULTS, "chance", "loss without input", "paper, MSGD-CR"]
   rows = []
@@ -121,7 +121,8 @@ def _settings(config: dict) -> str:
     words.append(f"{config['omega_weight']:g}")
   if config["init"] != "basic_tanh":
     words.append(groups.INITS.get(config["init"], config["init"]))
-  words += groups.settling(config)
+  if config["initial_state_scale"]:
+    words.append(f"initial states N(0, {config['initial_state_scale']:g})")
   if config["start"]:
     words.append(f"going on from {config['start'].rpartition('-')[0]}")
   if config["solved_below"] is not None:

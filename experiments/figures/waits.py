@@ -13,16 +13,16 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   Raises:
     ValueError: if runs of one setting differ in another.
   """
-  fields = ("init", "algorithm", "solved_below", *groups.SETTLED)
+  fields = ("init", "algorithm", "solved_below", "start", "initial_state_scale")
   told, everyone = record["config"], list(record["runs"].values())
   settings = groups.by(everyone, fields)
   figure, axes = style.new(4.2, 3, sharex=True, sharey=True)
   for axis, place, usual in zip(axes, PLACES, told["usual"], strict=True):
     row = PLACES.index(place)
-    for number, runs in enumerate(settings.values()):
+    for number, (key, runs) in enumerate(settings.items()):
       line = style.MORE_LINES[number % 4]
       for i, run in enumerate(runs):
-        label = _name(runs[0]["config"], len(runs)) if not (i or row) else None
+        label = _name(*key, len(runs)) if not (i or row) else None
         axis.plot(
           told["waits"], run["errors"][row], **line, lw=0.8, label=label
         )
@@ -49,13 +49,11 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _name(config: dict, seeds: int) -> str:
-  init, below = config["init"], config["solved_below"] or 0.01
-  words = [groups.NAMES[config["algorithm"]], groups.INITS.get(init, init)]
+def _name(init, algorithm, below, start, scale, seeds: int) -> str:
+  words = [groups.NAMES[algorithm], groups.INITS.get(init, init)]
   words.append(f"{seeds} seed{'s' * (seeds > 1)}")
-  start = "\nfrom a trained network"
-  words.append(
-    start if config["start"] else f"until under {100 * below:g} % wrong"
-  )
-  words += groups.settling(config)
+  rule = f"until under {100 * (below or 0.01):g} % wrong"
+  words.append("\nfrom a trained network" if start else rule)
+  if scale:
+    words.append(f"initial states N(0, {scale:g})")
   return ", ".join(words).replace(", \n", ",\n")

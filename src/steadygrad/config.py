@@ -17,8 +17,6 @@ from steadygrad.tasks import TASKS
 
 ALGORITHMS = ("msgd", "msgd_c", "msgd_cr")
 MAX_SEEDS = 100_000
-_LATER = ("solved_below", "start", "initial_state_scale")
-_LATER = (*_LATER, "kick_scale", "anneal_over")
 
 
 def option(default, text, *, choices=None, low=None, above=None, finite=False):
@@ -67,13 +65,7 @@ class TrainConfig:
     choices=ALGORITHMS,
   )
   batch_size: int = option(20, "Sequences an update, B.", low=1)
-  learning_rate: float = option(0.01, "Learning rate.", above=0)
-  anneal_over: int | None = option(
-    None,
-    "If given, the learning rate falls to zero over so many updates, linearly."
-    " Default: it is constant.",
-    low=1,
-  )
+  learning_rate: float = option(0.01, "Learning rate, constant.", above=0)
   max_norm: float = option(
     1.0,
     "Threshold of Algorithm 1 on the gradient's norm; inf never clips.",
@@ -104,12 +96,6 @@ class TrainConfig:
     " around the cell's own; checks and tests begin with the cell's own.",
     low=0,
     finite=True,
-  )
-  kick_scale: float | None = option(
-    None,
-    "If given, training adds N(0, s^2) to the inputs of one step of each"
-    " sequence, drawn from all; checks and tests do not.",
-    above=0,
   )
   seeds: int = option(
     4, "Number of seeds; each is a network of its own.", low=1
@@ -167,7 +153,7 @@ class TrainConfig:
     """Eight hexadecimal digits that name this configuration."""
     fields = dataclasses.asdict(self.resolved())
     # Runs had names before there were these fields.
-    for name in _LATER:
+    for name in ("solved_below", "start", "initial_state_scale"):
       if not fields[name]:
         del fields[name]
     text = json.dumps(fields, sort_keys=True)

@@ -14,19 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import (
-  cells,
-  evaluation,
-  models,
-  numerics,
-  perturbations,
-  transforms,
-)
+from steadygrad import cells, evaluation, models, numerics, transforms
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
 from steadygrad.initializers import INITIALIZERS
 from steadygrad.tasks import TASKS
-from steadygrad.types import Array, Batch, Model, PyTree, Task
+from steadygrad.types import Array, Model, PyTree, Task
 
 
 class Status(enum.IntEnum):
@@ -46,7 +39,6 @@ class Stream(enum.IntEnum):
   CONFIRM = 3
   TEST = 4
   INITIAL_STATE = 5
-  KICK = 6
 
 
 class Hyper(NamedTuple):
@@ -123,8 +115,6 @@ def experiment(
   """
   config = config.resolved()
   rate, max_norm, weight, bound = traced or hyper(config)
-  if config.anneal_over is not None:
-    rate = optax.linear_schedule(rate, 0.0, config.anneal_over)
   task = TASKS[config.task](config.length, config.max_length)
   if config.solved_below is not None:
     task = task._replace(solved_below=config.solved_below)
@@ -186,7 +176,7 @@ def train_step(
   data_key = jax.random.fold_in(key, Stream.DATA)
   batch_key = jax.random.fold_in(data_key, state.step)
   batch = exp.task.sample(batch_key, exp.config.batch_size)
-  batch, x_0 = _perturbed(exp, key, state, batch)
+  x_0 = _initial_states(exp, key, state)
   loss_and_adjoints = adjoints(exp.model, exp.task.loss)
   loss, grads, trajectory = loss_and_adjoints(state.params, batch, x_0)
   updates, opt_state = exp.tx.update(
@@ -201,20 +191,20 @@ def train_step(
   return state, {k: v.astype(jnp.float32) for k, v in info.items()}
 
 
-def _perturbed(exp: Experiment, key: Array, state: TrainState, batch: Batch):
-  """(batch, x_0 [B, N]) as the configuration has them; x_0 None for its own."""
+def _initial_states(exp: Experiment, key: Array, state: TrainState):
+  """x_0 + s N(0, 1) of the next batch, [B, N]; None for x_0 itself.
 
-  def key_of(stream):
-    return jax.random.fold_in(jax.random.fold_in(key, stream), state.step)
-
-  x_0, config = None, exp.config
-  if config.kick_scale is not None:
-    batch = perturbations.kick(batch, config.kick_scale, key_of(Stream.KICK))
-  if config.initial_state_scale:
-    cell, scale = exp.model.cell, config.initial_state_scale
-    x_0 = cell.initial_state(state.params["cell"], config.batch_size)
-    x_0 = perturbations.spread(x_0, scale, key_of(Stream.INITIAL_STATE))
-  return batch, x_0
+  Meant for networks that must wait: what they must forget before the first
+  symbol comes asks for a state that attracts (`presets/settled.py`).
+  """
+  scale = exp.config.initial_state_scale
+  if not scale:
+    return None
+  cell, batch_size = exp.model.cell, exp.config.batch_size
+  x_0 = cell.initial_state(state.params["cell"], batch_size)
+  key = jax.random.fold_in(key, Stream.INITIAL_STATE)
+  key = jax.random.fold_in(key, state.step)
+  return x_0 + scale * jax.random.normal(key, x_0.shape, x_0.dtype)
 
 
 def run_chunk(
