@@ -37,6 +37,7 @@ WRONG = [
   ("check_size", 300, "multiple"),
   ("test_size", 10001, "multiple"),
   ("solved_below", 0.0, "greater than 0"),
+  ("readout_learning_rate", 0.0, "greater than 0"),
 ]
 
 

@@ -92,6 +92,7 @@ def tasks(runs: list[dict]) -> str:
   fields = ("task", "length", "max_length", "algorithm", "init", "form")
   fields += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
   fields += ("start", "initial_state_scale", "solved_below")
+  fields += ("readout_learning_rate",)
   header = ["task", "length", "method", "units, rate, threshold, weight"]
   header += [*_RESULTS, "chance", "loss without input", "paper, MSGD-CR"]
   rows = []
@@ -119,6 +120,8 @@ def _settings(config: dict) -> str:
     words.append(f"{float(config['max_norm']):g}")
   if config["algorithm"] == "msgd_cr":
     words.append(f"{config['omega_weight']:g}")
+  if config["readout_learning_rate"]:
+    words.append(f"readout apart at {config['readout_learning_rate']:g}")
   if config["init"] != "basic_tanh":
     words.append(groups.INITS.get(config["init"], config["init"]))
   if config["initial_state_scale"]:

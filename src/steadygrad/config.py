@@ -66,6 +66,13 @@ class TrainConfig:
   )
   batch_size: int = option(20, "Sequences an update, B.", low=1)
   learning_rate: float = option(0.01, "Learning rate, constant.", above=0)
+  readout_learning_rate: float | None = option(
+    None,
+    "If given, the readout has this learning rate, and its gradient is clipped"
+    " by itself, to --max_norm as well: in a joint norm that the cell dominates"
+    " it hardly moves.",
+    above=0,
+  )
   max_norm: float = option(
     1.0,
     "Threshold of Algorithm 1 on the gradient's norm; inf never clips.",
@@ -153,7 +160,8 @@ class TrainConfig:
     """Eight hexadecimal digits that name this configuration."""
     fields = dataclasses.asdict(self.resolved())
     # Runs had names before there were these fields.
-    for name in ("solved_below", "start", "initial_state_scale"):
+    later = ("solved_below", "start", "initial_state_scale")
+    for name in (*later, "readout_learning_rate"):
       if not fields[name]:
         del fields[name]
     text = json.dumps(fields, sort_keys=True)

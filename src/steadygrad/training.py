@@ -134,6 +134,7 @@ def experiment(
     initializer=weights.w_out,
   )
   if config.algorithm == "msgd":
+    max_norm = jnp.inf
     tx = transforms.msgd(rate)
   elif config.algorithm == "msgd_c":
     tx = transforms.msgd_c(rate, max_norm)
@@ -148,6 +149,8 @@ def experiment(
       min_squared_norm=bound,
       merged=True,  # The gradients go from `adjoints` straight to the chain.
     )
+  if config.readout_learning_rate is not None:
+    tx = transforms.readout_apart(tx, config.readout_learning_rate, max_norm)
   tx = optax.with_extra_args_support(tx)
   return Experiment(config, task, models.recurrent(cell, readout), tx)
 

@@ -1,6 +1,6 @@
 """Optax transformations: clipping, Ω, rules for inf and NaN; telemetry."""
 
-from steadygrad.transforms.chains import msgd, msgd_c, msgd_cr
+from steadygrad.transforms.chains import msgd, msgd_c, msgd_cr, readout_apart
 from steadygrad.transforms.clipping import ClipState, clip_by_global_norm
 from steadygrad.transforms.nonfinite import (
   NonfiniteState,
@@ -35,6 +35,7 @@ __all__ = [
   "msgd_cr",
   "omega_gradient",
   "omega_terms",
+  "readout_apart",
   "shrink_if_nonfinite",
   "skip_nonfinite",
   "telemetry",
