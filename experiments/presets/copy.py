@@ -2,7 +2,7 @@
 
   python experiments/sweep.py --preset=copy --sweep_dir=runs/tasks
 
-60 runs, at most 6,000,000 updates.
+65 runs, at most 1,700,000 updates.
 
 Source: Arjovsky, Shah, Bengio (2016) for the task. The settings are those of
 `memorization_20_bits`, for the same reason, with more units for its ten symbols
@@ -12,15 +12,27 @@ of eight values.
 _OURS = {
   "task": "copy",
   "init": "orthogonal_quiet",
-  "algorithm": ["msgd", "msgd_c", "msgd_cr"],
   "hidden_size": 128,
   "max_norm": 0.1,
   "omega_weight": 4.0,
   "seeds": 5,
   "first_seed": 100,  # Chosen with others.
-  "max_updates": 100_000,
 }
 GRIDS = [
-  _OURS | {"length": 50, "learning_rate": 0.2},
-  _OURS | {"length": [100, 150, 200], "learning_rate": 0.1},
+  _OURS
+  | {
+    "length": [50, 100, 150, 200],
+    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
+    "learning_rate": 0.01,
+    "readout_learning_rate": 10.0,
+    "max_updates": 20_000,
+  },
+  # Clipped once, as the paper does.
+  _OURS
+  | {
+    "length": 50,
+    "algorithm": "msgd_cr",
+    "learning_rate": 0.2,
+    "max_updates": 100_000,
+  },
 ]
