@@ -38,6 +38,8 @@ WRONG = [
   ("test_size", 10001, "multiple"),
   ("solved_below", 0.0, "greater than 0"),
   ("readout_learning_rate", 0.0, "greater than 0"),
+  ("label_smoothing", -0.1, "at least 0"),
+  ("label_smoothing", 1.0, "under 1"),
 ]
 
 
@@ -88,3 +90,9 @@ def test_digest_tells_configurations_apart():
     "b": (2, None),
     "c": (None, 3),
   }
+
+
+def test_smoothed_labels_are_of_classes():
+  assert TrainConfig(label_smoothing=0.1).label_smoothing == 0.1
+  with pytest.raises(ValueError, match="label_smoothing.*addition.*0.1"):
+    TrainConfig(task="addition", label_smoothing=0.1)

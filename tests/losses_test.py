@@ -1,5 +1,6 @@
 """Losses and success rules against loops in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -92,3 +93,35 @@ def test_targets_of_another_shape_are_refused(name):
   batch = Batch(jnp.zeros((1, 4, 1)), jnp.zeros(4))
   with pytest.raises(ValueError, match=r"targets.*\(4, 1\).*\(4,\)"):
     getattr(losses, name)(jnp.zeros((4, 1)), batch)
+
+
+@pytest.mark.parametrize("every_step", [False, True])
+def test_smoothed_labels_against_the_sum_written_out(every_step):
+  rng = np.random.default_rng(7)
+  shape = (3, 5) if every_step else (5,)
+  outputs = rng.normal(size=(*shape, 4)).astype(np.float32)
+  targets = rng.integers(0, 4, shape)
+  batch = Batch(None, jnp.asarray(targets))
+  total = 0.0
+  for place in np.ndindex(shape):
+    logits = outputs[place].astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum())
+    wanted = np.full(4, 0.3 / 4)
+    wanted[targets[place]] += 0.7
+    total -= (wanted * log_p).sum()
+  found = losses.cross_entropy(jnp.asarray(outputs), batch, smoothing=0.3)
+  np.testing.assert_allclose(found, total / np.prod(shape), rtol=1e-5)
+
+
+def test_smoothed_labels_ask_for_one_margin():
+  """A right answer with a larger margin than the best has a gradient back."""
+  batch = Batch(None, jnp.array([1]))
+  best = np.log((0.9 + 0.1 / 4) / (0.1 / 4))
+
+  def slope(margin):
+    outputs = jnp.zeros((1, 4)).at[0, 1].set(margin)
+    loss = jax.grad(losses.cross_entropy)
+    return float(loss(outputs, batch, 0.1)[0, 1])
+
+  assert slope(best - 1) < -1e-2 < 1e-2 < slope(best + 1)
+  assert abs(slope(best)) < 1e-6

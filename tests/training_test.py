@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import evaluation, placement, training
+from steadygrad import evaluation, losses, placement, training
 from steadygrad.config import TrainConfig
 from steadygrad.training import Status
 
@@ -120,6 +120,17 @@ def test_the_rule_of_success_is_the_configurations(keys):
     state = training.init(exp, keys[0])
     state = jax.jit(lambda s, e=exp: training.check(e, keys[0], s)[0])(state)
     assert int(state.status) == status
+
+
+def test_smoothed_labels_are_in_the_loss_that_is_trained_on(exp, keys):
+  config = dataclasses.replace(SMALL, label_smoothing=0.4)
+  smooth = training.experiment(config)
+  state = training.init(smooth, keys[0])
+  batch = smooth.task.sample(keys[1], 6)
+  outputs = smooth.model.apply(state.params, batch.us)
+  wanted = losses.cross_entropy(outputs, batch, 0.4)
+  assert float(smooth.task.loss(outputs, batch)) == float(wanted)
+  assert float(exp.task.loss(outputs, batch)) != float(wanted)
 
 
 def test_going_on_counts_relapses(exp, keys):

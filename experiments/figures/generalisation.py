@@ -23,7 +23,7 @@ def draw(runs: list[dict], path) -> None:
   size = tested[0]["generalisation"]["size"]
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
   fields = ("length", "max_length", "algorithm", "init", "solved_below")
-  fields += ("start", "initial_state_scale")
+  fields += ("start", "initial_state_scale", "label_smoothing")
   settings = groups.by(tested, fields)
   figure, axis = style.new(2.15 + 0.25 * len(settings))  # The legend below.
   for number, (key, members) in enumerate(settings.items()):
@@ -62,7 +62,7 @@ def draw(runs: list[dict], path) -> None:
 
 
 def _name(key: tuple, runs: list[dict]) -> str:
-  length, longest, algorithm, init, below, start, scale = key
+  length, longest, algorithm, init, below, start, scale, smoothing = key
   steps = f"{length} to {longest}" if longest else f"{length}"
   words = [
     groups.NAMES[algorithm],
@@ -75,6 +75,8 @@ def _name(key: tuple, runs: list[dict]) -> str:
     name += f",\n{groups.budget(runs)} updates from a trained network"
   if scale:
     name += f", initial states N(0, {scale:g})"
+  if smoothing:
+    name += f", labels smoothed by {smoothing:g}"
   return name
 
 

@@ -92,7 +92,7 @@ def tasks(runs: list[dict]) -> str:
   fields = ("task", "length", "max_length", "algorithm", "init", "form")
   fields += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
   fields += ("start", "initial_state_scale", "solved_below")
-  fields += ("readout_learning_rate",)
+  fields += ("readout_learning_rate", "label_smoothing")
   header = ["task", "length", "method", "units, rate, threshold, weight"]
   header += [*_RESULTS, "chance", "loss without input", "paper, MSGD-CR"]
   rows = []
@@ -126,6 +126,8 @@ def _settings(config: dict) -> str:
     words.append(groups.INITS.get(config["init"], config["init"]))
   if config["initial_state_scale"]:
     words.append(f"initial states N(0, {config['initial_state_scale']:g})")
+  if config["label_smoothing"]:
+    words.append(f"labels smoothed by {config['label_smoothing']:g}")
   if config["start"]:
     words.append(f"going on from {config['start'].rpartition('-')[0]}")
   if config["solved_below"] is not None:

@@ -14,6 +14,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
     ValueError: if runs of one setting differ in another.
   """
   fields = ("init", "algorithm", "solved_below", "start", "initial_state_scale")
+  fields += ("label_smoothing",)
   told, everyone = record["config"], list(record["runs"].values())
   settings = groups.by(everyone, fields)
   figure, axes = style.new(4.2, 3, sharex=True, sharey=True)
@@ -49,11 +50,13 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _name(init, algorithm, below, start, scale, seeds: int) -> str:
+def _name(init, algorithm, below, start, scale, smoothing, seeds: int) -> str:
   words = [groups.NAMES[algorithm], groups.INITS.get(init, init)]
   words.append(f"{seeds} seed{'s' * (seeds > 1)}")
   rule = f"until under {100 * (below or 0.01):g} % wrong"
   words.append("\nfrom a trained network" if start else rule)
   if scale:
     words.append(f"initial states N(0, {scale:g})")
+  if smoothing:
+    words.append(f"labels smoothed by {smoothing:g}")
   return ", ".join(words).replace(", \n", ",\n")

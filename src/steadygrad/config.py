@@ -11,6 +11,7 @@ import math
 
 from absl import flags
 
+from steadygrad import losses
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.initializers import INITIALIZERS
 from steadygrad.tasks import TASKS
@@ -104,6 +105,13 @@ class TrainConfig:
     low=0,
     finite=True,
   )
+  label_smoothing: float = option(
+    0.0,
+    "Training's targets are 1 - s for the right class and s shared by all;"
+    " for answers that are classes. Checks and tests look at the answer alone.",
+    low=0,
+    finite=True,
+  )
   seeds: int = option(
     4, "Number of seeds; each is a network of its own.", low=1
   )
@@ -145,7 +153,16 @@ class TrainConfig:
         raise ValueError(
           f"{name} must be under 250 or a multiple of it, got {size}"
         )
-    TASKS[self.task](self.length, self.max_length)
+    if self.label_smoothing >= 1:
+      raise ValueError(
+        f"label_smoothing must be under 1, got {self.label_smoothing}"
+      )
+    task = TASKS[self.task](self.length, self.max_length)
+    if self.label_smoothing and task.loss is not losses.cross_entropy:
+      raise ValueError(
+        f"label_smoothing must be 0 for {self.task}, whose answer is no class;"
+        f" got {self.label_smoothing}"
+      )
 
   def resolved(self) -> "TrainConfig":
     """The same run with the defaults that depend on `init` written out."""
@@ -161,7 +178,8 @@ class TrainConfig:
     fields = dataclasses.asdict(self.resolved())
     # Runs had names before there were these fields.
     later = ("solved_below", "start", "initial_state_scale")
-    for name in (*later, "readout_learning_rate"):
+    later += ("readout_learning_rate", "label_smoothing")
+    for name in later:
       if not fields[name]:
         del fields[name]
     text = json.dumps(fields, sort_keys=True)

@@ -6,6 +6,7 @@ every step; steps beyond a length do not count.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -20,16 +21,27 @@ def _mask(outputs: Array, batch: Batch) -> Array | None:
   return step_mask(batch.lengths, *outputs.shape[:2])
 
 
-def cross_entropy(outputs: Array, batch: Batch) -> Array:
+def cross_entropy(
+  outputs: Array, batch: Batch, smoothing: float = 0.0
+) -> Array:
   """Mean softmax cross-entropy in nats, over sequences (and steps): [].
 
   Args:
     outputs: logits [B, O] or [T, B, O].
     batch: `targets` are classes, integers [B] or [T, B].
+    smoothing: s in [0, 1); the target of the right class is 1 − s + s/O, that
+      of the others s/O. At the least loss, which is the entropy of that, logits
+      differ by a fixed amount: a right answer with a larger or smaller margin
+      has a gradient.
   """
-  losses = optax.softmax_cross_entropy_with_integer_labels(
-    outputs, batch.targets
-  )
+  if smoothing:
+    classes = jax.nn.one_hot(batch.targets, outputs.shape[-1])
+    targets = optax.smooth_labels(classes, smoothing)
+    losses = optax.softmax_cross_entropy(outputs, targets)
+  else:
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+      outputs, batch.targets
+    )
   return jnp.mean(losses, where=_mask(outputs, batch))
 
 

@@ -14,7 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import cells, evaluation, models, numerics, transforms
+from steadygrad import (
+  cells,
+  evaluation,
+  losses,
+  models,
+  numerics,
+  transforms,
+)
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
 from steadygrad.initializers import INITIALIZERS
@@ -118,6 +125,11 @@ def experiment(
   task = TASKS[config.task](config.length, config.max_length)
   if config.solved_below is not None:
     task = task._replace(solved_below=config.solved_below)
+  if config.label_smoothing:
+    loss = functools.partial(
+      losses.cross_entropy, smoothing=config.label_smoothing
+    )
+    task = task._replace(loss=loss)
   weights = INITIALIZERS[config.init]()
   cell = cells.elman(
     task.input_size,
