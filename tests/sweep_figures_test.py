@@ -148,6 +148,12 @@ def test_errors_against_length_with_zero_at_the_floor(drawn):
     "1 seed,\n7 updates from a trained network, initial states N(0, 0.5)"
   )
   assert figure.get_suptitle().endswith("at most 100000 updates")
+  smooth = with_errors(0, [0] * 3, max_length=200, label_smoothing=0.1)
+  figure = drawn(generalisation.draw, [*runs, smooth])
+  names = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert (
+    names[1] == f"{name.replace('2 seeds', '1 seed')},\nlabels smoothed by 0.1"
+  )
 
 
 def test_what_cannot_be_drawn_is_named():
@@ -245,6 +251,20 @@ def test_table_of_tasks_has_chance_and_the_papers_claim():
   assert permutation[key] == "50, 0.01"
   assert permutation["paper, MSGD-CR"] == "2 of 5"
   assert permutation["loss without input"] == "1.386"
+
+
+def test_table_of_tasks_tells_what_is_not_the_papers():
+  apart = {"readout_learning_rate": 10.0}
+  runs = [run(i, 2000, **c) for i, c in enumerate([{}, apart])]
+  runs.append(run(0, 2000, **apart, label_smoothing=0.1))
+  found = [
+    r["units, rate, threshold, weight"] for r in cells(tables.tasks(runs))
+  ]
+  assert found == [
+    "50, 0.01, 1, 4",
+    "50, 0.01, 1, 4, readout apart at 10",
+    "50, 0.01, 1, 4, readout apart at 10, labels smoothed by 0.1",
+  ]
 
 
 @pytest.fixture(scope="module")

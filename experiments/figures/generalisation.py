@@ -76,7 +76,7 @@ def _name(key: tuple, runs: list[dict]) -> str:
   if scale:
     name += f", initial states N(0, {scale:g})"
   if smoothing:
-    name += f", labels smoothed by {smoothing:g}"
+    name += f",\nlabels smoothed by {smoothing:g}"
   return name
 
 

@@ -58,5 +58,5 @@ def _name(init, algorithm, below, start, scale, smoothing, seeds: int) -> str:
   if scale:
     words.append(f"initial states N(0, {scale:g})")
   if smoothing:
-    words.append(f"labels smoothed by {smoothing:g}")
+    words.append(f"\nlabels smoothed by {smoothing:g}")
   return ", ".join(words).replace(", \n", ",\n")
