@@ -71,6 +71,11 @@ LINKS = {
     (0.0, 1.0, 4.0),
     outside_multi_steps=True,
   ),
+  "readout_apart": Link(
+    dict(tx=transforms.msgd_c(0.1, 0.1), learning_rate=1.0, max_norm=0.1),
+    lambda v: dict(tx=transforms.msgd_c(0.1, v), learning_rate=1.0, max_norm=v),
+    NORMS,
+  ),
   "shrink_if_nonfinite": Link(
     dict(rate=0.02),
     lambda v: dict(rate=0.02, max_norm=v),

@@ -1,5 +1,6 @@
 """The paper's three algorithms as named chains."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -83,7 +84,13 @@ def readout_apart(
     An Optax transformation, whose `telemetry` has the readout's numbers with
     "_2" behind their names.
   """
+
+  def labels(params):
+    # By path, so that any mapping serves, a dict or a State of Flax NNX.
+    return jax.tree.map_with_path(
+      lambda path, _: jax.tree_util.keystr(path[:1], simple=True), params
+    )
+
   return optax.partition(
-    {"cell": tx, "readout": msgd_c(learning_rate, max_norm)},
-    {"cell": "cell", "readout": "readout"},
+    {"cell": tx, "readout": msgd_c(learning_rate, max_norm)}, labels
   )
