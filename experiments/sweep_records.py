@@ -17,6 +17,7 @@ from steadygrad.config import TrainConfig
 
 POINTS = 40  # Of a curve, at most.
 CURVES = ("loss", "error", "gradient_norm", "omega", "spectral_radius")
+CURVES += ("gradient_norm_2",)  # The readout's, where it is apart.
 DIGITS = 4
 _OWN = ("date", "run_updates", "updates_per_second", "compile_seconds")
 

@@ -23,12 +23,17 @@ def names_of(configs):
   return {grids.run_name(c) for c in configs}
 
 
-def from_flags(command):
-  """The runs of the flags of a command."""
+def given(command):
+  """{field: values} of the flags of a command."""
   values = flags.FlagValues()
   grids.define_flags(values)
   values(["sweep.py", *command.split()])
-  return grids.expand([{}], grids.values_from_flags(values))
+  return grids.values_from_flags(values)
+
+
+def from_flags(command):
+  """The runs of the flags of a command."""
+  return grids.expand([{}], given(command))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,13 +86,24 @@ def test_the_same_runs_as_by_flags(name):
 
 
 @pytest.mark.parametrize(
-  "name,other",
-  [("settled", "one_model"), ("settled_identity", "identity_start")],
+  "name,other,command",
+  [
+    ("settled", "one_model", ""),
+    (
+      "settled_identity",
+      "identity_start",
+      "--task=temporal_order --algorithm=msgd_cr --length=50 --max_length=200"
+      " --solved_below=1e-4",
+    ),
+  ],
 )
-def test_what_a_preset_starts_with_is_a_run_of_another(name, other):
+def test_what_a_preset_starts_with_are_the_runs_of_another(
+  name, other, command
+):
   begun = grids.expand(grids.preset(name), {})
-  found = names_of(grids.expand(grids.preset(other), {}))
-  assert {f"{c.start}-{c.first_seed}" for c in begun} <= found
+  assert command in re.sub(r"[\s\\]+", " ", docstring(name))
+  found = names_of(grids.expand(grids.preset(other), given(command)))
+  assert found == {f"{c.start}-{c.first_seed}" for c in begun}
 
 
 def test_a_part_of_a_preset_is_a_part_of_its_runs():

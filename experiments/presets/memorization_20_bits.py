@@ -9,7 +9,7 @@ Source: the paper's settings were not read; these are ours. One model for each
 length, 50 to 200, and 5 of 5 seeds solve each [I]. From `orthogonal_quiet` the
 symbols stay in the state, small, and the readout has to grow. Under a joint
 norm it hardly does: the gradient of the cell, mostly of its bias and W_rec, is
-300 to 1300 times the readout's and turns with every update. With a rate and a
+250 to 1350 times the readout's and turns with every update. With a rate and a
 norm of its own the readout learns in 2000 to 5000 updates.
 """
 
