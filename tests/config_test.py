@@ -38,6 +38,7 @@ WRONG = [
   ("test_size", 10001, "multiple"),
   ("solved_below", 0.0, "greater than 0"),
   ("readout_learning_rate", 0.0, "greater than 0"),
+  ("learning_rate_half_life", 0, "at least 1"),
   ("label_smoothing", -0.1, "at least 0"),
   ("label_smoothing", 1.0, "under 1"),
 ]

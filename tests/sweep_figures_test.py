@@ -257,11 +257,13 @@ def test_table_of_tasks_tells_what_is_not_the_papers():
   apart = {"readout_learning_rate": 10.0}
   runs = [run(i, 2000, **c) for i, c in enumerate([{}, apart])]
   runs.append(run(0, 2000, **apart, label_smoothing=0.1))
+  runs.append(run(0, 2000, learning_rate_half_life=500))
   found = [
     r["units, rate, threshold, weight"] for r in cells(tables.tasks(runs))
   ]
   assert found == [
     "50, 0.01, 1, 4",
+    "50, 0.01 halved every 500, 1, 4",
     "50, 0.01, 1, 4, readout apart at 10",
     "50, 0.01, 1, 4, readout apart at 10, labels smoothed by 0.1",
   ]

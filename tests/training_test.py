@@ -122,6 +122,48 @@ def test_the_rule_of_success_is_the_configurations(keys):
     assert int(state.status) == status
 
 
+@pytest.mark.parametrize("readout_rate", [None, 0.3])
+def test_rates_fall_by_half_in_a_half_life(keys, readout_rate):
+  """Of constant gradients each update is 2^(-1/5) of the one before it."""
+  config = dataclasses.replace(
+    SMALL,
+    algorithm="msgd",
+    learning_rate_half_life=5,
+    readout_learning_rate=readout_rate,
+  )
+  exp = training.experiment(config)
+  state = training.init(exp, keys[0])
+  grads = jax.tree.map(jnp.ones_like, state.params)
+  moved, opt_state = [], state.opt_state
+  for _ in range(11):
+    updates, opt_state = exp.tx.update(grads, opt_state, state.params)
+    biases = updates["cell"]["b"], updates["readout"]["b_out"]
+    moved.append([float(b[0]) for b in biases])
+  rates = np.array([config.learning_rate, readout_rate or config.learning_rate])
+  wanted = -rates * 2 ** (-np.arange(11)[:, None] / 5)
+  np.testing.assert_allclose(moved, wanted, rtol=1e-6)
+
+
+def test_one_program_serves_many_falling_rates(keys):
+  config = dataclasses.replace(
+    SMALL, algorithm="msgd", learning_rate_half_life=1
+  )
+
+  @jax.jit
+  @jax.vmap
+  def second_move(rate):
+    traced = training.hyper(config)._replace(learning_rate=rate, max_norm=1.0)
+    exp = training.experiment(config, traced)
+    state = training.init(exp, keys[0])
+    grads = jax.tree.map(jnp.ones_like, state.params)
+    _, opt_state = exp.tx.update(grads, state.opt_state, state.params)
+    moved, _ = exp.tx.update(grads, opt_state, state.params)
+    return moved["readout"]["b_out"][0]
+
+  rates = jnp.array([0.5, 0.2])
+  np.testing.assert_allclose(second_move(rates), -rates / 2, rtol=1e-6)
+
+
 def test_smoothed_labels_are_in_the_loss_that_is_trained_on(exp, keys):
   config = dataclasses.replace(SMALL, label_smoothing=0.4)
   smooth = training.experiment(config)

@@ -93,6 +93,7 @@ def tasks(runs: list[dict]) -> str:
   fields += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
   fields += ("start", "initial_state_scale", "solved_below")
   fields += ("readout_learning_rate", "label_smoothing")
+  fields += ("learning_rate_half_life",)
   header = ["task", "length", "method", "units, rate, threshold, weight"]
   header += [*_RESULTS, "chance", "loss without input", "paper, MSGD-CR"]
   rows = []
@@ -116,6 +117,8 @@ def tasks(runs: list[dict]) -> str:
 def _settings(config: dict) -> str:
   """Units, rate, what the algorithm looks at; start and rule if not usual."""
   words = [str(config["hidden_size"]), f"{config['learning_rate']:g}"]
+  if half_life := config["learning_rate_half_life"]:
+    words[-1] += f" halved every {half_life}"
   if config["algorithm"] != "msgd":
     words.append(f"{float(config['max_norm']):g}")
   if config["algorithm"] == "msgd_cr":

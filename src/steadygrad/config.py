@@ -66,7 +66,15 @@ class TrainConfig:
     choices=ALGORITHMS,
   )
   batch_size: int = option(20, "Sequences an update, B.", low=1)
-  learning_rate: float = option(0.01, "Learning rate, constant.", above=0)
+  learning_rate: float = option(
+    0.01, "Learning rate, constant without --learning_rate_half_life.", above=0
+  )
+  learning_rate_half_life: int | None = option(
+    None,
+    "If given, the learning rates fall exponentially, by half in so many"
+    " updates: a step of Algorithm 1 does not shorten near a minimum.",
+    low=1,
+  )
   readout_learning_rate: float | None = option(
     None,
     "If given, the readout has this learning rate, and its gradient is clipped"
@@ -179,6 +187,7 @@ class TrainConfig:
     # Runs had names before there were these fields.
     later = ("solved_below", "start", "initial_state_scale")
     later += ("readout_learning_rate", "label_smoothing")
+    later += ("learning_rate_half_life",)
     for name in later:
       if not fields[name]:
         del fields[name]

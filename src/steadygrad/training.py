@@ -122,6 +122,7 @@ def experiment(
   """
   config = config.resolved()
   rate, max_norm, weight, bound = traced or hyper(config)
+  rate = _falling(rate, config.learning_rate_half_life)
   task = TASKS[config.task](config.length, config.max_length)
   if config.solved_below is not None:
     task = task._replace(solved_below=config.solved_below)
@@ -162,9 +163,21 @@ def experiment(
       merged=True,  # The gradients go from `adjoints` straight to the chain.
     )
   if config.readout_learning_rate is not None:
-    tx = transforms.readout_apart(tx, config.readout_learning_rate, max_norm)
+    readout_rate = _falling(
+      config.readout_learning_rate, config.learning_rate_half_life
+    )
+    tx = transforms.readout_apart(tx, readout_rate, max_norm)
   tx = optax.with_extra_args_support(tx)
   return Experiment(config, task, models.recurrent(cell, readout), tx)
+
+
+def _falling(
+  rate: float | Array, half_life: int | None
+) -> optax.ScalarOrSchedule:
+  """The rate, or a schedule rate 2^(-t / half_life) in updates t."""
+  if half_life is None:
+    return rate
+  return optax.exponential_decay(rate, half_life, decay_rate=0.5)
 
 
 def init(
