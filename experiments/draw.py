@@ -14,12 +14,19 @@ import sys
 
 import sweep_records
 from absl import app, flags
-from figures import generalisation, success_rate, tables, updates_to_solve
+from figures import (
+  error_curves,
+  generalisation,
+  success_rate,
+  tables,
+  updates_to_solve,
+)
 
 PICTURES = {
   "success_rate": success_rate.draw,
   "updates_to_solve": updates_to_solve.draw,
   "generalisation": generalisation.draw,
+  "error_curves": error_curves.draw,
 }
 TABLES = {
   "tasks": tables.tasks,

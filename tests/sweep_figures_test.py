@@ -8,7 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import sweep_records
-from figures import generalisation, groups, style, success_rate, tables
+from figures import (
+  error_curves,
+  generalisation,
+  groups,
+  style,
+  success_rate,
+  tables,
+)
 from figures import updates_to_solve as dots
 from launchers_test import launch
 
@@ -154,6 +161,58 @@ def test_errors_against_length_with_zero_at_the_floor(drawn):
   assert (
     names[1] == f"{name.replace('2 seeds', '1 seed')},\nlabels smoothed by 0.1"
   )
+
+
+def with_curve(seed, outcome, errors, **fields):
+  updates = [1000 * (i + 1) for i in range(len(errors))]
+  curves = {"update": updates, "error": errors}
+  return run(seed, outcome, **fields) | {"curves": curves}
+
+
+def test_error_curves_show_every_seed_of_every_setting(drawn):
+  falling = {"learning_rate_half_life": 500}
+  runs = [
+    with_curve(0, "cut", [0.7, 0.5]),
+    with_curve(1, 2000, [0.6, 0.002]),
+    with_curve(0, 1000, [0.0], **falling),
+    with_curve(0, "cut", [0.4], task="addition", max_length=200, **falling),
+  ]
+  figure = drawn(error_curves.draw, runs)
+  constant, fall = ("MSGD-CR: 50, 0.01, 1, 4", "MSGD-CR: 50, 0.01 halved ")
+  names = [text.get_text() for text in figure.legends[0].get_texts()]
+  colours = {
+    constant: style.MORE_LINES[names.index(constant)]["color"],
+    fall: style.MORE_LINES[1 - names.index(constant)]["color"],
+  }
+  assert names[1 - names.index(constant)].startswith(fall)
+
+  def lines(axis, marker):
+    return sorted(
+      (line.get_color(), list(np.atleast_1d(line.get_ydata())))
+      for line in axis.lines
+      if line.get_color() in colours.values()
+      and line.get_marker() == marker
+      and len(np.atleast_1d(line.get_ydata()))
+    )
+
+  addition, order = figure.axes
+  assert addition.get_title(loc="left") == "addition, 50 to 200 steps"
+  assert order.get_title(loc="left") == "temporal order, 50 steps"
+  assert lines(addition, "None") == [(colours[fall], [0.4])]
+  # None wrong of 1000 is drawn at half of one; what is solved ends in a dot.
+  assert lines(order, "None") == sorted(
+    [
+      (colours[constant], [0.7, 0.5]),
+      (colours[constant], [0.6, 0.002]),
+      (colours[fall], [0.0005]),
+    ]
+  )
+  assert lines(order, "o") == sorted(
+    [(colours[constant], [0.002]), (colours[fall], [0.0005])]
+  )
+  many = [with_curve(0, "cut", [0.4], max_norm=i) for i in range(5)]
+  with pytest.raises(ValueError, match="at most 4 settings, got 5.*--where"):
+    error_curves.draw(many, "nowhere.png")
 
 
 def test_what_cannot_be_drawn_is_named():

@@ -13,6 +13,12 @@ INITS = {
   "basic_tanh": "basic tanh",
   "smart_tanh": "smart tanh",
 }
+# What tells one setting of a task from another.
+SETTINGS = ("task", "length", "max_length", "algorithm", "init", "form")
+SETTINGS += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
+SETTINGS += ("start", "initial_state_scale", "solved_below")
+SETTINGS += ("readout_learning_rate", "label_smoothing")
+SETTINGS += ("learning_rate_half_life",)
 # What runs of one point may differ in.
 _SEEDS = ("seeds", "first_seed", "max_updates")
 
@@ -133,3 +139,33 @@ def told(runs: list[dict], per: str) -> str:
     f"solved: under {rule} wrong of {size} fresh sequences; chance: {chance}"
     " wrong"
   )
+
+
+def length(config: dict) -> str:
+  """ "length", or "length to max_length"."""
+  length, longest = config["length"], config["max_length"]
+  return f"{length} to {longest}" if longest else str(length)
+
+
+def settings(config: dict) -> str:
+  """Units, rate, what the algorithm looks at; start and rule if not usual."""
+  words = [str(config["hidden_size"]), f"{config['learning_rate']:g}"]
+  if half_life := config["learning_rate_half_life"]:
+    words[-1] += f" halved every {half_life}"
+  if config["algorithm"] != "msgd":
+    words.append(f"{float(config['max_norm']):g}")
+  if config["algorithm"] == "msgd_cr":
+    words.append(f"{config['omega_weight']:g}")
+  if config["readout_learning_rate"]:
+    words.append(f"readout apart at {config['readout_learning_rate']:g}")
+  if config["init"] != "basic_tanh":
+    words.append(INITS.get(config["init"], config["init"]))
+  if config["initial_state_scale"]:
+    words.append(f"initial states N(0, {config['initial_state_scale']:g})")
+  if config["label_smoothing"]:
+    words.append(f"labels smoothed by {config['label_smoothing']:g}")
+  if config["start"]:
+    words.append(f"going on from {config['start'].rpartition('-')[0]}")
+  if config["solved_below"] is not None:
+    words.append(f"until under {100 * config['solved_below']:g} %")
+  return ", ".join(words)

@@ -54,7 +54,7 @@ def _table(runs: list[dict], fields: tuple[str, ...]) -> str:
     rows.append(
       [
         config["task"],
-        _length(config),
+        groups.length(config),
         groups.INITS.get(config["init"], config["init"]),
         groups.NAMES[config["algorithm"]],
         *[str(config[f]) for f in own],
@@ -65,11 +65,6 @@ def _table(runs: list[dict], fields: tuple[str, ...]) -> str:
   names = [f.replace("_", " ") for f in own]
   first = ["task", "length", "initialisation", "method"]
   return _markdown([*first, *names, *_RESULTS, "chance"], rows)
-
-
-def _length(config: dict) -> str:
-  length, longest = config["length"], config["max_length"]
-  return f"{length} to {longest}" if longest else str(length)
 
 
 def learning_rates(runs: list[dict]) -> str:
@@ -89,22 +84,17 @@ def thresholds(runs: list[dict]) -> str:
 
 def tasks(runs: list[dict]) -> str:
   """Every task, length, method and setting, beside chance and the paper."""
-  fields = ("task", "length", "max_length", "algorithm", "init", "form")
-  fields += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
-  fields += ("start", "initial_state_scale", "solved_below")
-  fields += ("readout_learning_rate", "label_smoothing")
-  fields += ("learning_rate_half_life",)
   header = ["task", "length", "method", "units, rate, threshold, weight"]
   header += [*_RESULTS, "chance", "loss without input", "paper, MSGD-CR"]
   rows = []
-  for key, members in groups.by(runs, fields).items():
-    config = dict(zip(fields, key, strict=True))
+  for key, members in groups.by(runs, groups.SETTINGS).items():
+    config = dict(zip(groups.SETTINGS, key, strict=True))
     rows.append(
       [
         config["task"].replace("_", " "),
-        _length(config),
+        groups.length(config),
         groups.NAMES[config["algorithm"]],
-        _settings(config),
+        groups.settings(config),
         *_results(members),
         f"{members[0]['chance_error']:.3%}",
         f"{members[0]['chance_loss']:.4g}",
@@ -112,27 +102,3 @@ def tasks(runs: list[dict]) -> str:
       ]
     )
   return _markdown(header, rows)
-
-
-def _settings(config: dict) -> str:
-  """Units, rate, what the algorithm looks at; start and rule if not usual."""
-  words = [str(config["hidden_size"]), f"{config['learning_rate']:g}"]
-  if half_life := config["learning_rate_half_life"]:
-    words[-1] += f" halved every {half_life}"
-  if config["algorithm"] != "msgd":
-    words.append(f"{float(config['max_norm']):g}")
-  if config["algorithm"] == "msgd_cr":
-    words.append(f"{config['omega_weight']:g}")
-  if config["readout_learning_rate"]:
-    words.append(f"readout apart at {config['readout_learning_rate']:g}")
-  if config["init"] != "basic_tanh":
-    words.append(groups.INITS.get(config["init"], config["init"]))
-  if config["initial_state_scale"]:
-    words.append(f"initial states N(0, {config['initial_state_scale']:g})")
-  if config["label_smoothing"]:
-    words.append(f"labels smoothed by {config['label_smoothing']:g}")
-  if config["start"]:
-    words.append(f"going on from {config['start'].rpartition('-')[0]}")
-  if config["solved_below"] is not None:
-    words.append(f"until under {100 * config['solved_below']:g} %")
-  return ", ".join(words)
