@@ -20,6 +20,7 @@ _NOT_COMPILED = (
   *training.Hyper._fields,
   "init",
   "start",
+  "start_speed",
   "seeds",
   "first_seed",
   "max_updates",

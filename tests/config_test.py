@@ -39,6 +39,7 @@ WRONG = [
   ("solved_below", 0.0, "greater than 0"),
   ("readout_learning_rate", 0.0, "greater than 0"),
   ("learning_rate_half_life", 0, "at least 1"),
+  ("start_speed", 0.0, "greater than 0"),
   ("label_smoothing", -0.1, "at least 0"),
   ("label_smoothing", 1.0, "under 1"),
 ]
@@ -91,6 +92,12 @@ def test_digest_tells_configurations_apart():
     "b": (2, None),
     "c": (None, 3),
   }
+
+
+def test_a_speed_is_that_of_a_start():
+  assert TrainConfig(start="a", start_speed=2.0).start_speed == 2.0
+  with pytest.raises(ValueError, match="start_speed.*without a start.*2.0"):
+    TrainConfig(start_speed=2.0)
 
 
 def test_smoothed_labels_are_of_classes():

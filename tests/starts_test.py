@@ -131,10 +131,44 @@ def test_a_run_goes_on_from_the_parameters_of_another(ended, tmp_path):
   assert not np.allclose(state_of(tmp_path, config)["cell"]["w_in"], fresh)
 
 
+@pytest.mark.parametrize("speed", [1.0, 3.0])
+def test_a_start_that_is_so_many_times_as_fast(ended, speed):
+  """From any state, all of a step but x - tanh(x) is so many times as large."""
+  directory, name = ended
+  config = dataclasses.replace(TINY, start=name, start_speed=speed)
+  (params,) = starts.load(str(directory), [config]).values()
+  slow = state_of(directory, TINY)
+  slow["cell"]["b"] += 0.3
+  fast = starts.faster(slow["cell"], speed)
+  exp = training.experiment(config)
+  rng = np.random.default_rng(0)
+  x, u = [rng.normal(size=(5, n)).astype(np.float32) for n in (8, 6)]
+  own = np.tanh(x) - x
+  moved = [exp.model.cell.step(p, x, u) - x for p in (slow["cell"], fast)]
+  np.testing.assert_allclose(
+    moved[1] - own, speed * (moved[0] - own), rtol=1e-5, atol=1e-6
+  )
+  first = state_of(directory, TINY)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    params,
+    first | {"cell": starts.faster(first["cell"], speed)},
+  )
+  if speed == 1:
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+      params,
+      first,
+    )
+
+
 def test_names_tell_runs_with_another_start_apart(ended):
   other = dataclasses.replace(TINY, start=ended[1])
   assert grids.run_name(other) != grids.run_name(TINY)
   assert grids.program(other) == grids.program(TINY)
+  faster = dataclasses.replace(other, start_speed=2.0)
+  assert grids.run_name(faster) != grids.run_name(other)
+  assert grids.program(faster) == grids.program(TINY)
   wider = dataclasses.replace(TINY, initial_state_scale=0.5)
   assert grids.run_name(wider) != grids.run_name(TINY)
   assert grids.program(wider) != grids.program(TINY)

@@ -155,6 +155,11 @@ def test_errors_against_length_with_zero_at_the_floor(drawn):
     "1 seed,\n7 updates from a trained network, initial states N(0, 0.5)"
   )
   assert figure.get_suptitle().endswith("at most 100000 updates")
+  fast = {"start": "a", "start_speed": 3.0}
+  fast = with_errors(0, [0] * 3, max_length=200, **fast)
+  figure = drawn(generalisation.draw, [*runs, fast])
+  names = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert "\nstarted 3 times as fast" in names[1]
   smooth = with_errors(0, [0] * 3, max_length=200, label_smoothing=0.1)
   figure = drawn(generalisation.draw, [*runs, smooth])
   names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -317,6 +322,7 @@ def test_table_of_tasks_tells_what_is_not_the_papers():
   runs = [run(i, 2000, **c) for i, c in enumerate([{}, apart])]
   runs.append(run(0, 2000, **apart, label_smoothing=0.1))
   runs.append(run(0, 2000, learning_rate_half_life=500))
+  runs.append(run(0, 2000, start="a-b", start_speed=2.0))
   found = [
     r["units, rate, threshold, weight"] for r in cells(tables.tasks(runs))
   ]
@@ -325,6 +331,7 @@ def test_table_of_tasks_tells_what_is_not_the_papers():
     "50, 0.01 halved every 500, 1, 4",
     "50, 0.01, 1, 4, readout apart at 10",
     "50, 0.01, 1, 4, readout apart at 10, labels smoothed by 0.1",
+    "50, 0.01, 1, 4, going on from a, 2 times as fast",
   ]
 
 

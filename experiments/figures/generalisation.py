@@ -23,7 +23,7 @@ def draw(runs: list[dict], path) -> None:
   size = tested[0]["generalisation"]["size"]
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
   fields = ("length", "max_length", "algorithm", "init", "solved_below")
-  fields += ("start", "initial_state_scale", "label_smoothing")
+  fields += ("start", "initial_state_scale", "label_smoothing", "start_speed")
   settings = groups.by(tested, fields)
   figure, axis = style.new(2.15 + 0.25 * len(settings))  # The legend below.
   for number, (key, members) in enumerate(settings.items()):
@@ -62,7 +62,7 @@ def draw(runs: list[dict], path) -> None:
 
 
 def _name(key: tuple, runs: list[dict]) -> str:
-  length, longest, algorithm, init, below, start, scale, smoothing = key
+  length, longest, algorithm, init, below, start, scale, smoothing, speed = key
   steps = f"{length} to {longest}" if longest else f"{length}"
   words = [
     groups.NAMES[algorithm],
@@ -73,6 +73,8 @@ def _name(key: tuple, runs: list[dict]) -> str:
   name = ", ".join(words) + ("" if start else _rule(below))
   if start:
     name += f",\n{groups.budget(runs)} updates from a trained network"
+  if speed:
+    name += f",\nstarted {speed:g} times as fast"
   if scale:
     name += f", initial states N(0, {scale:g})"
   if smoothing:

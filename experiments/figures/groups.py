@@ -18,7 +18,7 @@ SETTINGS = ("task", "length", "max_length", "algorithm", "init", "form")
 SETTINGS += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
 SETTINGS += ("start", "initial_state_scale", "solved_below")
 SETTINGS += ("readout_learning_rate", "label_smoothing")
-SETTINGS += ("learning_rate_half_life",)
+SETTINGS += ("learning_rate_half_life", "start_speed")
 # What runs of one point may differ in.
 _SEEDS = ("seeds", "first_seed", "max_updates")
 
@@ -156,16 +156,15 @@ def settings(config: dict) -> str:
     words.append(f"{float(config['max_norm']):g}")
   if config["algorithm"] == "msgd_cr":
     words.append(f"{config['omega_weight']:g}")
-  if config["readout_learning_rate"]:
-    words.append(f"readout apart at {config['readout_learning_rate']:g}")
-  if config["init"] != "basic_tanh":
-    words.append(INITS.get(config["init"], config["init"]))
-  if config["initial_state_scale"]:
-    words.append(f"initial states N(0, {config['initial_state_scale']:g})")
-  if config["label_smoothing"]:
-    words.append(f"labels smoothed by {config['label_smoothing']:g}")
-  if config["start"]:
-    words.append(f"going on from {config['start'].rpartition('-')[0]}")
-  if config["solved_below"] is not None:
-    words.append(f"until under {100 * config['solved_below']:g} %")
+  init, below = config["init"], config["solved_below"]
+  unusual = {
+    "readout apart at {:g}": config["readout_learning_rate"],
+    "{}": init != "basic_tanh" and INITS.get(init, init),
+    "initial states N(0, {:g})": config["initial_state_scale"],
+    "labels smoothed by {:g}": config["label_smoothing"],
+    "going on from {}": (config["start"] or "").rpartition("-")[0],
+    "{:g} times as fast": config["start_speed"],
+    "until under {:g} %": below and 100 * below,
+  }
+  words += [text.format(value) for text, value in unusual.items() if value]
   return ", ".join(words)

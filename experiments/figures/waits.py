@@ -14,7 +14,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
     ValueError: if runs of one setting differ in another.
   """
   fields = ("init", "algorithm", "solved_below", "start", "initial_state_scale")
-  fields += ("label_smoothing",)
+  fields += ("label_smoothing", "start_speed")
   told, everyone = record["config"], list(record["runs"].values())
   settings = groups.by(everyone, fields)
   figure, axes = style.new(4.2, 3, sharex=True, sharey=True)
@@ -50,7 +50,9 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _name(init, algorithm, below, start, scale, smoothing, seeds: int) -> str:
+def _name(
+  init, algorithm, below, start, scale, smoothing, speed, seeds: int
+) -> str:
   words = [groups.NAMES[algorithm], groups.INITS.get(init, init)]
   words.append(f"{seeds} seed{'s' * (seeds > 1)}")
   rule = f"until under {100 * (below or 0.01):g} % wrong"
@@ -59,4 +61,6 @@ def _name(init, algorithm, below, start, scale, smoothing, seeds: int) -> str:
     words.append(f"initial states N(0, {scale:g})")
   if smoothing:
     words.append(f"\nlabels smoothed by {smoothing:g}")
+  if speed:
+    words.append(f"started {speed:g} times as fast")
   return ", ".join(words).replace(", \n", ",\n")

@@ -58,6 +58,12 @@ class TrainConfig:
     " parameters that it has there, in place of --init. sweep.py only, which"
     " finds it in --starts.",
   )
+  start_speed: float | None = option(
+    None,
+    "If given, the network of --start begins so many times as fast: W_rec - I,"
+    " W_in and the biases of its cell are multiplied by it.",
+    above=0,
+  )
   hidden_size: int = option(50, "Units of the network, N.", low=1)
   algorithm: str = option(
     "msgd_cr",
@@ -161,6 +167,10 @@ class TrainConfig:
         raise ValueError(
           f"{name} must be under 250 or a multiple of it, got {size}"
         )
+    if self.start_speed is not None and self.start is None:
+      raise ValueError(
+        f"start_speed must be none without a start, got {self.start_speed}"
+      )
     if self.label_smoothing >= 1:
       raise ValueError(
         f"label_smoothing must be under 1, got {self.label_smoothing}"
@@ -187,7 +197,7 @@ class TrainConfig:
     # Runs had names before there were these fields.
     later = ("solved_below", "start", "initial_state_scale")
     later += ("readout_learning_rate", "label_smoothing")
-    later += ("learning_rate_half_life",)
+    later += ("learning_rate_half_life", "start_speed")
     for name in later:
       if not fields[name]:
         del fields[name]
