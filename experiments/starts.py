@@ -13,13 +13,16 @@ from steadygrad.types import Array, PyTree
 
 
 def load(
-  directory: str | None, configs: list[TrainConfig]
+  directory: str | None,
+  configs: list[TrainConfig],
+  own: str | pathlib.Path | None = None,
 ) -> dict[str, PyTree]:
   """{name: parameters to begin with} of the runs that have a `start`.
 
   Args:
     directory: of the sweep whose runs they begin with.
     configs: of one seed each; where `start` is None there is nothing to load.
+    own: directory of the sweep itself, which may hold such runs as well.
 
   Raises:
     ValueError: if there is no directory, or a run in it has not ended, is
@@ -29,13 +32,16 @@ def load(
   for config in configs:
     if config.start is None:
       continue
-    if directory is None:
+    name = pathlib.Path("records", f"{first(config)}.json")
+    if own is not None and (pathlib.Path(own) / name).exists():
+      run = pathlib.Path(own) / name
+    elif directory is not None:
+      run = pathlib.Path(directory) / name
+    else:
       raise ValueError(
         f"starts must be the directory of a sweep with the runs of"
         f" start={config.start}, got None"
       )
-    name = f"{config.start}-{config.first_seed}.json"
-    run = pathlib.Path(directory) / "records" / name
     _, _, params = generalise_loop.load(str(run))
     params = jax.tree.map(lambda x: x[0], params)
     exp = training.experiment(config)
@@ -50,6 +56,26 @@ def load(
       params = params | {"cell": faster(params["cell"], config.start_speed)}
     found[grids.run_name(config)] = params
   return found
+
+
+def stages(configs: list[TrainConfig]) -> list[list[TrainConfig]]:
+  """The runs in turns: those of a turn begin with runs of turns before it.
+
+  What begins with a run that is not among them is of the first turn, with what
+  begins afresh. There is at least one turn.
+  """
+  left = {grids.run_name(config): config for config in configs}
+  turns: list[list[TrainConfig]] = []
+  while left or not turns:
+    # A name is a digest of the start's as well, so that none is its own.
+    turn = [name for name, config in left.items() if first(config) not in left]
+    turns.append([left.pop(name) for name in turn])
+  return turns
+
+
+def first(config: TrainConfig) -> str | None:
+  """Name of the run that this one begins with."""
+  return config.start and f"{config.start}-{config.first_seed}"
 
 
 def faster(cell: dict[str, Array], speed: float) -> dict[str, Array]:

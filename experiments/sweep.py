@@ -17,7 +17,6 @@ import sys
 
 import grids
 import host_loop
-import starts
 import sweep_loop
 import sweep_records
 from absl import app, flags, logging
@@ -71,11 +70,10 @@ def main(argv: list[str]) -> None:
     if _PLAN.value:
       ledger = sweep_loop.Tally(store, configs, False).ledger()
     else:
-      waiting = [c for c in configs if store.finished(c) is None]
-      ledger = sweep_loop.run(
+      ledger = sweep_loop.run_in_turns(
         configs,
         store,
-        parameters=starts.load(_STARTS.value, waiting),
+        _STARTS.value,
         slots_per_device=_SLOTS.value,
         progress=_PROGRESS.value,
       )

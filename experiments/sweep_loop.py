@@ -8,6 +8,7 @@ import time
 import grids
 import host_loop
 import jax
+import starts
 from slots import Job, Slots
 from sweep_store import Store
 from tqdm import tqdm
@@ -161,6 +162,7 @@ def run(
   configs: list[TrainConfig],
   store: Store,
   *,
+  now: list[TrainConfig] | None = None,
   parameters: dict[str, PyTree] | None = None,
   slots_per_device: int | None = None,
   progress: bool = True,
@@ -170,6 +172,7 @@ def run(
   Args:
     configs: the runs.
     store: their files.
+    now: those of them to run, of the unfinished; all if None.
     parameters: of `starts.load`, for the runs that begin with another's.
     slots_per_device: runs at a time.
     progress: whether to show a bar.
@@ -181,7 +184,7 @@ def run(
     host_loop.Stopped: after SIGINT or SIGTERM, at the end of a chunk.
   """
   tally = Tally(store, configs, progress)
-  queue = Queue(tally.waiting())
+  queue = Queue(tally.waiting() if now is None else now)
   stop, failures = threading.Event(), []
   default = 1 if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS
 
@@ -213,3 +216,25 @@ def run(
       f"stopped by signal {received[0]}; the same command goes on from here"
     )
   return tally.ledger()
+
+
+def run_in_turns(
+  configs: list[TrainConfig], store: Store, directory: str | None, **options
+) -> dict:
+  """`run`, those runs first with which others begin; see `starts.stages`.
+
+  Args:
+    configs: the runs.
+    store: their files.
+    directory: of another sweep, with the runs with which the first turn begins.
+    **options: of `run`.
+
+  Raises:
+    ValueError: as `starts.load`.
+    host_loop.Stopped: as `run`.
+  """
+  waiting = [c for c in configs if store.finished(c) is None]
+  for turn in starts.stages(waiting):
+    parameters = starts.load(directory, turn, store.directory)
+    ledger = run(configs, store, now=turn, parameters=parameters, **options)
+  return ledger

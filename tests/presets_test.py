@@ -7,6 +7,7 @@ import re
 
 import grids
 import pytest
+import starts
 from absl import flags
 
 from steadygrad import training
@@ -58,7 +59,7 @@ def test_every_experiment_of_section_4_1_and_every_task_has_one():
   experiments = {"figure_7", "one_model", "learning_rates", "omega_modes"}
   experiments |= {"thresholds", "omega_without_clipping"}
   ours = {"sigmoid_start", "quiet_start", "identity_start", "settled"}
-  ours |= {"settled_identity"}
+  ours |= {"settled_identity", "quickened"}
   assert set(NAMES) == experiments | ours | set(TASKS) - {"temporal_order"}
 
 
@@ -104,6 +105,15 @@ def test_what_a_preset_starts_with_are_the_runs_of_another(
   assert command in re.sub(r"[\s\\]+", " ", docstring(name))
   found = names_of(grids.expand(grids.preset(other), given(command)))
   assert found == {f"{c.start}-{c.first_seed}" for c in begun}
+
+
+def test_the_turns_of_quickened_follow_on_settled_identity():
+  turns = starts.stages(grids.expand(grids.preset("quickened"), {}))
+  assert [len(turn) for turn in turns] == [5] * 4
+  before = grids.expand(grids.preset("settled_identity"), {})
+  for turn in turns:
+    assert {starts.first(c) for c in turn} == names_of(before)
+    before = turn
 
 
 def test_a_part_of_a_preset_is_a_part_of_its_runs():

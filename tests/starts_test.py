@@ -162,6 +162,46 @@ def test_a_start_that_is_so_many_times_as_fast(ended, speed):
     )
 
 
+def test_turns_run_one_after_the_other(ended, tmp_path):
+  """A run, one from it, and one from that: of one sweep, wherever it stops."""
+  directory, name = ended
+  chain = [dataclasses.replace(TINY, start=name, start_speed=2.0)]
+  for _ in range(2):
+    before = grids.run_name(chain[-1]).rpartition("-")[0]
+    chain.append(dataclasses.replace(chain[-1], start=before))
+  assert starts.stages(chain[::-1]) == [[c] for c in chain]
+  assert starts.stages([chain[2], TINY]) == [[chain[2], TINY]]
+  assert starts.stages([]) == [[]]
+
+  def in_turns(configs, where, first):
+    with pytest.MonkeyPatch.context() as patch:
+      one = jax.devices()[:1]
+      patch.setattr(jax, "devices", lambda: one)
+      store = sweep_store.Store(where)
+      try:
+        return sweep_loop.run_in_turns(configs, store, first, progress=False)
+      finally:
+        store.close()
+
+  with pytest.raises(ValueError, match=f"starts .*{name}.* None"):
+    in_turns(chain[::-1], tmp_path, None)
+  # After one it goes on from what is in the sweep's own directory.
+  in_turns(chain[:1], tmp_path, str(directory))
+  ledger = in_turns(chain[::-1], tmp_path, None)
+  assert ledger["runs"] == 3 and ledger["updates_left"] == 0
+  exp, key = training.experiment(chain[2]), jax.random.key(TINY.first_seed)
+  first = state_of(tmp_path, chain[1])
+  params = first | {"cell": starts.faster(first["cell"], 2.0)}
+  state = training.init(exp, key, params)
+  for _ in range(2):
+    state, _ = training.train_step(exp, key, state)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+    state_of(tmp_path, chain[2]),
+    jax.device_get(state.params),
+  )
+
+
 def test_names_tell_runs_with_another_start_apart(ended):
   other = dataclasses.replace(TINY, start=ended[1])
   assert grids.run_name(other) != grids.run_name(TINY)
