@@ -7,12 +7,12 @@
   python experiments/generalise.py --runs=runs/quickened
 
 20 runs, at most 400,000 updates: the networks of `settled_identity` in four
-turns. What they fail at is the wait after the second symbol, beyond the 99 steps
-for which they are trained to keep the answer: two of the four answers hold for
-some 120 steps, unmoved, and then turn into others, which no error at 50 to 200
-steps can tell. So a network is made 1.5 times as fast (`starts.faster`), four
-times, and trained at the same lengths after each: what it does after 500 steps
-happens within 100, and is corrected.
+turns. What they fail at is the wait after the second symbol, beyond the 99
+steps for which they are trained to keep the answer: two of the four answers
+hold for some 120 steps, unmoved, and then turn into others, which no error at
+50 to 200 steps can tell. So a network is made 1.5 times as fast
+(`starts.faster`), four times, and trained at the same lengths after each: what
+it does after 500 steps happens within 100, and is corrected.
 
 Source: ours. Chosen with seeds 105 and 106 (speeds 1.5 to 5 at once, at each of
 10000 to 50000 updates; noise in the inputs or states, and weight decay, did
