@@ -26,7 +26,7 @@ def draw(runs: list[dict], path) -> None:
       f" --where; {'; '.join(names)}"
     )
   figure, axes = style.new(
-    1.35 * len(panels) + 0.4 + 0.13 * len(names), len(panels), 1, squeeze=False
+    1.35 * len(panels) + 0.5 + 0.13 * len(names), len(panels), 1, squeeze=False
   )
   axes = axes[:, 0]
   for axis, (title, members) in zip(axes, panels.items(), strict=True):
@@ -37,9 +37,11 @@ def draw(runs: list[dict], path) -> None:
   for number, name in enumerate(names):
     axes[0].plot([], [], **style.MORE_LINES[number], label=name)
   seeds = groups.span([len(m) for m in _groups(runs).values()], "d")
-  per = f"{seeds} seeds a setting (units, rate, threshold, weight)"
-  figure.suptitle(groups.told(runs, per), fontsize=6)
-  figure.legend(loc="outside lower center", ncol=1, fontsize=6)
+  figure.suptitle(groups.told(runs, f"{seeds} seeds a setting"), fontsize=6)
+  figure.legend(
+    loc="outside lower center", ncol=1, fontsize=6, title_fontsize=6,
+    title="method: units, rate, and its threshold and weight",
+  )  # fmt: skip
   style.save(figure, path)
 
 
