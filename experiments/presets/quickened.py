@@ -16,8 +16,8 @@ it does after 500 steps happens within 100, and is corrected.
 
 Source: ours. Chosen with seeds 105 and 106 (speeds 1.5 to 5 at once, at each of
 10000 to 50000 updates; noise in the inputs or states, and weight decay, did
-not help). The last turn was 20000 updates too, and is longer because seed 100
-had not learned 50 steps again by then.
+not help). The last turn was 20000 updates too, at a constant rate, and is
+longer because seed 100 had not learned 50 steps again by then.
 """
 
 _OURS = {
@@ -39,11 +39,14 @@ _OURS = {
 _NAME = "temporal_order-50_200-identity_quiet-msgd_c"
 # Each begins with the one before it, the first with `settled_identity`.
 GRIDS = [
-  _OURS | {"start": f"{_NAME}-{digest}", "max_updates": updates}
-  for digest, updates in (
-    ("35140b33", 20_000),
-    ("2efdc574", 20_000),
-    ("71610377", 20_000),
-    ("fc4706cc", 60_000),
-  )
+  _OURS | {"start": f"{_NAME}-{digest}", "max_updates": 20_000}
+  for digest in ("35140b33", "2efdc574", "71610377")
 ]
+GRIDS.append(
+  _OURS
+  | {
+    "start": f"{_NAME}-fc4706cc",
+    "learning_rate_half_life": 15_000,
+    "max_updates": 60_000,
+  }
+)
