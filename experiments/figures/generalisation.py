@@ -25,15 +25,17 @@ def draw(runs: list[dict], path) -> None:
   fields = ("length", "max_length", "algorithm", "init", "solved_below")
   fields += ("start", "initial_state_scale", "label_smoothing", "start_speed")
   settings = groups.by(tested, fields)
-  figure, axis = style.new(2.15 + 0.25 * len(settings))  # The legend below.
-  for number, (key, members) in enumerate(settings.items()):
+  names = [_name(key, members) for key, members in settings.items()]
+  lines = sum(name.count("\n") + 1 for name in names)
+  figure, axis = style.new(2.1 + 0.15 * lines)  # The legend below.
+  for number, members in enumerate(settings.values()):
     line = style.MORE_LINES[number % 4]
     for i, run in enumerate(members):
       found = run["generalisation"]
       heights = [max(error, floor) for error in found["errors"]]
       axis.plot(
         found["lengths"], heights, **line, lw=0.8, marker="os^D"[number % 4],
-        ms=2.5, label=_name(key, members) if i == 0 else None,
+        ms=2.5, label=names[number] if i == 0 else None,
       )  # fmt: skip
   chance = tested[0]["chance_error"]
   for height, text in (
