@@ -56,7 +56,7 @@ class TrainConfig:
     None,
     "Name of a sweep's run without its seed: every seed begins with the"
     " parameters that it has there, in place of --init. sweep.py only, which"
-    " finds it in --starts.",
+    " finds it among its own runs, made first, or in --starts.",
   )
   start_speed: float | None = option(
     None,
