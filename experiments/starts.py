@@ -26,7 +26,8 @@ def load(
 
   Raises:
     ValueError: if there is no directory, or a run in it has not ended, is
-      damaged, or is of a network of another shape.
+      damaged, or is of a network of another shape, or if one is to be faster
+      whose form is not x.
   """
   found = {}
   for config in configs:
@@ -53,6 +54,11 @@ def load(
         f" {run} has {shapes[0]}"
       )
     if config.start_speed is not None:
+      if (form := config.resolved().form) != "x":
+        raise ValueError(
+          "start_speed must be none where the form is not x, got"
+          f" {config.start_speed} with form={form}"
+        )
       params = params | {"cell": faster(params["cell"], config.start_speed)}
     found[grids.run_name(config)] = params
   return found

@@ -228,6 +228,13 @@ def test_what_cannot_be_begun_with_is_named(ended):
     starts.load(str(directory), [larger])
 
 
+def test_only_the_x_form_is_made_faster(ended):
+  directory, name = ended
+  faster = dataclasses.replace(TINY, start=name, start_speed=2.0, form="h")
+  with pytest.raises(ValueError, match="start_speed .* 2.0 with form=h"):
+    starts.load(str(directory), [faster])
+
+
 def test_the_training_launcher_has_no_starts():
   status, _, err = launch("--start=somewhere")
   assert status == 1

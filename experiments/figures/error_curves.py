@@ -8,7 +8,7 @@ one before it.
 import numpy as np
 from figures import groups, style
 
-_MOST = 4  # Settings a panel: as many as there are lines that tell apart.
+_MOST = len(style.MORE_LINES)  # Settings that lines tell apart.
 
 
 def draw(runs: list[dict], path) -> None:
@@ -18,8 +18,9 @@ def draw(runs: list[dict], path) -> None:
     ValueError: if there are more settings than lines, or runs of a setting
       differ in more than their seed.
   """
-  panels = _panels(runs)
-  names = _names(runs)
+  settings = list(groups.by(runs, groups.SETTINGS).values())
+  panels = _panels(settings)
+  names = list(dict.fromkeys(_name(members[0]) for members in settings))
   if len(names) > _MOST:
     raise ValueError(
       f"runs must be of at most {_MOST} settings, got {len(names)}: choose with"
@@ -36,7 +37,7 @@ def draw(runs: list[dict], path) -> None:
   style.clean(*axes)
   for number, name in enumerate(names):
     axes[0].plot([], [], **style.MORE_LINES[number], label=name)
-  seeds = groups.span([len(m) for m in _groups(runs).values()], "d")
+  seeds = groups.span([len(members) for members in settings], "d")
   figure.suptitle(groups.told(runs, f"{seeds} seeds a setting"), fontsize=6)
   figure.legend(
     loc="outside lower center", ncol=1, fontsize=6, title_fontsize=6,
@@ -45,10 +46,10 @@ def draw(runs: list[dict], path) -> None:
   style.save(figure, path)
 
 
-def _panels(runs: list[dict]) -> dict[str, list[dict]]:
+def _panels(settings: list[list[dict]]) -> dict[str, list[dict]]:
   """{title: runs} of each task and its lengths."""
   panels: dict[str, list[dict]] = {}
-  for members in _groups(runs).values():
+  for members in settings:
     config = members[0]["config"]
     task = config["task"].replace("_", " ")
     title = f"{task}, {groups.length(config)} steps"
@@ -56,18 +57,9 @@ def _panels(runs: list[dict]) -> dict[str, list[dict]]:
   return panels
 
 
-def _groups(runs: list[dict]) -> dict[tuple, list]:
-  return groups.by(runs, groups.SETTINGS)
-
-
 def _name(run: dict) -> str:
   config = run["config"]
   return f"{groups.NAMES[config['algorithm']]}: {groups.settings(config)}"
-
-
-def _names(runs: list[dict]) -> list[str]:
-  """Of all settings, each once."""
-  return list(dict.fromkeys(_name(m[0]) for m in _groups(runs).values()))
 
 
 def _panel(axis, runs: list[dict], names: list[str]) -> None:
@@ -84,10 +76,6 @@ def _panel(axis, runs: list[dict], names: list[str]) -> None:
       )  # fmt: skip
   chance = runs[0]["chance_error"]
   for height, text in ((chance, f"chance {chance:.2g}"), (0.01, "solved .01")):
-    axis.axhline(height, color=style.GREY, lw=0.6, ls=":")
-    axis.annotate(
-      text, (1.01, height), xycoords=("axes fraction", "data"), va="center",
-      fontsize=6, color=style.GREY, annotation_clip=False,
-    )  # fmt: skip
+    style.level(axis, height, text)
   axis.set_yscale("log")
   axis.set_ylabel(f"wrong of {size}")

@@ -43,11 +43,7 @@ def draw(runs: list[dict], path) -> None:
     (0.01, "solved .01"),
     (floor, f"0 of {size}"),
   ):
-    axis.axhline(height, color=style.GREY, lw=0.6, ls=":")
-    axis.annotate(
-      text, (1.01, height), xycoords=("axes fraction", "data"), va="center",
-      fontsize=6, color=style.GREY, annotation_clip=False,
-    )  # fmt: skip
+    style.level(axis, height, text)
   axis.set_xscale("log")
   axis.set_yscale("log")
   axis.set_xlabel("length of the test sequences (steps)")

@@ -55,6 +55,15 @@ def clean(*axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def level(axis, height: float, text: str) -> None:
+  """A dotted line across a panel, named on its right."""
+  axis.axhline(height, color=GREY, lw=0.6, ls=":")
+  axis.annotate(
+    text, (1.01, height), xycoords=("axes fraction", "data"), va="center",
+    fontsize=6, color=GREY, annotation_clip=False,
+  )  # fmt: skip
+
+
 def letter(axis, text: str) -> None:
   """Names a panel above its upper left corner."""
   axis.set_title(text, loc="left", fontsize=8, pad=3)

@@ -29,12 +29,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
         )
     axis.axvline(usual, color=style.GREY, lw=0.6, ls=":")
     chance = everyone[0]["chance_error"]
-    axis.axhline(chance, color=style.GREY, lw=0.6, ls=":")
-    axis.annotate(
-      f"chance {chance:g}", (1.01, chance),
-      xycoords=("axes fraction", "data"), va="center", fontsize=6,
-      color=style.GREY, annotation_clip=False,
-    )  # fmt: skip
+    style.level(axis, chance, f"chance {chance:g}")
     style.letter(axis, f"wait {place} (dotted: {usual}, kept elsewhere)")
     axis.set_ylabel("wrong")
   style.clean(*axes)

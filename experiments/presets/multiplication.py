@@ -8,17 +8,8 @@ Source: the settings of addition, from memory of arXiv v2's appendix [M]. One
 model for 50 to 200, which 5 of 5 seeds solve [I].
 """
 
-_OURS = {
-  "task": "multiplication",
-  "length": 10,
-  "init": "orthogonal",
-  "algorithm": ["msgd", "msgd_c", "msgd_cr"],
-  "hidden_size": 50,
-  "max_norm": 1.0,
-  "omega_weight": 2.0,
-  "seeds": 5,
-  "first_seed": 100,  # Chosen with others.
-}
+from presets import _marked
+
 GRIDS = [
   # The paper's: one network for 50 to 200 steps.
   {
@@ -34,27 +25,5 @@ GRIDS = [
     "seeds": 5,  # [I]
     "max_updates": 400_000,
   },
-  # Ours: an orthogonal start, short sequences among the long ones, and a rate
-  # that falls.
-  _OURS
-  | {
-    "max_length": 100,
-    "learning_rate": 0.06,
-    "learning_rate_half_life": 20_000,
-    "max_updates": 150_000,
-  },
-  _OURS
-  | {
-    "max_length": 200,
-    "learning_rate": 0.06,
-    "learning_rate_half_life": 40_000,
-    "max_updates": 250_000,
-  },
-  # At a constant rate.
-  _OURS
-  | {
-    "max_length": [100, 200],
-    "learning_rate": 0.03,
-    "max_updates": 400_000,
-  },
+  *_marked.ours("multiplication", 400_000),
 ]

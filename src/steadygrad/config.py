@@ -61,7 +61,7 @@ class TrainConfig:
   start_speed: float | None = option(
     None,
     "If given, the network of --start begins so many times as fast: W_rec - I,"
-    " W_in and the biases of its cell are multiplied by it.",
+    " W_in and the biases of its cell are multiplied by it. For --form=x.",
     above=0,
   )
   hidden_size: int = option(50, "Units of the network, N.", low=1)
