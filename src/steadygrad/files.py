@@ -1,0 +1,66 @@
+"""Files that are there whole or not at all."""
+
+import errno
+import os
+import pathlib
+import re
+import tempfile
+
+# Of a process that was killed while it wrote; the last two are the names that
+# were in use before there was this module.
+_LEFTOVER = re.compile(
+  r"\.(?P<file>.+\.(json|npz|safetensors))"
+  r"(\.[a-z0-9_]{8}\.tmp|[a-z0-9_]{8}|\.merging)"
+)
+# A directory that cannot be synced, as some network file systems have them.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
+
+
+def write_whole(path: str | pathlib.Path, data: bytes) -> None:
+  """Writes a file so that a reader finds the old one or the whole new one.
+
+  So does a machine that has lost its power: the bytes are on the disk before
+  the name is, and the name before this returns.
+
+  Raises:
+    OSError: if it cannot be written; then the old file is as it was.
+  """
+  path = pathlib.Path(path)
+  handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
+  try:
+    with os.fdopen(handle, "wb") as f:
+      f.write(data)
+      f.flush()
+      os.fsync(f.fileno())
+    os.chmod(temporary, 0o644)  # mkstemp gives it to its owner alone.
+    os.replace(temporary, path)
+  except BaseException:
+    os.unlink(temporary)
+    raise
+  sync_directory(path.parent)
+
+
+def sync_directory(directory: pathlib.Path) -> None:
+  """Brings the names in a directory to the disk, where that can be done."""
+  if os.name != "posix":
+    return
+  try:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+      os.fsync(handle)
+    finally:
+      os.close(handle)
+  except OSError as e:
+    if e.errno not in _CANNOT_SYNC:
+      raise
+
+
+def remove_leftovers(directory: str | pathlib.Path) -> None:
+  """Removes what killed writers have left; for who holds the directory's lock.
+
+  Files of generalise.py stay: it writes without that lock.
+  """
+  for path in pathlib.Path(directory).glob(".*"):
+    found = _LEFTOVER.fullmatch(path.name)
+    if found and found["file"] != "generalisation.json":
+      path.unlink(missing_ok=True)
