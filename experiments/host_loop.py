@@ -282,8 +282,8 @@ def _train(config, run_dir, name, progress: bool, began) -> dict[str, Any]:
       spent["chunks"] += 1
       spent["wall_seconds"] = wall_before + time.perf_counter() - began
       info["update"] = np.int64(step + num_updates)
-      for name, values in info.items():
-        curves.setdefault(name, []).append(values)
+      for key, values in info.items():
+        curves.setdefault(key, []).append(values)
       _show(bar, seeds, info, num_updates * len(active))
       last = not len(seeds.active()) or bool(received)
       saver.save(spent["chunks"], seeds, curves, {"spent": spent}, force=last)
