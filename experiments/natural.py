@@ -5,8 +5,8 @@
 
 What no flag gives is the preset's, see presets_natural.py. Run the same command
 again and it continues where it stopped. The run directory then holds
-record.json, parameters.npz and natural.png. The last line on standard output is
-one JSON object.
+record.json, parameters.safetensors and natural.png. The last line on standard
+output is one JSON object.
 """
 
 import time

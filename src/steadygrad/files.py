@@ -55,14 +55,18 @@ def sync_directory(directory: pathlib.Path) -> None:
       raise
 
 
-def remove_leftovers(directory: str | pathlib.Path) -> None:
-  """Removes what killed writers have left; for who holds the directory's lock.
+def remove_leftovers(
+  directory: str | pathlib.Path, file: str | None = None
+) -> None:
+  """Removes what writers left that were killed.
 
-  Files of generalise.py stay: it writes without that lock.
+  Args:
+    directory: where they wrote, and nobody writes now.
+    file: name of what they wrote; of any file if None.
   """
   for path in pathlib.Path(directory).glob(".*"):
     found = _LEFTOVER.fullmatch(path.name)
-    if found and found["file"] != "generalisation.json":
+    if found and file in (None, found["file"]):
       path.unlink(missing_ok=True)
 
 

@@ -60,7 +60,12 @@ def finished(
   path, parameters = run_dir / RECORD, parameters_path(run_dir)
   if not os.path.lexists(path):
     return None
-  record = records.read_json(path, schema)
+  try:
+    record = records.read_json(path, schema)
+  except ValueError as e:
+    raise ValueError(
+      f"{e}; without this file the run ends again from its state"
+    ) from e
   _compare(f"{path} is the record of", record["config"], config)
   try:
     store.read_arrays(parameters, name)
