@@ -76,7 +76,7 @@ COLLECTED = {
       "relapses": int,
       "chance_error": float,
       "chance_loss": float,
-      "curves": {"update": [int], str: [float]},
+      "curves": {"update": list, str: list},
       "provenance": {"source": int},
     }
   },
