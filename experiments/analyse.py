@@ -21,6 +21,7 @@ from analyses import ANALYSES
 from analyses.networks import CELLS
 
 from steadygrad import records
+from steadygrad.runs import kinds
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> None:
     if argv[1:]:
       raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
     if _DRAW_ONLY.value:
-      record = records.read_json(path)
+      record = records.read_json(path, kinds.ANALYSIS | {"analysis": name})
     else:
       record = records.plain(_rounded(compute(name, kind)))
       path.parent.mkdir(parents=True, exist_ok=True)

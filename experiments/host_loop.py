@@ -7,12 +7,10 @@ checkpoints, stops cleanly when told to. What a chunk does is in
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import os
 import pathlib
 import signal
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -22,13 +20,15 @@ import numpy as np
 import run_files
 from tqdm import tqdm
 
-from steadygrad import config as configuration
 from steadygrad import placement, records, training
-from steadygrad.checkpoint import Checkpoints
 from steadygrad.config import TrainConfig
+from steadygrad.runs import checkpoints, directories, kinds, store
 from steadygrad.training import Status
 
 SAVE_SHARE = 0.02  # Of the time, at most, goes into checkpoints.
+_RECORD = kinds.TRAINING | {
+  "provenance": {"updates_per_second": float, "wall_seconds": float}
+}
 
 
 class Stopped(Exception):
@@ -52,43 +52,6 @@ def use_compilation_cache() -> None:
     path = pathlib.Path(root) / "steadygrad" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def prepare_run_dir(run_dir: pathlib.Path, config: TrainConfig) -> None:
-  """Makes the directory, or checks that it holds this very configuration.
-
-  Raises:
-    ValueError: if it cannot be written, or holds another configuration; then
-      the fields that differ are named and nothing is touched.
-  """
-  try:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=run_dir):
-      pass
-  except OSError as e:
-    raise ValueError(
-      f"run_dir must be a directory that can be written, got {run_dir}: {e}"
-    ) from e
-  path = run_dir / "config.json"
-  wanted = records.plain(dataclasses.asdict(config))
-  if not path.exists():
-    others = [p.name for p in run_dir.iterdir()]
-    if "record.json" in others or "checkpoints" in others:
-      raise ValueError(
-        f"run_dir {run_dir} holds a run without its config.json; name another"
-      )
-    records.write_json(path, wanted)
-    return
-  differing = configuration.differences(records.read_json(path), wanted)
-  if differing:
-    fields = "; ".join(
-      f"{name}: {old!r} there, {new!r} asked for"
-      for name, (old, new) in differing.items()
-    )
-    raise ValueError(
-      f"run_dir {run_dir} holds another configuration ({fields}); name another"
-      " directory or delete it. Nothing was changed"
-    )
 
 
 @contextlib.contextmanager
@@ -228,8 +191,9 @@ def cannot_write(directory: pathlib.Path, error: OSError) -> str:
 class Saver:
   """Saves at chunk ends, no more often than costs `SAVE_SHARE` of the time."""
 
-  def __init__(self, checkpoints: Checkpoints):
-    self._checkpoints = checkpoints
+  def __init__(self, directory: pathlib.Path, name: str):
+    """Saves in the directory of the run of this name, whose lock is held."""
+    self._directory, self._name = directory, name
     self._last = time.perf_counter()
     self._cost = 0.0
 
@@ -237,10 +201,18 @@ class Saver:
     started = time.perf_counter()
     if not force and started - self._last < self._cost / SAVE_SHARE:
       return
-    curves = {f"curve.{k}": np.stack(v) for k, v in curves.items()}
-    self._checkpoints.save(step, run_files.flatten(seeds.states) | curves, meta)
+    arrays = run_files.with_curves(seeds.states, curves)
+    checkpoints.save(self._directory, step, arrays, meta, name=self._name)
     self._last = time.perf_counter()
     self._cost = self._last - started
+
+
+def restore(directory: pathlib.Path, name: str) -> checkpoints.Restored:
+  """Where a run stands whose lock is held; says which states are damaged."""
+  restored = checkpoints.restore(directory, name)
+  for problem in restored.problems:
+    print(problem, file=sys.stderr)
+  return restored
 
 
 def train(
@@ -254,8 +226,8 @@ def train(
 
   Args:
     config: the configuration.
-    run_dir: holds config.json, checkpoints/ and in the end parameters.npz and
-      record.json. If the record is there already it is returned as it is.
+    run_dir: see `directories`. If the record is there already it is returned
+      as it is, without writing anything.
     progress: whether to show a bar on standard error.
     began: `time.perf_counter()` from which wall_seconds counts; now if None.
 
@@ -263,36 +235,33 @@ def train(
     The record.
 
   Raises:
-    ValueError: see `prepare_run_dir`.
+    ValueError: see `directories.finished` and `directories.prepare`.
     Stopped: after SIGINT or SIGTERM, at the end of a chunk, state saved.
   """
   config = config.resolved()
-  run_dir = pathlib.Path(run_dir)
-  prepare_run_dir(run_dir, config)
-  path = run_dir / "record.json"
-  if path.exists():
-    return records.read_json(path)
+  run_dir, name = pathlib.Path(run_dir), run_files.name_of(config)
+  record = directories.finished(run_dir, config, name, _RECORD)
+  if record is not None:
+    return record
+  with directories.prepare(run_dir, config):
+    return _train(config, run_dir, name, progress, began)
+
+
+def _train(config, run_dir, name, progress: bool, began) -> dict[str, Any]:
+  """`train`, with the lock of the directory held."""
   began = time.perf_counter() if began is None else began
   devices = jax.devices()
   exp = training.experiment(config)
-  checkpoints = Checkpoints(run_dir / "checkpoints")
-  restored = checkpoints.restore()
-  for problem in restored.problems:
-    print(problem, file=sys.stderr)
   seeds = _Seeds(exp, devices)
-  curves: dict[str, list] = {}
+  restored = restore(run_dir, name)
+  curves = run_files.curves_of(restored.arrays)
   spent = {"updates": 0, "seconds": 0.0, "wall_seconds": 0.0, "chunks": 0}
   if restored.step is not None:
-    seeds.states = run_files.unflatten(seeds.states, restored.arrays)
-    curves = {
-      name.removeprefix("curve."): list(values)
-      for name, values in restored.arrays.items()
-      if name.startswith("curve.")
-    }
+    seeds.states = store.unflatten(seeds.states, restored.arrays)
     spent = restored.meta["spent"]
     print(f"continuing after checkpoint {restored.step}", file=sys.stderr)
   wall_before = spent["wall_seconds"]
-  saver = Saver(checkpoints)
+  saver = Saver(run_dir, name)
   bar = tqdm(
     total=config.max_updates * config.seeds,
     initial=int(seeds.states.step.sum()),
@@ -319,16 +288,16 @@ def train(
       last = not len(seeds.active()) or bool(received)
       saver.save(spent["chunks"], seeds, curves, {"spent": spent}, force=last)
   bar.close()
-  checkpoints.close()
   if received:
     raise Stopped(
       f"stopped by signal {received[0]} at update"
       f" {int(seeds.states.step.max())}; the same command goes on from here"
     )
-  run_files.write_arrays(
-    run_dir / run_files.PARAMETERS,
-    run_files.flatten(seeds.states.params, "state.params"),
-  )
+  parameters = store.flatten(seeds.states.params, "state.params")
+  directories.write_parameters(run_dir, parameters, name)
+  path = run_dir / directories.RECORD
+  if path.exists():  # Only the parameters were to be made again.
+    return records.read_json(path, _RECORD)
   record = run_files.record(
     exp,
     seeds.states,
@@ -341,7 +310,7 @@ def train(
     wall_before + time.perf_counter() - began
   )
   records.write_json(path, record)
-  return records.read_json(path)
+  return records.read_json(path, _RECORD)
 
 
 def _show(bar, seeds, info, updates: int) -> None:

@@ -29,9 +29,9 @@ from steadygrad import (
   placement,
   records,
 )
-from steadygrad.checkpoint import Checkpoints
 from steadygrad.natural import Status
 from steadygrad.natural_config import MUSIC, NaturalConfig
+from steadygrad.runs import directories, kinds, store
 
 PART_SECONDS = 5.0  # About how long the device is left alone.
 
@@ -206,8 +206,8 @@ def train(
   Args:
     config: the configuration.
     corpus: its data.
-    run_dir: holds config.json, checkpoints/ and in the end parameters.npz and
-      record.json. If the record is there already it is returned as it is.
+    run_dir: see `directories`. If the record is there already it is returned
+      as it is, without writing anything.
     progress: whether to show a bar on standard error.
     began: `time.perf_counter()` from which wall_seconds counts; now if None.
 
@@ -215,37 +215,37 @@ def train(
     The record.
 
   Raises:
-    ValueError: see `host_loop.prepare_run_dir`; or if the run was begun on
-      other data.
+    ValueError: see `directories.finished` and `directories.prepare`; or if the
+      run was begun on other data.
     Stopped: after SIGINT or SIGTERM, within seconds, state saved.
   """
-  run_dir = pathlib.Path(run_dir)
-  host_loop.prepare_run_dir(run_dir, config)
-  path = run_dir / "record.json"
-  if path.exists():
-    return records.read_json(path)
+  run_dir, name = pathlib.Path(run_dir), run_files.name_of(config)
+  record = directories.finished(run_dir, config, name, kinds.NATURAL)
+  if record is not None:
+    return record
   began = time.perf_counter() if began is None else began
-  seeds = Seeds(config, corpus, jax.devices())
-  checkpoints = Checkpoints(run_dir / "checkpoints")
-  curves, spent = _restore(checkpoints, seeds)
-  try:
-    _loop(seeds, curves, spent, host_loop.Saver(checkpoints), progress, began)
-  finally:
-    checkpoints.close()
-  best = seeds.states.best_params
-  run_files.write_arrays(
-    run_dir / run_files.PARAMETERS, run_files.flatten(best, "params")
-  )
-  record = make_record(seeds, curves, spent, jax.devices())
-  records.write_json(path, record)
-  return records.read_json(path)
+  with directories.prepare(run_dir, config):
+    seeds = Seeds(config, corpus, jax.devices())
+    curves, spent = _restore(run_dir, name, seeds)
+    saver = host_loop.Saver(run_dir, name)
+    _loop(seeds, curves, spent, saver, progress, began)
+    return _finish(run_dir, name, seeds, curves, spent)
 
 
-def _restore(checkpoints: Checkpoints, seeds: Seeds) -> tuple[dict, dict]:
-  """(curves, spent) of the newest checkpoint; the seeds stand where it was."""
-  restored = checkpoints.restore()
-  for problem in restored.problems:
-    print(problem, file=sys.stderr)
+def _finish(run_dir, name, seeds: Seeds, curves, spent) -> dict[str, Any]:
+  """Writes the best parameters, and the record if there is none yet."""
+  best = store.flatten(seeds.states.best_params, "params")
+  directories.write_parameters(run_dir, best, name)
+  path = run_dir / directories.RECORD
+  if not path.exists():
+    record = make_record(seeds, curves, spent, jax.devices())
+    records.write_json(path, record)
+  return records.read_json(path, kinds.NATURAL)
+
+
+def _restore(run_dir, name, seeds: Seeds) -> tuple[dict, dict]:
+  """(curves, spent) of the newest state; the seeds stand where it was."""
+  restored = host_loop.restore(run_dir, name)
   if restored.step is None:
     return {}, dict.fromkeys(
       ("updates", "steps", "seconds", "wall_seconds", "parts"), 0
@@ -255,14 +255,9 @@ def _restore(checkpoints: Checkpoints, seeds: Seeds) -> tuple[dict, dict]:
       f"data differ from those this run was begun on: {restored.meta['files']}"
       f" there, {seeds.corpus.files} here; name another run_dir"
     )
-  seeds.states = run_files.unflatten(seeds.states, restored.arrays)
+  seeds.states = store.unflatten(seeds.states, restored.arrays)
   print(f"continuing after checkpoint {restored.step}", file=sys.stderr)
-  curves = {
-    name.removeprefix("curve."): list(values)
-    for name, values in restored.arrays.items()
-    if name.startswith("curve.")
-  }
-  return curves, restored.meta["spent"]
+  return run_files.curves_of(restored.arrays), restored.meta["spent"]
 
 
 def _loop(seeds: Seeds, curves, spent, saver, progress: bool, began) -> None:

@@ -31,6 +31,8 @@ from steadygrad import natural_experiment, records
 from steadygrad.adjoints import adjoints
 from steadygrad.analysis import delta_norms_by_lag
 from steadygrad.natural_config import MUSIC, NaturalConfig
+from steadygrad.runs import kinds, store
+from steadygrad.runs.directories import RECORD, parameters_path
 from steadygrad.types import Array, Batch, PyTree
 
 _RUNS = flags.DEFINE_list("runs", [], "Run directories of natural.py.")
@@ -56,19 +58,19 @@ def load(run: str) -> tuple[NaturalConfig, PyTree]:
     ValueError: if the run has not ended or its files are damaged.
   """
   run_dir = pathlib.Path(run)
-  for name in ("record.json", run_files.PARAMETERS):
-    if not (run_dir / name).exists():
-      raise ValueError(f"runs must have ended, but {run} has no {name}")
-  config = records.read_json(run_dir / "record.json")["config"]
-  if config["max_norm"] == "inf":
-    config["max_norm"] = float("inf")
-  arrays, _ = run_files.read_arrays(run_dir / run_files.PARAMETERS)
-  config = NaturalConfig(**config)
-  symbols = arrays["params['readout']['w_out']"].shape[-1]
-  model = natural_experiment.experiment(config, symbols).model
+  path, parameters = run_dir / RECORD, parameters_path(run_dir)
+  for file in (path, parameters):
+    if not file.exists():
+      raise ValueError(f"runs must have ended, but {run} has no {file.name}")
+  record = records.read_json(path, kinds.NATURAL)
+  config = kinds.config_of(record, NaturalConfig, path)
+  arrays = store.read_arrays(parameters, run_files.name_of(config)).arrays
+  if (w_out := arrays.get("params['readout']['w_out']")) is None:
+    raise ValueError(f"{parameters} holds no readout")
+  model = natural_experiment.experiment(config, w_out.shape[-1]).model
   keys = jax.vmap(jax.random.key)(jnp.zeros(config.seeds, jnp.uint32))
   template = jax.eval_shape(jax.vmap(model.init), keys)
-  params = run_files.unflatten(template, arrays, "params")
+  params = store.unflatten(template, arrays, "params")
   return config, jax.tree.map(lambda x: x[0], params)
 
 

@@ -1,11 +1,8 @@
-"""What a run leaves behind: its arrays in one .npz, its record in one JSON."""
+"""What a run leaves behind: its record, and the arrays of its state."""
 
 import dataclasses
-import json
-import os
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,70 +10,43 @@ import jax
 import numpy as np
 
 from steadygrad import records, training
+from steadygrad.config import TrainConfig
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs import store
 from steadygrad.training import Status
 
-PARAMETERS = "parameters.npz"  # Beside record.json, leaves [S, ...].
+_CURVE = "curve."  # Before the name of a curve in a state file.
 
 
-def flatten(tree, name: str = "state") -> dict[str, np.ndarray]:
-  """{name + path of the leaf: array}."""
-  paths = jax.tree_util.tree_leaves_with_path(tree)
-  return {f"{name}{jax.tree_util.keystr(p)}": np.asarray(x) for p, x in paths}
+def name_of(config: TrainConfig | NaturalConfig) -> str:
+  """Of a run of train.py or natural.py: all that decides it but its budget."""
+  if isinstance(config, TrainConfig):
+    words = (config.task, str(config.length), config.init, config.algorithm)
+    same = dataclasses.replace(config, max_updates=1)
+  else:
+    words = (config.data, config.cell, config.algorithm)
+    same = dataclasses.replace(config, max_epochs=1)
+  return "-".join([*words, same.digest()])
 
 
-def unflatten(template, arrays: dict, name: str = "state"):
-  """The tree that `flatten` took apart.
+def with_curves(states, curves: dict[str, list]) -> dict[str, np.ndarray]:
+  """Arrays of a state file: the leaves of `states`, and what was measured.
 
-  Raises:
-    ValueError: where an array is missing or not as in the template.
+  Args:
+    states: leaves [S, ...].
+    curves: {name: a value [S], or [] for the time, per check}.
   """
-
-  def pick(path, old):
-    path = f"{name}{jax.tree_util.keystr(path)}"
-    if path not in arrays:
-      raise ValueError(f"the file holds no {path}")
-    new = arrays[path]
-    if new.shape != old.shape or new.dtype != old.dtype:
-      raise ValueError(
-        f"the file holds {new.dtype}{new.shape} at {path}, expected"
-        f" {old.dtype}{old.shape}"
-      )
-    return new
-
-  return jax.tree_util.tree_map_with_path(pick, template)
+  told = {f"{_CURVE}{k}": np.stack(v) for k, v in curves.items()}
+  return store.flatten(states) | told
 
 
-def write_arrays(
-  path: str | pathlib.Path, arrays: dict[str, np.ndarray], meta: Any = None
-) -> None:
-  """Writes an .npz atomically; `meta` is anything JSON holds."""
-  path = pathlib.Path(path)
-  text = np.array(json.dumps(records.plain(meta)))
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-  try:
-    with os.fdopen(handle, "wb") as f:
-      np.savez_compressed(f, meta=text, **arrays)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
-
-
-def read_arrays(path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], Any]:
-  """(arrays, meta) of `write_arrays`; the archive's checksums are verified.
-
-  Raises:
-    ValueError: if the file is damaged, naming it.
-  """
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {name: archive[name] for name in archive.files}
-    return arrays, json.loads(str(arrays.pop("meta")))
-  except FileNotFoundError:
-    raise
-  except Exception as e:  # zipfile, zlib and NumPy each raise their own.
-    raise ValueError(f"{path} is damaged: {e}") from e
+def curves_of(arrays: dict[str, np.ndarray]) -> dict[str, list]:
+  """The curves that `with_curves` was given."""
+  return {
+    name.removeprefix(_CURVE): list(values)
+    for name, values in arrays.items()
+    if name.startswith(_CURVE)
+  }
 
 
 def record(

@@ -49,7 +49,11 @@ class Tally:
     self._store, self._lock = store, threading.Lock()
     self._results = {grids.run_name(c): store.finished(c) for c in configs}
     self._configs = {grids.run_name(c): c for c in configs}
-    self._steps = {name: store.updates(name) for name in self._configs}
+    self._steps = {
+      name: store.updates(name)
+      for name, results in self._results.items()
+      if results is None
+    }
     self._began, self._work, self._written = time.perf_counter(), 0, 0.0
     self.bar = tqdm(
       total=len(configs),

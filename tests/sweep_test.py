@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 
 import grids
 import host_loop
@@ -23,6 +22,7 @@ import sweep_store
 
 from steadygrad import records, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs.store import read_arrays
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = {
@@ -194,14 +194,13 @@ def test_same_bits_as_the_training_launcher(algorithm, tmp_path, monkeypatch):
   (swept,) = results_of(tmp_path / "sweep").values()
   for part in ("config", "results", "curves"):
     assert swept[part] == trained[part]
-  states = np.load(
-    tmp_path / "sweep" / "states" / f"{grids.run_name(config)}.npz"
-  )
-  parameters = np.load(tmp_path / "run" / "parameters.npz")
-  compared = [name for name in parameters.files if name != "meta"]
-  assert len(compared) == 5
-  for name in compared:
-    np.testing.assert_array_equal(states[name], parameters[name])
+  states = read_arrays(
+    tmp_path / "sweep" / "states" / f"{grids.run_name(config)}.safetensors"
+  ).arrays
+  parameters = read_arrays(tmp_path / "run" / "parameters.safetensors").arrays
+  assert len(parameters) == 5
+  for name, expected in parameters.items():
+    np.testing.assert_array_equal(states[name], expected)
 
 
 def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
@@ -209,10 +208,8 @@ def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
   half = [dataclasses.replace(r, max_updates=200) for r in runs]
   store = sweep_store.Store(tmp_path)
   assert sweep_loop.run(half, store, progress=False)["cut"] == 2
-  states = {
-    p.name: np.load(p)["state.step"] for p in (tmp_path / "states").iterdir()
-  }
-  assert {s.item() for s in states.values()} == {200}
+  states = map(read_arrays, (tmp_path / "states").iterdir())
+  assert [s.arrays["state.step"].item() for s in states] == [200, 200]
   sweep_loop.run(runs, store, progress=False)
   store.close()
   whole = results_of(swept[0])
@@ -232,7 +229,7 @@ def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
   store = sweep_store.Store(mine)
   assert store.merge(other) == 2
   assert store.merge(other) == 0
-  for part, end in (("states", "npz"), ("records", "json")):
+  for part, end in (("states", "safetensors"), ("records", "json")):
     shutil.copy(directory / part / f"{names[2]}.{end}", mine / part)
   sweep_loop.run(RUNS, store, progress=False)
   store.close()
@@ -241,14 +238,10 @@ def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
 
 def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
   run = RUNS[0]
-  path = tmp_path / "states" / f"{grids.run_name(run)}.npz"
+  path = tmp_path / "states" / f"{grids.run_name(run)}.safetensors"
   store = sweep_store.Store(tmp_path)
-  whole = swept[0] / "states" / f"{grids.run_name(run)}.npz"
-  data = bytearray(whole.read_bytes())
-  with zipfile.ZipFile(whole) as archive:
-    largest = max(archive.infolist(), key=lambda i: i.compress_size)
-  # Well behind the header, of which some bytes mean nothing.
-  data[largest.header_offset + 3 * largest.compress_size // 4] ^= 16
+  data = bytearray((swept[0] / "states" / path.name).read_bytes())
+  data[3 * len(data) // 4] ^= 16
   path.write_bytes(data)
   sweep_loop.run([run], store, progress=False)
   store.close()
@@ -304,7 +297,7 @@ def test_killed_and_started_again(tmp_path):
   process = launch(tmp_path, *longer)
   deadline = time.monotonic() + LIMIT
   while time.monotonic() < deadline and process.poll() is None:
-    if list((tmp_path / "states").glob("*-0.npz")):
+    if list((tmp_path / "states").glob("*-0.safetensors")):
       break
     time.sleep(0.01)
   process.send_signal(signal.SIGKILL)

@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from figures import style, table1  # noqa: E402
 
 from steadygrad import records  # noqa: E402
+from steadygrad.runs import kinds  # noqa: E402
 
 COLUMNS = 2
 
@@ -81,7 +82,7 @@ def main(words: list[str]) -> None:
   if len(words) < 2:
     sys.exit("learning_curves.py: name the picture, then the records")
   try:
-    draw([records.read_json(pathlib.Path(p)) for p in words[1:]], words[0])
+    draw([records.read_json(p, kinds.NATURAL) for p in words[1:]], words[0])
   except (ValueError, OSError) as e:
     sys.exit(f"learning_curves.py: {e}")
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 from steadygrad import records
+from steadygrad.runs import kinds
 
 _NAMES = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 _HEADER = (
@@ -42,4 +43,7 @@ def table(found: list[dict]) -> str:
 if __name__ == "__main__":
   if len(sys.argv) < 2:
     sys.exit("usage: methods.py RECORD.json [RECORD.json ...]")
-  print(table([records.read_json(path) for path in sys.argv[1:]]))
+  try:
+    print(table([kinds.read_training(path) for path in sys.argv[1:]]))
+  except (ValueError, OSError) as e:
+    sys.exit(f"methods.py: {e}")

@@ -18,6 +18,7 @@ import presets_natural  # noqa: E402
 
 from steadygrad import records  # noqa: E402
 from steadygrad.config import differences  # noqa: E402
+from steadygrad.runs import kinds  # noqa: E402
 
 ALGORITHMS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 HELPS = {"msgd": "", "msgd_c": ", clipped", "msgd_cr": ", clipped, Ω"}
@@ -229,7 +230,7 @@ def main(paths: list[str]) -> None:
   if not paths:
     sys.exit("table1.py: name the records, runs/*/record.json")
   try:
-    text = markdown([records.read_json(pathlib.Path(p)) for p in paths])
+    text = markdown([records.read_json(p, kinds.NATURAL) for p in paths])
   except (ValueError, OSError) as e:
     sys.exit(f"table1.py: {e}")
   sys.stdout.write(text)

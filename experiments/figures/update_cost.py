@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from steadygrad import records  # noqa: E402
+from steadygrad.runs import kinds  # noqa: E402
 
 _AXES = (
   ("length", "T (steps)"),
@@ -115,4 +116,7 @@ def _panel(axis, rows: list[dict], name: str) -> None:
 if __name__ == "__main__":
   if len(sys.argv) != 3:
     sys.exit("usage: update_cost.py ROWS.json PICTURE.png")
-  draw(records.read_json(sys.argv[1]), sys.argv[2])
+  try:
+    draw(records.read_json(sys.argv[1], kinds.UPDATE_ROWS), sys.argv[2])
+  except (ValueError, OSError) as e:
+    sys.exit(f"update_cost.py: {e}")

@@ -88,3 +88,13 @@ def remove_leftovers(directory: str | pathlib.Path) -> None:
     found = _LEFTOVER.fullmatch(path.name)
     if found and found["file"] != "generalisation.json":
       path.unlink(missing_ok=True)
+
+
+def set_aside(path: pathlib.Path) -> pathlib.Path:
+  """Renames a damaged file to *.damaged, and a number if need be; its place."""
+  place, number = path.with_suffix(".damaged"), 0
+  while os.path.lexists(place):
+    number += 1
+    place = path.with_suffix(f".damaged{number}")
+  os.replace(path, place)
+  return place
