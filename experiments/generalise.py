@@ -9,17 +9,20 @@ started again. The last line on standard output is one JSON object.
   python experiments/generalise.py --runs=runs/some-run --lengths=50,100,5000
 """
 
-import json
-import sys
+from steadygrad.runs import launch
+
+if __name__ == "__main__":
+  launch.begin()
 
 import generalise_loop
-import host_loop
-from absl import app, flags, logging
+from absl import flags
+
+from steadygrad.runs import commands
 
 # ICML, section 4.1.
 LENGTHS = (50, 100, 150, 200, 250, 500, 1000, 2000, 3000, 5000)
 
-_RUNS = flags.DEFINE_list(
+_RUNS = commands.paths_flag(
   "runs",
   [],
   "Run directories of train.py, records of sweep.py (*.json), or directories of"
@@ -33,32 +36,26 @@ _SIZE = flags.DEFINE_integer(
 )
 
 
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)
+def main() -> dict:
+  if not _RUNS.value:
+    raise ValueError("runs must name at least one run, got none")
   try:
-    if argv[1:] or not _RUNS.value:
-      raise ValueError(f"runs must name at least one run, got {_RUNS.value}")
-    try:
-      lengths = [int(n) for n in _LENGTHS.value]
-    except ValueError:
-      raise ValueError(
-        f"lengths must be integers, got {','.join(_LENGTHS.value)}"
-      ) from None
-    runs = [
-      run for word in _RUNS.value for run in generalise_loop.runs_of(word)
-    ]
-    for run in runs:
-      generalise_loop.check(run, lengths, _SIZE.value)
-    host_loop.use_all_cores()
-    host_loop.use_compilation_cache()
-    made = {
-      run: generalise_loop.generalise(run, lengths, _SIZE.value) for run in runs
-    }
-  except ValueError as e:
-    sys.exit(f"generalise.py: {e}")
+    lengths = [int(n) for n in _LENGTHS.value]
+  except ValueError:
+    lengths = []
+  if not lengths:
+    told = ",".join(_LENGTHS.value) or "none"
+    raise ValueError(f"lengths must be integers, got {told}")
+  runs = [run for word in _RUNS.value for run in generalise_loop.runs_of(word)]
+  for run in runs:
+    generalise_loop.check(run, lengths, _SIZE.value)
+  launch.use_jax()
+  made = {
+    run: generalise_loop.generalise(run, lengths, _SIZE.value) for run in runs
+  }
   errors = {run: [found[n] for n in lengths] for run, found in made.items()}
-  print(json.dumps({"lengths": lengths, "errors": errors}))
+  return {"lengths": lengths, "errors": errors}
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

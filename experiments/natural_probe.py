@@ -10,20 +10,22 @@ writes to --out:
   python experiments/natural_probe.py --runs=runs/a,runs/b --data_dir=data
 """
 
+from steadygrad.runs import launch
+
+if __name__ == "__main__":
+  launch.begin()
+
 import dataclasses
 import functools
-import json
 import pathlib
-import sys
 
-import host_loop
 import jax
 import jax.numpy as jnp
 import midi
 import natural_data
 import numpy as np
 import run_files
-from absl import app, flags, logging
+from absl import flags
 from figures import natural_signals, piano_roll
 from natural_data import Corpus
 
@@ -31,13 +33,14 @@ from steadygrad import natural_experiment, records
 from steadygrad.adjoints import adjoints
 from steadygrad.analysis import delta_norms_by_lag
 from steadygrad.natural_config import MUSIC, NaturalConfig
-from steadygrad.runs import kinds, store
+from steadygrad.runs import commands, kinds, store
 from steadygrad.runs.directories import RECORD, parameters_path
+from steadygrad.runs.signals import say
 from steadygrad.types import Array, Batch, PyTree
 
-_RUNS = flags.DEFINE_list("runs", [], "Run directories of natural.py.")
-_OUT = flags.DEFINE_string("out", "runs/probe", "Directory for what is made.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "As in natural.py.")
+_RUNS = commands.paths_flag("runs", [], "Run directories of natural.py.")
+_OUT = commands.path_flag("out", "runs/probe", "Directory for what is made.")
+_DATA_DIR = commands.path_flag("data_dir", None, "As in natural.py.")
 _CHECK_DATA = flags.DEFINE_bool("check_data", True, "As in natural.py.")
 _LAGS = flags.DEFINE_integer(
   "lags", 200, "Steps that the error is sent back.", lower_bound=2
@@ -171,7 +174,7 @@ def write_sample(exp, params, corpus: Corpus, stem: pathlib.Path) -> None:
     try:
       midi.write(roll, stem.with_suffix(".mid"))
     except ValueError as e:
-      print(e, file=sys.stderr)
+      say(e)
   else:
     first = jnp.uint8(max(corpus.vocabulary.find("\n"), 0))
     drawn = np.asarray(draw(params, key, first))
@@ -216,17 +219,13 @@ def probe(runs: list[str], out: pathlib.Path) -> dict:
   return record
 
 
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)
-  try:
-    if argv[1:] or not _RUNS.value:
-      raise ValueError(f"runs must name at least one run, got {_RUNS.value}")
-    host_loop.use_compilation_cache()
-    record = probe(_RUNS.value, pathlib.Path(_OUT.value))
-  except ValueError as e:
-    sys.exit(f"natural_probe.py: {e}")
-  print(json.dumps(record["results"]))
+def main() -> dict:
+  if not _RUNS.value:
+    raise ValueError("runs must name at least one run, got none")
+  launch.use_jax(all_cores=False)
+  out = commands.writable("out", _OUT.value, directory=True)
+  return probe(_RUNS.value, out)["results"]
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

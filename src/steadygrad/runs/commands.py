@@ -1,8 +1,11 @@
 """Flags on a command line: paths, and what to say of a wrong one."""
 
 import difflib
+import errno
+import pathlib
 import re
 import sys
+import tempfile
 
 from absl import flags
 
@@ -48,6 +51,42 @@ def paths_flag(name: str, default: list[str], text: str, **options):
   return flags.DEFINE(
     _Paths(), name, default, text, serializer=serializer, **options
   )
+
+
+def writable(
+  name: str,
+  path: str | None,
+  *,
+  suffix: str = "",
+  directory: bool = False,
+) -> pathlib.Path:
+  """The path of a flag, where a file can be written; asked before the work.
+
+  Args:
+    name: of the flag.
+    path: its value. What is missing of directories is made.
+    suffix: that the file must have.
+    directory: whether the path is the directory, not the file.
+
+  Raises:
+    ValueError: naming the flag, its value and what is allowed.
+  """
+  found = pathlib.Path(path or "")
+  if suffix and found.suffix != suffix:
+    raise ValueError(f"{name} must be a file *{suffix}, got {path}")
+  home = found if directory else found.parent
+  try:
+    if found.is_dir() and not directory:
+      raise IsADirectoryError(errno.EISDIR, "Is a directory")
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=home):
+      pass
+  except OSError as e:
+    what = "directory" if directory else "file"
+    raise ValueError(
+      f"{name} must be a {what} that can be written, got {path}: {e}"
+    ) from e
+  return found
 
 
 def parse(argv: list[str], several: str | None = None) -> list[str]:

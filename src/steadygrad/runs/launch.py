@@ -218,7 +218,7 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def devices_in_words(devices) -> str:
+def in_words(devices) -> str:
   """Such as "2 CPU cores"."""
   count, kind = len(devices), devices[0].device_kind
   if devices[0].platform == "cpu":

@@ -26,8 +26,35 @@ _LIMITS = (
   "/sys/fs/cgroup/memory.max",
   "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
-SIZES = ("hidden_size", "length", "max_length", "batch_size", "seeds")
-NATURAL_SIZES = ("hidden_size", "chunk_length", "batch_size", "seeds")
+_SIZES = ("hidden_size", "length", "max_length", "batch_size", "seeds")
+_NATURAL_SIZES = ("hidden_size", "chunk_length", "batch_size", "seeds")
+
+
+def refuse_training(
+  config: TrainConfig, devices: Sequence[jax.Device], at_once: int | None = None
+) -> None:
+  """ValueError, naming a size, if a run cannot fit into memory.
+
+  Args:
+    config: the configuration.
+    devices: that it is spread over.
+    at_once: seeds whose states are held together; all of them if None.
+  """
+  refuse(
+    config, lambda c: train_bytes(c, devices, at_once), _SIZES, room(devices)
+  )
+
+
+def refuse_natural(
+  config: NaturalConfig, num_symbols: int, devices: Sequence[jax.Device]
+) -> None:
+  """ValueError, naming a size, if a run cannot fit into memory."""
+  refuse(
+    config,
+    lambda c: natural_bytes(c, num_symbols, devices),
+    _NATURAL_SIZES,
+    room(devices),
+  )
 
 
 def refuse(
@@ -87,7 +114,11 @@ def room(devices: Sequence[jax.Device]) -> int | None:
   return min(found, default=None)
 
 
-def train_bytes(config: TrainConfig, devices, at_once: int | None = None):
+def train_bytes(
+  config: TrainConfig,
+  devices: Sequence[jax.Device],
+  at_once: int | None = None,
+) -> int:
   """Bytes that a run of `TrainConfig` needs at least, see `room`.
 
   Args:
