@@ -32,7 +32,7 @@ def runs_of(word: str) -> list[str]:
   return [
     str(path)
     for path in found
-    if kinds.read_training(path)["results"]["solved"] == [True]
+    if sweep_store.read_record(path)["results"]["solved"] == [True]
   ]
 
 
@@ -108,9 +108,7 @@ def errors_at(
 
 def check(run: str, lengths: list[int], size: int) -> None:
   """ValueError, before anything runs, if this run cannot be tested so."""
-  record_path, _, path = files_of(run)
-  record = kinds.read_training(record_path)
-  config = kinds.config_of(record, TrainConfig, record_path)
+  record, config, _ = _read(run)
   for length in lengths:
     dataclasses.replace(config, length=length, max_length=None)
   if size > evaluation.BATCH_SIZE and size % evaluation.BATCH_SIZE:
@@ -118,7 +116,17 @@ def check(run: str, lengths: list[int], size: int) -> None:
       f"size must be under {evaluation.BATCH_SIZE} or a multiple of it, got"
       f" {size}"
     )
-  _measured(path, record, size)
+  _measured(files_of(run)[2], record, size)
+
+
+def _read(run: str) -> tuple[dict, TrainConfig, str]:
+  """(record, configuration, name) of a run."""
+  path = files_of(run)[0]
+  in_sweep = path.name != directories.RECORD
+  read = sweep_store.read_record if in_sweep else kinds.read_training
+  config = kinds.config_of(record := read(path), TrainConfig, path)
+  name = path.stem if in_sweep else run_files.name_of(config)
+  return record, config, name
 
 
 def load(run: str) -> tuple[TrainConfig, dict, Any]:
@@ -127,13 +135,8 @@ def load(run: str) -> tuple[TrainConfig, dict, Any]:
   Raises:
     ValueError: naming the run, if it has not.
   """
-  record_path, arrays_path, _ = files_of(run)
-  record = kinds.read_training(record_path)
-  config = kinds.config_of(record, TrainConfig, record_path)
-  # A sweep's files have their run's name; a run directory's a longer one.
-  in_sweep = record_path.name != directories.RECORD
-  name = record_path.stem if in_sweep else run_files.name_of(config)
-  return config, record, _params(config, record, arrays_path, name)
+  record, config, name = _read(run)
+  return config, record, _params(config, record, files_of(run)[1], name)
 
 
 def load_one(run: str, task: str) -> tuple[TrainConfig, dict, Any, jax.Array]:
@@ -158,8 +161,8 @@ def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:
   Raises:
     ValueError: as `check`, and if the parameters are not those of the record.
   """
-  record_path, _, path = files_of(run)
-  record = kinds.read_training(record_path)
+  record, _, _ = _read(run)
+  path = files_of(run)[2]
   measured = _measured(path, record, size)
   config = params = None
   for length in lengths:
