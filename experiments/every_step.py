@@ -17,12 +17,15 @@ from absl import app, flags, logging
 from figures import every_step as figure
 
 from steadygrad import records
+from steadygrad.options import INT32
 
 _RUNS = flags.DEFINE_list("runs", [], "Records or directories of sweep.py.")
 _STEPS = flags.DEFINE_integer(
-  "steps", 400, "Steps to ask after.", lower_bound=1
+  "steps", 400, "Steps to ask after.", lower_bound=1, upper_bound=10_000
 )
-_SIZE = flags.DEFINE_integer("size", 1000, "Sequences.", lower_bound=1)
+_SIZE = flags.DEFINE_integer(
+  "size", 1000, "Sequences.", lower_bound=1, upper_bound=INT32
+)
 _OUT = flags.DEFINE_string("out", "runs/every_step.png", "PNG to write.")
 
 

@@ -16,6 +16,9 @@ import generalise_loop
 import host_loop
 from absl import app, flags, logging
 
+from steadygrad import config as configuration
+from steadygrad.options import INT32
+
 # ICML, section 4.1.
 LENGTHS = (50, 100, 150, 200, 250, 500, 1000, 2000, 3000, 5000)
 
@@ -29,7 +32,11 @@ _LENGTHS = flags.DEFINE_list(
   "lengths", [str(n) for n in LENGTHS], "Lengths to test at."
 )
 _SIZE = flags.DEFINE_integer(
-  "size", 10_000, "Fresh sequences at each length.", lower_bound=1
+  "size",
+  10_000,
+  "Fresh sequences at each length.",
+  lower_bound=1,
+  upper_bound=INT32,
 )
 
 
@@ -38,12 +45,7 @@ def main(argv: list[str]) -> None:
   try:
     if argv[1:] or not _RUNS.value:
       raise ValueError(f"runs must name at least one run, got {_RUNS.value}")
-    try:
-      lengths = [int(n) for n in _LENGTHS.value]
-    except ValueError:
-      raise ValueError(
-        f"lengths must be integers, got {','.join(_LENGTHS.value)}"
-      ) from None
+    lengths = configuration.integers("lengths", _LENGTHS.value)
     runs = [
       run for word in _RUNS.value for run in generalise_loop.runs_of(word)
     ]

@@ -10,6 +10,7 @@ error is in no list. The same command again goes on where it stopped.
 """
 
 import json
+import math
 import pathlib
 import sys
 
@@ -30,6 +31,9 @@ _PRESET = flags.DEFINE_enum(
 )
 _MINUTES = flags.DEFINE_float(
   "minutes", 600.0, "Budget: no run begins after so long.", lower_bound=0
+)
+flags.register_validator(
+  "minutes", lambda minutes: not math.isnan(minutes), "must be a number"
 )
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
 for _field in FIELDS.values():

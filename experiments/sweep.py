@@ -17,6 +17,7 @@ import sys
 
 import grids
 import host_loop
+import starts
 import sweep_loop
 import sweep_records
 from absl import app, flags, logging
@@ -45,6 +46,7 @@ _SLOTS = flags.DEFINE_integer(
   None,
   "Runs at a time on each device. Default: 1 on a CPU's core, 64 elsewhere.",
   lower_bound=1,
+  upper_bound=10_000,
 )
 _PLAN = flags.DEFINE_bool("plan", False, "Print what is left to do, and stop.")
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
@@ -68,6 +70,8 @@ def main(argv: list[str]) -> None:
     for other in _MERGE.value:
       print(f"{store.merge(other)} runs taken from {other}", file=sys.stderr)
     if _PLAN.value:
+      left = [c for c in configs if store.finished(c) is None]
+      starts.check(_STARTS.value, left, store.directory)
       ledger = sweep_loop.Tally(store, configs, False).ledger()
     else:
       ledger = sweep_loop.run_in_turns(

@@ -20,7 +20,9 @@ from figures import waits as figure
 from steadygrad import records
 
 _RUNS = flags.DEFINE_list("runs", [], "Records or directories of sweep.py.")
-_SIZE = flags.DEFINE_integer("size", 500, "Sequences a point.", lower_bound=1)
+_SIZE = flags.DEFINE_integer(
+  "size", 500, "Sequences a point.", lower_bound=1, upper_bound=10_000
+)
 _OUT = flags.DEFINE_string("out", "runs/waits.png", "PNG to write.")
 
 
