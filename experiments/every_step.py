@@ -18,13 +18,16 @@ from absl import flags
 from figures import every_step as figure
 
 from steadygrad import records
+from steadygrad.options import INT32
 from steadygrad.runs import commands
 
 _RUNS = commands.paths_flag("runs", [], "Records or directories of sweep.py.")
 _STEPS = flags.DEFINE_integer(
-  "steps", 400, "Steps to ask after.", lower_bound=1
+  "steps", 400, "Steps to ask after.", lower_bound=1, upper_bound=10_000
 )
-_SIZE = flags.DEFINE_integer("size", 1000, "Sequences.", lower_bound=1)
+_SIZE = flags.DEFINE_integer(
+  "size", 1000, "Sequences.", lower_bound=1, upper_bound=INT32
+)
 _OUT = commands.path_flag("out", "runs/every_step.png", "PNG to write.")
 
 

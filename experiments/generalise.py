@@ -17,6 +17,8 @@ if __name__ == "__main__":
 import generalise_loop
 from absl import flags
 
+from steadygrad import config as configuration
+from steadygrad.options import INT32
 from steadygrad.runs import commands
 
 # ICML, section 4.1.
@@ -32,20 +34,18 @@ _LENGTHS = flags.DEFINE_list(
   "lengths", [str(n) for n in LENGTHS], "Lengths to test at."
 )
 _SIZE = flags.DEFINE_integer(
-  "size", 10_000, "Fresh sequences at each length.", lower_bound=1
+  "size",
+  10_000,
+  "Fresh sequences at each length.",
+  lower_bound=1,
+  upper_bound=INT32,
 )
 
 
 def main() -> dict:
   if not _RUNS.value:
     raise ValueError("runs must name at least one run, got none")
-  try:
-    lengths = [int(n) for n in _LENGTHS.value]
-  except ValueError:
-    lengths = []
-  if not lengths:
-    told = ",".join(_LENGTHS.value) or "none"
-    raise ValueError(f"lengths must be integers, got {told}")
+  lengths = configuration.integers("lengths", _LENGTHS.value)
   runs = [run for word in _RUNS.value for run in generalise_loop.runs_of(word)]
   for run in runs:
     generalise_loop.check(run, lengths, _SIZE.value)

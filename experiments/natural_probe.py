@@ -32,6 +32,7 @@ from natural_data import Corpus
 from steadygrad import natural_experiment, records
 from steadygrad.adjoints import adjoints
 from steadygrad.analysis import delta_norms_by_lag
+from steadygrad.config import MAX_SEED
 from steadygrad.natural_config import MUSIC, NaturalConfig
 from steadygrad.runs import commands, kinds, store
 from steadygrad.runs.directories import RECORD, parameters_path
@@ -43,15 +44,29 @@ _OUT = commands.path_flag("out", "runs/probe", "Directory for what is made.")
 _DATA_DIR = commands.path_flag("data_dir", None, "As in natural.py.")
 _CHECK_DATA = flags.DEFINE_bool("check_data", True, "As in natural.py.")
 _LAGS = flags.DEFINE_integer(
-  "lags", 200, "Steps that the error is sent back.", lower_bound=2
+  "lags",
+  200,
+  "Steps that the error is sent back.",
+  lower_bound=2,
+  upper_bound=10_000,
 )
 _WINDOWS = flags.DEFINE_integer(
-  "windows", 64, "Stretches of the test set, at most.", lower_bound=1
+  "windows",
+  64,
+  "Stretches of the test set, at most.",
+  lower_bound=1,
+  upper_bound=1000,
 )
 _SAMPLE = flags.DEFINE_integer(
-  "sample", 200, "Steps to compose; 0 for none.", lower_bound=0
+  "sample",
+  200,
+  "Steps to compose; 0 for none.",
+  lower_bound=0,
+  upper_bound=1_000_000,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the sample.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "Of the sample.", lower_bound=0, upper_bound=MAX_SEED
+)
 
 
 def load(run: str) -> tuple[NaturalConfig, PyTree]:

@@ -14,6 +14,7 @@ from steadygrad.runs import launch
 if __name__ == "__main__":
   launch.begin()
 
+import math
 import pathlib
 
 import presets_natural
@@ -33,6 +34,9 @@ _PRESET = flags.DEFINE_enum(
 )
 _MINUTES = flags.DEFINE_float(
   "minutes", 600.0, "Budget: no run begins after so long.", lower_bound=0
+)
+flags.register_validator(
+  "minutes", lambda minutes: not math.isnan(minutes), "must be a number"
 )
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
 for _field in FIELDS.values():

@@ -19,6 +19,7 @@ if __name__ == "__main__":
 import pathlib
 
 import grids
+import starts
 import sweep_loop
 import sweep_records
 from absl import flags
@@ -50,6 +51,7 @@ _SLOTS = flags.DEFINE_integer(
   None,
   "Runs at a time on each device. Default: 1 on a CPU's core, 64 elsewhere.",
   lower_bound=1,
+  upper_bound=10_000,
 )
 _PLAN = flags.DEFINE_bool("plan", False, "Print what is left to do, and stop.")
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
@@ -69,6 +71,8 @@ def main() -> dict:
   for other in _MERGE.value:
     say(f"{store.merge(other)} runs taken from {other}")
   if _PLAN.value:
+    left = [c for c in configs if store.finished(c) is None]
+    starts.check(_STARTS.value, left, store.directory)
     ledger = sweep_loop.Tally(store, configs, False).ledger()
   else:
     ledger = sweep_loop.run_in_turns(

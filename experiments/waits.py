@@ -22,7 +22,9 @@ from steadygrad import records
 from steadygrad.runs import commands
 
 _RUNS = commands.paths_flag("runs", [], "Records or directories of sweep.py.")
-_SIZE = flags.DEFINE_integer("size", 500, "Sequences a point.", lower_bound=1)
+_SIZE = flags.DEFINE_integer(
+  "size", 500, "Sequences a point.", lower_bound=1, upper_bound=10_000
+)
 _OUT = commands.path_flag("out", "runs/waits.png", "PNG to write.")
 
 

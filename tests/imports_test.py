@@ -17,6 +17,7 @@ PACKAGE = "steadygrad"
 # Lowest first: a module of one layer imports its own layer and lower ones.
 LAYERS = (
   "types",
+  "options",
   "activations",
   "numerics",
   "segments",
@@ -50,9 +51,10 @@ ONLY = {
   "adjoints": {"types", "unroll"},
   "models": {"types", "unroll"},
   "transforms": {"types", "numerics", "segments", "unroll"},
-  "tasks": {"types", "losses"},
+  "options": set(),
+  "tasks": {"types", "losses", "options"},
   "packing": set(),
-  "natural_config": {"activations", "config", "initializers"},
+  "natural_config": {"activations", "config", "initializers", "options"},
 }
 
 # Layers that only some may import.

@@ -36,20 +36,31 @@ from steadygrad import (  # noqa: E402
   records,
 )
 from steadygrad.natural_config import NaturalConfig  # noqa: E402
+from steadygrad.options import INT32  # noqa: E402
 from steadygrad.tasks import music, text  # noqa: E402
 
 _PROBLEM = flags.DEFINE_enum(
   "problem", "music", ["music", "text"], "Cost and sizes."
 )
 _UNITS = flags.DEFINE_integer(
-  "units", None, "N. Default 300 for music, 500 for text.", lower_bound=1
+  "units",
+  None,
+  "N. Default 300 for music, 500 for text.",
+  lower_bound=1,
+  upper_bound=INT32,
 )
-_BATCH = flags.DEFINE_integer("batch", 4, "B.", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 200, "T.", lower_bound=2)
+_BATCH = flags.DEFINE_integer(
+  "batch", 4, "B.", lower_bound=1, upper_bound=INT32
+)
+_LENGTH = flags.DEFINE_integer(
+  "length", 200, "T.", lower_bound=2, upper_bound=INT32
+)
 _UPDATES = flags.DEFINE_integer(
-  "updates", 25, "Updates of a pass.", lower_bound=1
+  "updates", 25, "Updates of a pass.", lower_bound=1, upper_bound=INT32
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 7, "Turns of each.", lower_bound=1, upper_bound=INT32
+)
 _JSON = flags.DEFINE_string("json", None, "File for the list of rows.")
 _RUNNERS = flags.DEFINE_list(
   "implementations",

@@ -18,6 +18,7 @@ time; flags narrow that down. The headline alone takes under a minute:
   python experiments/benchmarks/update.py --lengths=100 --units=50 --seeds=8
 """
 
+import math
 import pathlib
 import sys
 import time
@@ -31,7 +32,9 @@ import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 from benchmarks import peers  # noqa: E402
 
+from steadygrad import config as configuration  # noqa: E402
 from steadygrad import placement, records  # noqa: E402
+from steadygrad.options import INT32  # noqa: E402
 
 _LENGTHS = flags.DEFINE_list(
   "lengths", ["50", "100", "200", "1000", "5000"], "Values of T."
@@ -39,7 +42,9 @@ _LENGTHS = flags.DEFINE_list(
 _UNITS = flags.DEFINE_list(
   "units", ["50", "128", "256", "512", "1024"], "Values of N."
 )
-_BATCH = flags.DEFINE_integer("batch", 20, "B.", lower_bound=1)
+_BATCH = flags.DEFINE_integer(
+  "batch", 20, "B.", lower_bound=1, upper_bound=INT32
+)
 _SEEDS = flags.DEFINE_list("seeds", ["1", "8", "64", "256"], "Values of S.")
 _ALGORITHMS = flags.DEFINE_list(
   "algorithms", ["msgd", "msgd_c", "msgd_cr"], "Any of msgd, msgd_c, msgd_cr."
@@ -49,9 +54,18 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
   list(peers.IMPLEMENTATIONS),
   f"Any of {', '.join(peers.IMPLEMENTATIONS)}.",
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 7, "Turns of each.", lower_bound=1, upper_bound=INT32
+)
 _SECONDS = flags.DEFINE_float(
-  "seconds", 0.3, "About how long one turn lasts.", lower_bound=0.001
+  "seconds",
+  0.3,
+  "About how long one turn lasts.",
+  lower_bound=0.001,
+  upper_bound=3600,
+)
+flags.register_validator(
+  "seconds", lambda seconds: not math.isnan(seconds), "must be a number"
 )
 _JSON = flags.DEFINE_string("json", None, "File for the list of rows.")
 
@@ -62,14 +76,10 @@ MATMUL_SIZE = 2048
 def cases() -> list[peers.Case]:
   """The headline size, and from it one size at a time."""
   sizes = {
-    "length": [int(x) for x in _LENGTHS.value],
-    "units": [int(x) for x in _UNITS.value],
-    "seeds": [int(x) for x in _SEEDS.value],
+    "length": configuration.integers("--lengths", _LENGTHS.value, 10),
+    "units": configuration.integers("--units", _UNITS.value),
+    "seeds": configuration.integers("--seeds", _SEEDS.value),
   }
-  for name, low in (("length", 10), ("units", 1), ("seeds", 1)):
-    if not sizes[name] or min(sizes[name]) < low:
-      flag = "lengths" if name == "length" else name
-      raise ValueError(f"--{flag} must be at least {low}, got {sizes[name]}")
   # The size from which the others are varied: the headline's where it is asked
   # for, else the first.
   centre = {

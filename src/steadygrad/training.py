@@ -25,7 +25,7 @@ from steadygrad import (
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
 from steadygrad.initializers import INITIALIZERS
-from steadygrad.tasks import TASKS
+from steadygrad.tasks import make_task
 from steadygrad.types import Array, Model, PyTree, Task
 
 
@@ -64,20 +64,41 @@ class Hyper(NamedTuple):
   omega_min_squared_norm: float | Array
 
 
-class Experiment(NamedTuple):
-  """What a run needs, built from a configuration.
+class _Parts(NamedTuple):
+  config: TrainConfig
+  task: Task
+  model: Model
+  tx: optax.GradientTransformationExtraArgs
+
+
+class Experiment(_Parts):
+  """What a run needs; `experiment` builds it from a configuration.
+
+  Built by hand, with a model or a chain that no configuration has, it is as its
+  parts say, while a record shows the configuration. So the task must be the one
+  that the configuration names (see `tasks.register_task`); nothing compares
+  hidden_size, learning_rate and the like with model and chain.
 
   Attributes:
     config: the `TrainConfig`, resolved.
     task: the `Task`.
     model: the `Model`.
     tx: the Optax chain; `update` takes `trajectory=`.
+
+  Raises:
+    ValueError: if the configuration names another task.
   """
 
-  config: TrainConfig
-  task: Task
-  model: Model
-  tx: optax.GradientTransformationExtraArgs
+  __slots__ = ()
+
+  def __new__(cls, config, task, model, tx):
+    if task.name != config.task:
+      raise ValueError(
+        f"task must be {config.task}, as the configuration says, got"
+        f" {task.name}; register_task gives a task of your own a name that a"
+        " configuration may have"
+      )
+    return super().__new__(cls, config, task, model, tx)
 
 
 class TrainState(NamedTuple):
@@ -126,7 +147,7 @@ def experiment(
   config = config.resolved()
   rate, max_norm, weight, bound = traced or hyper(config)
   rate = _falling(rate, config.learning_rate_half_life)
-  task = TASKS[config.task](config.length, config.max_length)
+  task = make_task(config.task, config.length, config.max_length)
   if config.solved_below is not None:
     task = task._replace(solved_below=config.solved_below)
   if config.label_smoothing:
