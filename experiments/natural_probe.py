@@ -202,7 +202,7 @@ def probe(runs: list[str], out: pathlib.Path) -> dict:
   loaded = [load(run) for run in runs]
   if len(names := {config.data for config, _ in loaded}) != 1:
     raise ValueError(f"runs must be of one data set, got {sorted(names)}")
-  out.mkdir(parents=True, exist_ok=True)
+  commands.writable("out", out, directory=True)
   curves, configs = {}, []
   for config, params in loaded:
     corpus = natural_data.load(config, _DATA_DIR.value, check=_CHECK_DATA.value)
@@ -238,8 +238,7 @@ def main() -> dict:
   if not _RUNS.value:
     raise ValueError("runs must name at least one run, got none")
   launch.use_jax(all_cores=False)
-  out = commands.writable("out", _OUT.value, directory=True)
-  return probe(_RUNS.value, out)["results"]
+  return probe(_RUNS.value, pathlib.Path(_OUT.value))["results"]
 
 
 if __name__ == "__main__":

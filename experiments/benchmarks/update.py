@@ -25,16 +25,16 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import host_loop  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 from benchmarks import peers  # noqa: E402
 
 from steadygrad import config as configuration  # noqa: E402
 from steadygrad import placement, records  # noqa: E402
 from steadygrad.options import INT32  # noqa: E402
+from steadygrad.runs import commands, launch  # noqa: E402
 
 _LENGTHS = flags.DEFINE_list(
   "lengths", ["50", "100", "200", "1000", "5000"], "Values of T."
@@ -67,7 +67,7 @@ _SECONDS = flags.DEFINE_float(
 flags.register_validator(
   "seconds", lambda seconds: not math.isnan(seconds), "must be a number"
 )
-_JSON = flags.DEFINE_string("json", None, "File for the list of rows.")
+_JSON = commands.path_flag("json", None, "File for the list of rows.")
 
 HEADLINE = peers.Case("msgd_c", 100, 50, 20, 8)
 MATMUL_SIZE = 2048
@@ -198,20 +198,15 @@ def show(rows: list[dict]) -> None:
     )
 
 
-def main(argv: list[str]) -> None:
-  try:
-    if argv[1:]:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    for name, values, known in (
-      ("implementations", _IMPLEMENTATIONS.value, peers.IMPLEMENTATIONS),
-      ("algorithms", _ALGORITHMS.value, ("msgd", "msgd_c", "msgd_cr")),
-    ):
-      if wrong := sorted(set(values) - set(known)):
-        raise ValueError(f"--{name} must be among {list(known)}, got {wrong}")
-    host_loop.use_all_cores()
-    todo = cases()
-  except ValueError as e:
-    sys.exit(f"update.py: {e}")
+def main() -> None:
+  for name, values, known in (
+    ("implementations", _IMPLEMENTATIONS.value, peers.IMPLEMENTATIONS),
+    ("algorithms", _ALGORITHMS.value, ("msgd", "msgd_c", "msgd_cr")),
+  ):
+    if wrong := sorted(set(values) - set(known)):
+      raise ValueError(f"--{name} must be among {list(known)}, got {wrong}")
+  launch.use_all_cores()
+  todo = cases()
   print(
     "implementation algorithm size        run-updates/s (range)     of matmul"
     "  of products  compile s  peak MiB  times the first's time"
@@ -245,4 +240,4 @@ def ratios(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

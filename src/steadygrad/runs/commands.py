@@ -153,6 +153,8 @@ def _illegal(message: str, several: str | None) -> str:
     allowed = parser.syntactic_help
   if not allowed:
     return f"{name}: {reason}"
+  if flags.FLAGS[name].value is None and value == "None":
+    return f"{name} must be given: {allowed}"
   more = several and "," in value
   hint = f"; {several} takes several values" if more else ""
   return f"{name} must be {allowed}, got {value!r}{hint}"

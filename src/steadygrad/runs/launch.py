@@ -75,6 +75,12 @@ def main(
   )
 
 
+def script(function: Callable[[list[str]], dict | str | None]) -> None:
+  """As `main`, for a program whose arguments are words without flags."""
+  sys.stderr = _Tolerant(sys.stderr)
+  sys.exit(_call(lambda: function(sys.argv[1:]), []))
+
+
 def _parse(argv: list[str], several: str | None) -> list[str]:
   """Arguments that are no flags; says what is wrong with the flags."""
   logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend.
@@ -108,6 +114,9 @@ def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
   except files.InUse as e:
     say(e)
     return IN_USE
+  except BrokenPipeError:  # Of a program that prints while it works.
+    _lose_stdout()
+    return MISTAKE
   except OSError as e:
     say(_of_files(e))
     return MISTAKE

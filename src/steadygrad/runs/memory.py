@@ -127,11 +127,10 @@ def train_bytes(
     at_once: seeds of which states are held; all of them if None.
   """
   exp = training.experiment(config)
-  key = jax.random.key(0)
-  state = _bytes(jax.eval_shape(lambda k: training.init(exp, k), key))
+  state = _bytes(lambda key: training.init(exp, key))
   checked = evaluation.batch_size_for(config.check_size, config.test_size)
   batches = [
-    _bytes(jax.eval_shape(lambda k, n=n: exp.task.sample(k, n), key))
+    _bytes(lambda key, n=n: exp.task.sample(key, n))
     for n in (config.batch_size, checked)
   ]
   steps = config.max_length or config.length
@@ -145,11 +144,11 @@ def train_bytes(
 def natural_bytes(config: NaturalConfig, num_symbols: int, devices) -> int:
   """Bytes that a run of `NaturalConfig` needs at least, see `room`."""
   exp = natural_experiment.experiment(config, num_symbols)
-  state = jax.eval_shape(lambda k: natural.init(exp, k), jax.random.key(0))
+  state = _bytes(lambda key: natural.init(exp, key))
   steps, batch_size = config.chunk_length, config.batch_size
   inputs = 4 * steps * batch_size * num_symbols
   one_pass = inputs + 2 * _states_bytes(exp.model, steps, batch_size)
-  return _together(_bytes(state), one_pass, config.seeds, devices)
+  return _together(state, one_pass, config.seeds, devices)
 
 
 def _together(state: int, one_pass: int, seeds: int, devices) -> int:
@@ -170,11 +169,12 @@ def _states_bytes(model: Model, steps: int, batch_size: int) -> int:
     params = model.init(key)
     return model.cell.initial_state(params["cell"], batch_size)
 
-  return steps * _bytes(jax.eval_shape(start, jax.random.key(0)))
+  return steps * _bytes(start)
 
 
-def _bytes(tree) -> int:
-  leaves = jax.tree.leaves(tree)
+def _bytes(of_key: Callable[[jax.Array], Any]) -> int:
+  """Of what a function of a key returns, which is not computed."""
+  leaves = jax.tree.leaves(jax.eval_shape(lambda: of_key(jax.random.key(0))))
   return sum(
     int(np.prod(x.shape, dtype=object)) * x.dtype.itemsize for x in leaves
   )
