@@ -1,6 +1,7 @@
 """What a run leaves behind: its record, and the arrays of its state."""
 
 import dataclasses
+import importlib
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -9,10 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from steadygrad import config as configuration
 from steadygrad import records, training
 from steadygrad.config import TrainConfig
 from steadygrad.natural_config import NaturalConfig
-from steadygrad.runs import store
+from steadygrad.runs import directories, store
 from steadygrad.training import Status
 
 _CURVE = "curve."  # Before the name of a curve in a state file.
@@ -27,6 +29,24 @@ def name_of(config: TrainConfig | NaturalConfig) -> str:
     words = (config.data, config.cell, config.algorithm)
     same = dataclasses.replace(config, max_epochs=1)
   return "-".join([*words, same.digest()])
+
+
+def default_dir(config: TrainConfig | NaturalConfig) -> pathlib.Path:
+  """runs/<name>, where no directory of before has the budget in its name."""
+  name = name_of(config)
+  words = name.rsplit("-", 1)[0]
+  old = pathlib.Path("runs", f"{words}-{config.digest()}")
+  new = pathlib.Path("runs", name)
+  return old if old.exists() and not new.exists() else new
+
+
+def draw_beside(name: str, record: dict[str, Any], run_dir: pathlib.Path):
+  """Draws the record of a run into <name>.png, where that is not done yet."""
+  path = run_dir / f"{name}.png"
+  newest = (run_dir / directories.RECORD).stat().st_mtime_ns
+  if not path.exists() or path.stat().st_mtime_ns < newest:
+    # Matplotlib takes half a second.
+    importlib.import_module(f"figures.{name}").draw(record, path)
 
 
 def with_curves(states, curves: dict[str, list]) -> dict[str, np.ndarray]:
@@ -49,6 +69,49 @@ def curves_of(arrays: dict[str, np.ndarray]) -> dict[str, list]:
   }
 
 
+def states_of(template, arrays: dict[str, np.ndarray]):
+  """The states that `with_curves` was given, of `training`.
+
+  Those of before there were `TrainState.sums` were saved after a check, where
+  the sums are zero.
+
+  Raises:
+    ValueError: where an array is missing or not as in the template.
+  """
+  blank = store.flatten(
+    jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template.sums),
+    "state.sums",
+  )
+  return store.unflatten(template, blank | arrays)
+
+
+def note_machine(spent: dict[str, Any], devices, updates: int) -> str | None:
+  """Notes with what a run goes on.
+
+  Equal bits are promised for the same versions, device kind and number of
+  devices alone.
+
+  Args:
+    spent: its "machines" gets a last entry where this is another than the last.
+    devices: of the run.
+    updates: that the run has made.
+
+  Returns:
+    A sentence if the run was begun with something else.
+  """
+  now, machines = records.machine(devices), spent.setdefault("machines", [])
+  old = machines[-1]["machine"] if machines else now
+  if not machines or old != now:
+    machines.append({"from_update": int(updates), "machine": now})
+  if old == now:
+    return None
+  said = "; ".join(
+    f"{name}: {a} then, {b} now"
+    for name, (a, b) in configuration.differences(old, now).items()
+  )
+  return f"begun otherwise ({said}); its bits will be those of neither"
+
+
 def record(
   exp: training.Experiment,
   states: training.TrainState,
@@ -64,7 +127,7 @@ def record(
     states: of all seeds, leaves [S, ...].
     test_errors: [S].
     curves: {name: a value [S], or [] for "update", per check}.
-    spent: "updates", "seconds", "compile_seconds".
+    spent: "updates", "seconds", "compile_seconds", "machines".
     devices: it ran on.
   """
   config, task = exp.config, exp.task
@@ -94,7 +157,7 @@ def record(
     "run_updates": spent["updates"],
     "updates_per_second": spent["updates"] / max(spent["seconds"], 1e-9),
     "compile_seconds": spent["compile_seconds"],
-  }
+  } | several_machines(spent)
   curves = {k: v for k, v in curves.items() if k != "step"}
   return {
     "kind": "training",
@@ -104,6 +167,12 @@ def record(
     | {name: np.stack(values) for name, values in curves.items()},
     "provenance": provenance(devices) | speed,
   }
+
+
+def several_machines(spent: dict[str, Any]) -> dict[str, list]:
+  """What the provenance has of a run that went on on another machine."""
+  machines = spent.get("machines", [])
+  return {"machines": machines} if len(machines) > 1 else {}
 
 
 def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class Store:
     try:
       arrays, meta, _ = store.read_arrays(path, name)
       with_axis = jax.tree.map(lambda x: np.asarray(x)[None], template)
-      state = store.unflatten(with_axis, arrays)
+      state = run_files.states_of(with_axis, arrays)
     except FileNotFoundError:
       return None
     except ValueError as e:

@@ -210,6 +210,10 @@ def test_a_record_of_something_else_is_refused(runs, tmp_path):
 def test_mistakes_on_the_command_line_give_no_traceback(runs):
   flags = {
     "runs must name at least one run": (),
+    "lengths must be at least one integer, got none": (
+      f"--runs={runs[0] / 'run'}",
+      "--lengths=",
+    ),
     "lengths must be integers, got 13,ten": (
       f"--runs={runs[0] / 'run'}",
       "--lengths=13,ten",

@@ -223,6 +223,13 @@ def test_what_cannot_be_begun_with_is_named(ended):
   missing = dataclasses.replace(begun, first_seed=4)
   with pytest.raises(ValueError, match=f"must have ended.*{name}-4.json"):
     starts.load(str(directory), [missing])
+  for where, said in ((None, "starts .* None"), (directory, "must have ended")):
+    with pytest.raises(ValueError, match=said):
+      starts.check(where, [missing])
+  # What begins with a run that is left too is not missed, nor what is there.
+  after = dataclasses.replace(TINY, start=grids.run_name(begun)[: -len("-3")])
+  starts.check(str(directory), [TINY, after, begun])
+  starts.check(None, [begun], own=directory)
   larger = dataclasses.replace(begun, hidden_size=9)
   with pytest.raises(ValueError, match=r"start must .*\(9, 9\).*\(8, 8\)"):
     starts.load(str(directory), [larger])

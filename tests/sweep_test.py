@@ -20,7 +20,7 @@ import slots
 import sweep_loop
 import sweep_store
 
-from steadygrad import records, training
+from steadygrad import options, records, training
 from steadygrad.config import TrainConfig
 from steadygrad.runs.store import read_arrays
 
@@ -70,6 +70,45 @@ def test_flags_go_before_a_preset_and_its_grids_are_joined():
   assert len(grids.expand(preset, {"seeds": [1]})) == 2
 
 
+def test_seeds_share_the_work_of_a_configuration(monkeypatch):
+  made, check = [], options.check_fields
+  monkeypatch.setattr(
+    options, "check_fields", lambda config: made.append(check(config))
+  )
+  runs = expand(seeds=5000, first_seed=7, max_updates=[1])
+  assert len(made) < 20
+  names = [grids.run_name(run) for run in runs]
+  assert len(made) < 20
+  assert [run.first_seed for run in runs] == list(range(7, 5007))
+  assert len(set(names)) == len(set(runs)) == 5000
+  # They are what a configuration is otherwise.
+  whole = dataclasses.replace(runs[3], first_seed=10)
+  assert whole == runs[3] and grids.run_name(whole) == names[3]
+
+
+@pytest.mark.parametrize(
+  "lists,said",
+  [
+    ({"seeds": 100_000}, "seeds must be at most 10000, got 100000"),
+    (
+      {"seeds": 10_000, "length": list(range(10, 21))},
+      "a grid must have at most 100000 runs, got 110000",
+    ),
+    ({"length": []}, r"length must have a value, got \[\]"),
+    ({"length": [50, 60.0]}, "length must be an integer, got 60.0"),
+    ({"learning_rate": "0.1"}, "learning_rate must be a number, got '0.1'"),
+    ({"seeds": 1.5}, "seeds must be an integer, got 1.5"),
+    ({"first_seed": 0.5}, "first_seed must be an integer, got 0.5"),
+    ({"start": ""}, "start must not be empty"),
+  ],
+)
+def test_a_wrong_grid_is_refused_before_it_is_made(lists, said):
+  with pytest.raises(ValueError, match=said):
+    expand(**lists)
+  with pytest.raises(ValueError, match=said):
+    grids.expand([TINY | lists], {})
+
+
 def test_a_name_holds_all_but_the_budget():
   config = TrainConfig(seeds=1, first_seed=4)
   more = dataclasses.replace(config, max_updates=7)
@@ -99,6 +138,9 @@ def test_one_program_for_what_is_traced():
     ("length", "ten", "an integer"),
     ("learning_rate", "fast", "a number"),
     ("go_on", "yes", "true or false"),
+    ("length", "50.0", "an integer"),
+    ("length", "", "an integer"),
+    ("start_speed", "", "a number"),
   ],
 )
 def test_a_value_that_cannot_be_read_is_named(field, text, allowed):
@@ -324,10 +366,11 @@ def test_killed_and_started_again(tmp_path):
     ("--seeds=1,2", ("seeds", "one number")),
     ("--preset=fig8", ("preset", "fig8")),
     ("--sweep_dir={root}/README.md/x", ("sweep_dir", "README.md/x")),
+    ("--plan --start=abc", ("starts must be", "start=abc", "got None")),
   ],
 )
 def test_a_mistake_is_named_without_a_traceback(tmp_path, flag, parts):
-  process = launch(tmp_path, flag.format(root=ROOT))
+  process = launch(tmp_path, *flag.format(root=ROOT).split())
   out, err = process.communicate(timeout=LIMIT)
   assert process.returncode not in (0, None)
   assert "Traceback" not in err

@@ -3,12 +3,10 @@
 python experiments/figures/methods.py RECORD.json [RECORD.json ...]
 """
 
-import sys
-
 import numpy as np
 
 from steadygrad import records
-from steadygrad.runs import kinds
+from steadygrad.runs import kinds, launch
 
 _NAMES = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 _HEADER = (
@@ -40,10 +38,11 @@ def table(found: list[dict]) -> str:
   return "\n".join([_HEADER, *map(row, found)])
 
 
+def main(paths: list[str]) -> str:
+  if not paths:
+    raise ValueError("name the records of train.py")
+  return table([kinds.read_training(path) for path in paths])
+
+
 if __name__ == "__main__":
-  if len(sys.argv) < 2:
-    sys.exit("usage: methods.py RECORD.json [RECORD.json ...]")
-  try:
-    print(table([kinds.read_training(path) for path in sys.argv[1:]]))
-  except (ValueError, OSError) as e:
-    sys.exit(f"methods.py: {e}")
+  launch.script(main)

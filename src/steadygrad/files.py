@@ -15,6 +15,30 @@ _LEFTOVER = re.compile(
 # A directory that cannot be synced, as some network file systems have them.
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
+PATH = "a path that is not empty, and whose ~ is somebody's home"
+
+
+class InUse(ValueError):
+  """Another process holds the directory."""
+
+
+def expand(path: str | os.PathLike) -> pathlib.Path:
+  """The path, with a home directory in place of a leading ~ or ~user.
+
+  Shells do that for a word of its own, but not behind the = of --flag=~/there.
+  A path that has been through here can go through once more.
+
+  Raises:
+    ValueError: if the path is empty, or there is no such home.
+  """
+  text = os.fspath(path)
+  found = os.path.expanduser(text)
+  if not text or found.startswith("~"):
+    raise ValueError(f"path must be {PATH}, got {text!r}")
+  path = pathlib.Path(found)
+  # "./~" is a file's own name, which `Path` makes "~".
+  return path.absolute() if str(path).startswith("~") else path
+
 
 def write_whole(path: str | pathlib.Path, data: bytes) -> None:
   """Writes a file so that a reader finds the old one or the whole new one.

@@ -85,23 +85,30 @@ def numbers(values: Any) -> np.ndarray:
 
 def provenance(command: str, devices) -> dict[str, Any]:
   """Versions, machine, commit and command of what is running now."""
-  versions = {}
-  for name in PACKAGES:
-    try:
-      versions[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      versions[name] = "not installed"
   now = datetime.datetime.now(datetime.UTC)
   return {
     "command": command,
     "commit": _commit(),
     "date": now.isoformat(timespec="seconds"),
     "python": platform.python_version(),
+    **machine(devices),
+    "cores": os.cpu_count(),
+  }
+
+
+def machine(devices) -> dict[str, Any]:
+  """What bits depend on besides a configuration: versions, kind, number."""
+  versions = {}
+  for name in PACKAGES:
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      versions[name] = "not installed"
+  return {
     "versions": versions,
     "device_kind": devices[0].device_kind,
     "device_platform": devices[0].platform,
     "devices": len(devices),
-    "cores": os.cpu_count(),
   }
 
 

@@ -57,6 +57,22 @@ def restore(directory: str | pathlib.Path, name: str) -> Restored:
   return Restored(None, {}, None, problems)
 
 
+def before(directory: str | pathlib.Path, name: str) -> Restored:
+  """The state before the newest.
+
+  Raises:
+    ValueError: if it is not there or does not verify.
+  """
+  path = pathlib.Path(directory) / PREVIOUS
+  try:
+    return _read(path, name)
+  except FileNotFoundError as e:
+    raise ValueError(
+      f"{path} is not there, the state before the last check, from which a"
+      " larger budget goes on"
+    ) from e
+
+
 def _read(path: pathlib.Path, name: str) -> Restored:
   stored = store.read_arrays(path, name)
   try:

@@ -28,6 +28,8 @@ PARAMETERS = "parameters.safetensors"
 _OLD_PARAMETERS = "parameters.npz"
 _OLD_STATES = "checkpoints"
 _OLD_COMMIT = "06c551e"
+# What a run may be given more of: with the larger it goes on.
+_BUDGETS = ("max_updates", "max_epochs")
 
 
 def parameters_path(run_dir: str | pathlib.Path) -> pathlib.Path:
@@ -49,24 +51,19 @@ def finished(
     schema: of its record.
 
   Returns:
-    The record; or None if there is none, or if the parameters are not whole,
-    which is said: the run then ends again from its state, to the same bits.
+    The record; or None if there is none, or one of a smaller budget; or if the
+    parameters are not whole, which is said: the run then ends again from its
+    state, to the same bits.
 
   Raises:
     ValueError: if a file is damaged or of another configuration, naming it.
   """
   run_dir = pathlib.Path(run_dir)
   _check_config(run_dir, config)
-  path, parameters = run_dir / RECORD, parameters_path(run_dir)
-  if not os.path.lexists(path):
+  parameters = parameters_path(run_dir)
+  record = record_of(run_dir, config, schema)
+  if record is None:
     return None
-  try:
-    record = records.read_json(path, schema)
-  except ValueError as e:
-    raise ValueError(
-      f"{e}; without this file the run ends again from its state"
-    ) from e
-  _compare(f"{path} is the record of", record["config"], config)
   try:
     store.read_arrays(parameters, name)
   except FileNotFoundError:
@@ -79,10 +76,33 @@ def finished(
   return None
 
 
+def record_of(
+  run_dir: str | pathlib.Path, config: Any, schema: Any
+) -> dict | None:
+  """The record of this very configuration; None without or of a smaller budget.
+
+  Raises:
+    ValueError: if it is damaged or of another configuration, naming it.
+  """
+  path = pathlib.Path(run_dir) / RECORD
+  if not os.path.lexists(path):
+    return None
+  try:
+    record = records.read_json(path, schema)
+  except ValueError as e:
+    raise ValueError(
+      f"{e}; without this file the run ends again from its state"
+    ) from e
+  same = _is_same(f"{path} is the record of", record["config"], config)
+  return record if same else None
+
+
 def prepare(
   run_dir: str | pathlib.Path, config: Any
 ) -> filelock.AcquireReturnProxy:
   """Makes the directory of a run, or checks that it is of this very one.
+
+  A smaller budget there becomes the one that is asked for.
 
   Returns:
     What holds its lock, see `store.lock`.
@@ -126,12 +146,11 @@ def write_parameters(
 
 
 def _check_config(run_dir: pathlib.Path, config: Any) -> bool:
-  """Whether the directory has a config.json, which then is this one."""
+  """Whether config.json is this one; not without, or of a smaller budget."""
   path = run_dir / CONFIG
   if os.path.lexists(path):
     there = f"run_dir {run_dir} holds"
-    _compare(there, records.read_json(path), config)
-    return True
+    return _is_same(there, records.read_json(path), config)
   others = (RECORD, checkpoints.NEWEST, checkpoints.PREVIOUS, _OLD_STATES)
   if any((run_dir / name).exists() for name in others):
     raise ValueError(
@@ -140,14 +159,30 @@ def _check_config(run_dir: pathlib.Path, config: Any) -> bool:
   return False
 
 
-def _compare(what: str, there: dict, config: Any) -> None:
+def _is_same(what: str, there: dict, config: Any) -> bool:
+  """Whether a configuration is this one; False if it has a smaller budget.
+
+  Raises:
+    ValueError: if they differ otherwise.
+  """
   wanted = records.plain(dataclasses.asdict(config))
-  if differing := configuration.differences(there, wanted):
-    fields = "; ".join(
-      f"{name}: {old!r} there, {new!r} asked for"
-      for name, (old, new) in differing.items()
-    )
-    raise ValueError(
-      f"{what} another configuration ({fields}); name another directory or"
-      " delete it. Nothing was changed"
-    )
+  differing = configuration.differences(there, wanted)
+  if not differing:
+    return True
+  for name in _BUDGETS:
+    if [name] == list(differing):
+      old, new = differing[name]
+      if new > old:
+        return False
+      raise ValueError(
+        f"{what} a run of {old} {name}, which is not made shorter: {name} must"
+        f" be at least {old}, got {new}; or name another directory"
+      )
+  fields = "; ".join(
+    f"{name}: {old!r} there, {new!r} asked for"
+    for name, (old, new) in differing.items()
+  )
+  raise ValueError(
+    f"{what} another configuration ({fields}); name another directory or"
+    " delete it. Nothing was changed"
+  )

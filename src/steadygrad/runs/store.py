@@ -142,15 +142,16 @@ def lock(
     the last reference to it, or the end of the process, killed or not.
 
   Raises:
-    ValueError: naming flag and directory, if another process holds it, or it
-      cannot be written or locked.
+    files.InUse: a ValueError naming flag and directory, if another process
+      holds it.
+    ValueError: likewise, if it cannot be written or locked.
   """
-  path = pathlib.Path(directory) / LOCK
+  path = files.expand(directory) / LOCK
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(path, thread_local=False).acquire(timeout=0)
   except filelock.Timeout as e:
-    raise ValueError(
+    raise files.InUse(
       f"{what} {directory} is in use by another process; name another"
     ) from e
   except (OSError, NotImplementedError) as e:
