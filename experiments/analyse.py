@@ -9,18 +9,22 @@ is drawn from the record that is there. The last line on standard output is one
 JSON object with the numbers to quote.
 """
 
+from steadygrad.runs import launch
+
+if __name__ == "__main__":
+  launch.begin()
+
 import importlib
-import json
 import pathlib
-import sys
 import time
 
 import jax
-from absl import app, flags, logging
+from absl import flags
 from analyses import ANALYSES
 from analyses.networks import CELLS
 
 from steadygrad import records
+from steadygrad.runs import commands, kinds
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -30,7 +34,7 @@ _ANALYSIS = flags.DEFINE_enum(
 _CELL = flags.DEFINE_enum(
   "cell", CELLS[0], CELLS, "Kind of network, where the analysis is of one."
 )
-_OUT = flags.DEFINE_string(
+_OUT = commands.path_flag(
   "out",
   str(_HERE / "results" / "analysis"),
   "Directory of the record and the picture.",
@@ -59,25 +63,19 @@ def compute(name: str, kind: str) -> dict:
   return {"kind": "analysis", "analysis": name} | found | {"provenance": origin}
 
 
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend.
+def main() -> dict:
   name, kind = _ANALYSIS.value, _CELL.value
   stem = name if kind == CELLS[0] else f"{name}-{kind}"
   path = pathlib.Path(_OUT.value, f"{stem}.json")
-  try:
-    if argv[1:]:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    if _DRAW_ONLY.value:
-      record = records.read_json(path)
-    else:
-      record = records.plain(_rounded(compute(name, kind)))
-      path.parent.mkdir(parents=True, exist_ok=True)
-      records.write_json(path, record)
-  except (ValueError, OSError) as e:
-    sys.exit(f"analyse.py: {e}")
+  if _DRAW_ONLY.value:
+    record = records.read_json(path, kinds.ANALYSIS | {"analysis": name})
+  else:
+    commands.writable("out", path.parent, directory=True)
+    record = records.plain(_rounded(compute(name, kind)))
+    records.write_json(path, record)
   figure = importlib.import_module(f"figures.{name}")
   figure.draw(record, path.with_suffix(".png"))
-  print(json.dumps({"results": record["results"], "record": str(path)}))
+  return {"results": record["results"], "record": str(path)}
 
 
 def _rounded(record: dict) -> dict:
@@ -94,4 +92,4 @@ def _rounded(record: dict) -> dict:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

@@ -14,21 +14,22 @@ On another machine the sweep goes on with what is in them:
     --done=experiments/results/figure_7.json --merge=carried/figure_7
 """
 
-import json
-import pathlib
-import sys
+from steadygrad.runs import launch
+
+if __name__ == "__main__":
+  launch.begin()
 
 import sweep_records
 import sweep_store
-from absl import app, flags
 
 from steadygrad import records
+from steadygrad.runs import commands
 
-_SWEEPS = flags.DEFINE_list(
+_SWEEPS = commands.paths_flag(
   "sweeps", [], "Directories of sweep.py, or files made by this program."
 )
-_OUT = flags.DEFINE_string("out", None, "The file, *.json.")
-_STATES = flags.DEFINE_string(
+_OUT = commands.path_flag("out", None, "The file, *.json.")
+_STATES = commands.path_flag(
   "states",
   None,
   "If given, a directory for the states of runs that have not ended, which"
@@ -36,32 +37,26 @@ _STATES = flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> None:
-  try:
-    if argv[1:] or not _SWEEPS.value:
-      raise ValueError(f"sweeps must name at least one, got {_SWEEPS.value}")
-    if not (_OUT.value or "").endswith(".json"):
-      raise ValueError(f"out must be a file *.json, got {_OUT.value}")
-    runs = sweep_records.read(*_SWEEPS.value)
-    if not runs:
-      raise ValueError(f"no run has ended in {', '.join(_SWEEPS.value)}")
-    out = pathlib.Path(_OUT.value)
-    kept = sweep_records.read(out) if out.exists() else {}
-    if lost := sorted(kept.keys() - runs.keys()):
-      raise ValueError(
-        f"{out} has {len(lost)} runs that sweeps have not, such as {lost[0]};"
-        f" give it among --sweeps too, or remove it"
-      )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    records.write_json(out, sweep_records.pack(runs))
-    copied = 0
-    if _STATES.value:
-      copied = sweep_store.carry(_SWEEPS.value, _STATES.value, runs)
-  except (OSError, ValueError) as e:
-    sys.exit(f"collect.py: {e}")
+def main() -> dict:
+  if not _SWEEPS.value:
+    raise ValueError("sweeps must name at least one, got none")
+  out = commands.writable("out", _OUT.value, suffix=".json")
+  runs = sweep_records.read(*_SWEEPS.value)
+  if not runs:
+    raise ValueError(f"no run has ended in {', '.join(_SWEEPS.value)}")
+  kept = sweep_records.read(out) if out.exists() else {}
+  if lost := sorted(kept.keys() - runs.keys()):
+    raise ValueError(
+      f"{out} has {len(lost)} runs that sweeps have not, such as {lost[0]};"
+      f" give it among --sweeps too, or remove it"
+    )
+  records.write_json(out, sweep_records.pack(runs))
+  copied = 0
+  if _STATES.value:
+    copied = sweep_store.carry(_SWEEPS.value, _STATES.value, runs)
   told = {"out": str(out), "runs": len(runs), "states": copied}
-  print(json.dumps(told | {"bytes": out.stat().st_size}))
+  return told | {"bytes": out.stat().st_size}
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

@@ -1,26 +1,36 @@
 """Draws a figure or prints a table of sweeps, from their records alone.
 
-Takes directories of sweep.py and files of collect.py. Figures need --out, a
-PNG; tables are printed as Markdown, or written to --out. --where keeps the runs
-with these settings.
+Takes directories of sweep.py and files of collect.py; for the figures training
+and natural one run of train.py or natural.py. Figures need --out, a PNG; tables
+are printed as Markdown, or written to --out. --where keeps the runs with these
+settings.
 
   python experiments/draw.py --figure=success_rate \
     --sweeps=experiments/results/figure_7.json --out=figure_7.png
   python experiments/draw.py --figure=tasks --sweeps=runs/tasks
 """
 
+from steadygrad.runs import launch
+
+if __name__ == "__main__":
+  launch.begin()
+
 import pathlib
-import sys
 
 import sweep_records
-from absl import app, flags
+from absl import flags
 from figures import (
   error_curves,
   generalisation,
+  natural,
   success_rate,
   tables,
+  training,
   updates_to_solve,
 )
+
+from steadygrad import files, records
+from steadygrad.runs import commands, directories, kinds
 
 PICTURES = {
   "success_rate": success_rate.draw,
@@ -36,37 +46,70 @@ TABLES = {
   "omega_without_clipping": tables.thresholds,
 }
 
+# Of one run: (what draws it, what its record holds).
+RUNS = {
+  "training": (training.draw, kinds.TRAINING),
+  "natural": (natural.draw, kinds.NATURAL),
+}
+
 _FIGURE = flags.DEFINE_enum(
-  "figure", None, [*PICTURES, *TABLES], "What to draw.", required=True
+  "figure", None, [*PICTURES, *TABLES, *RUNS], "What to draw.", required=True
 )
-_SWEEPS = flags.DEFINE_list(
-  "sweeps", [], "Directories of sweep.py, or files of collect.py."
+_SWEEPS = commands.paths_flag(
+  "sweeps",
+  [],
+  "Directories of sweep.py, or files of collect.py. For training and natural"
+  " one run: the directory of train.py or natural.py, or its record.json.",
 )
 _WHERE = flags.DEFINE_list(
   "where", [], "Settings of the runs to keep, such as learning_rate=0.01."
 )
-_OUT = flags.DEFINE_string("out", None, "File to write.")
+_OUT = commands.path_flag("out", None, "File to write.")
 
 
-def main(argv: list[str]) -> None:
-  name, out = _FIGURE.value, _OUT.value
-  try:
-    if argv[1:] or not _SWEEPS.value:
-      raise ValueError(f"sweeps must name at least one, got {_SWEEPS.value}")
-    runs = sweep_records.read(*_SWEEPS.value)
-    runs = sweep_records.keep(runs, _WHERE.value)
-    if name in PICTURES:
-      if not (out or "").endswith(".png"):
-        raise ValueError(f"out must be a file *.png, got {out}")
-      PICTURES[name](runs, out)
-    else:
-      table = TABLES[name](runs)
-      pathlib.Path(out).write_text(table + "\n") if out else print(table)
-  except (OSError, ValueError) as e:
-    sys.exit(f"draw.py: {e}")
-  if out:
-    print(out)
+def main() -> str:
+  name, words, out = _FIGURE.value, _SWEEPS.value, _OUT.value
+  if not words:
+    raise ValueError("sweeps must name at least one, got none")
+  if name in TABLES:
+    table = TABLES[name](_runs(words))
+    if not out:
+      return table
+    files.write_whole(commands.writable("out", out), f"{table}\n".encode())
+    return out
+  out = commands.writable("out", out, suffix=".png")
+  if name in PICTURES:
+    PICTURES[name](_runs(words), out)
+  else:
+    draw, schema = RUNS[name]
+    draw(records.read_json(_record_path(words), schema), out)
+  return str(out)
+
+
+def _runs(words: list[str]) -> list[dict]:
+  """The runs of sweeps that --where keeps."""
+  for word in words:
+    if (pathlib.Path(word) / directories.RECORD).exists():
+      raise ValueError(
+        f"sweeps must be directories of sweep.py or files of collect.py, got"
+        f" the run {word}; --figure=training or natural draws one"
+      )
+  return sweep_records.keep(sweep_records.read(*words), _WHERE.value)
+
+
+def _record_path(words: list[str]) -> pathlib.Path:
+  """The record of the one run that is named."""
+  if len(words) > 1 or _WHERE.value:
+    raise ValueError(
+      f"sweeps must be one run for --figure={_FIGURE.value}, without --where;"
+      f" got {', '.join(words)}"
+    )
+  path = pathlib.Path(words[0])
+  path = path / directories.RECORD if path.is_dir() else path
+  if not path.exists():
+    raise ValueError(f"sweeps must be a run that has ended, but no {path} is")
+  return path
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

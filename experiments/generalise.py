@@ -9,17 +9,22 @@ started again. The last line on standard output is one JSON object.
   python experiments/generalise.py --runs=runs/some-run --lengths=50,100,5000
 """
 
-import json
-import sys
+from steadygrad.runs import launch
+
+if __name__ == "__main__":
+  launch.begin()
 
 import generalise_loop
-import host_loop
-from absl import app, flags, logging
+from absl import flags
+
+from steadygrad import config as configuration
+from steadygrad.options import INT32
+from steadygrad.runs import commands
 
 # ICML, section 4.1.
 LENGTHS = (50, 100, 150, 200, 250, 500, 1000, 2000, 3000, 5000)
 
-_RUNS = flags.DEFINE_list(
+_RUNS = commands.paths_flag(
   "runs",
   [],
   "Run directories of train.py, records of sweep.py (*.json), or directories of"
@@ -29,36 +34,28 @@ _LENGTHS = flags.DEFINE_list(
   "lengths", [str(n) for n in LENGTHS], "Lengths to test at."
 )
 _SIZE = flags.DEFINE_integer(
-  "size", 10_000, "Fresh sequences at each length.", lower_bound=1
+  "size",
+  10_000,
+  "Fresh sequences at each length.",
+  lower_bound=1,
+  upper_bound=INT32,
 )
 
 
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)
-  try:
-    if argv[1:] or not _RUNS.value:
-      raise ValueError(f"runs must name at least one run, got {_RUNS.value}")
-    try:
-      lengths = [int(n) for n in _LENGTHS.value]
-    except ValueError:
-      raise ValueError(
-        f"lengths must be integers, got {','.join(_LENGTHS.value)}"
-      ) from None
-    runs = [
-      run for word in _RUNS.value for run in generalise_loop.runs_of(word)
-    ]
-    for run in runs:
-      generalise_loop.check(run, lengths, _SIZE.value)
-    host_loop.use_all_cores()
-    host_loop.use_compilation_cache()
-    made = {
-      run: generalise_loop.generalise(run, lengths, _SIZE.value) for run in runs
-    }
-  except ValueError as e:
-    sys.exit(f"generalise.py: {e}")
+def main() -> dict:
+  if not _RUNS.value:
+    raise ValueError("runs must name at least one run, got none")
+  lengths = configuration.integers("lengths", _LENGTHS.value)
+  runs = [run for word in _RUNS.value for run in generalise_loop.runs_of(word)]
+  for run in runs:
+    generalise_loop.check(run, lengths, _SIZE.value)
+  launch.use_jax()
+  made = {
+    run: generalise_loop.generalise(run, lengths, _SIZE.value) for run in runs
+  }
   errors = {run: [found[n] for n in lengths] for run, found in made.items()}
-  print(json.dumps({"lengths": lengths, "errors": errors}))
+  return {"lengths": lengths, "errors": errors}
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

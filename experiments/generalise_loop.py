@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import pathlib
 import sys
 import time
@@ -14,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import run_files
+import sweep_store
 
-from steadygrad import evaluation, placement, records, training
+from steadygrad import evaluation, files, placement, records, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs import directories, kinds, store
 
 # Folded into a run's key after its own streams, so that no sequence is one that
 # training or its checks have seen.
@@ -31,7 +32,7 @@ def runs_of(word: str) -> list[str]:
   return [
     str(path)
     for path in found
-    if records.read_json(path)["results"]["solved"] == [True]
+    if sweep_store.read_record(path)["results"]["solved"] == [True]
   ]
 
 
@@ -66,11 +67,11 @@ def files_of(run: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
   path = pathlib.Path(run)
   if path.suffix == ".json":
     home = path.parent.parent
-    arrays = home / "states" / f"{path.stem}.npz"
+    arrays = sweep_store.state_path(home, path.stem)
     found = path, arrays, home / "generalisation" / path.name
   else:
-    arrays = path / run_files.PARAMETERS
-    found = path / "record.json", arrays, path / "generalisation.json"
+    arrays = directories.parameters_path(path)
+    found = path / directories.RECORD, arrays, path / "generalisation.json"
   for file in found[:2]:
     if not file.exists():
       raise ValueError(f"runs must have ended, but {run} has no {file}")
@@ -107,9 +108,7 @@ def errors_at(
 
 def check(run: str, lengths: list[int], size: int) -> None:
   """ValueError, before anything runs, if this run cannot be tested so."""
-  record_path, _, path = files_of(run)
-  record = records.read_json(record_path)
-  config = _config(run, record)
+  record, config, _ = _read(run)
   for length in lengths:
     dataclasses.replace(config, length=length, max_length=None)
   if size > evaluation.BATCH_SIZE and size % evaluation.BATCH_SIZE:
@@ -117,7 +116,17 @@ def check(run: str, lengths: list[int], size: int) -> None:
       f"size must be under {evaluation.BATCH_SIZE} or a multiple of it, got"
       f" {size}"
     )
-  _measured(path, record, size)
+  _measured(files_of(run)[2], record, size)
+
+
+def _read(run: str) -> tuple[dict, TrainConfig, str]:
+  """(record, configuration, name) of a run."""
+  path = files_of(run)[0]
+  in_sweep = path.name != directories.RECORD
+  read = sweep_store.read_record if in_sweep else kinds.read_training
+  config = kinds.config_of(record := read(path), TrainConfig, path)
+  name = path.stem if in_sweep else run_files.name_of(config)
+  return record, config, name
 
 
 def load(run: str) -> tuple[TrainConfig, dict, Any]:
@@ -126,10 +135,8 @@ def load(run: str) -> tuple[TrainConfig, dict, Any]:
   Raises:
     ValueError: naming the run, if it has not.
   """
-  record_path, arrays_path, _ = files_of(run)
-  record = records.read_json(record_path)
-  config = _config(run, record)
-  return config, record, _params(config, record, arrays_path)
+  record, config, name = _read(run)
+  return config, record, _params(config, record, files_of(run)[1], name)
 
 
 def load_one(run: str, task: str) -> tuple[TrainConfig, dict, Any, jax.Array]:
@@ -154,8 +161,8 @@ def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:
   Raises:
     ValueError: as `check`, and if the parameters are not those of the record.
   """
-  record_path, _, path = files_of(run)
-  record = records.read_json(record_path)
+  record, _, _ = _read(run)
+  path = files_of(run)[2]
   measured = _measured(path, record, size)
   config = params = None
   for length in lengths:
@@ -170,38 +177,31 @@ def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:
     seconds = time.perf_counter() - began
     print(f"{run}: length {length}: {told} ({seconds:.0f} s)", file=sys.stderr)
     path.parent.mkdir(exist_ok=True)
+    files.remove_leftovers(path.parent, path.name)
     records.write_json(path, _record(record, measured, size))
   return measured
 
 
-def _config(run: str, record: dict) -> TrainConfig:
-  if record.get("kind") != "training":
-    raise ValueError(f"runs must be training runs, got {run}")
-  infinite = {"inf": math.inf, "-inf": -math.inf}
-  values = record["config"].items()
-  return TrainConfig(**{k: infinite.get(v, v) for k, v in values})
-
-
-def _params(config: TrainConfig, record: dict, path: pathlib.Path):
+def _params(config: TrainConfig, record: dict, path: pathlib.Path, name: str):
   """Parameters of all seeds, leaves [S, ...]."""
   exp = training.experiment(config)
   keys = jax.vmap(jax.random.key)(jnp.zeros(config.seeds, jnp.uint32))
   template = jax.eval_shape(jax.vmap(exp.model.init), keys)
-  arrays, _ = run_files.read_arrays(path)
+  arrays = store.read_arrays(path, name).arrays
   steps = arrays.get("state.step")
   if steps is not None and steps.tolist() != record["results"]["updates"]:
     raise ValueError(
       f"runs must have ended, but {path} stands at update {steps.tolist()} and"
       f" its record at {record['results']['updates']}"
     )
-  return run_files.unflatten(template, arrays, "state.params")
+  return store.unflatten(template, arrays, "state.params")
 
 
 def _measured(path: pathlib.Path, record: dict, size: int) -> dict[int, list]:
   """What is there already of this run; nothing if it has trained on since."""
   if not path.exists():
     return {}
-  old = records.read_json(path)
+  old = records.read_json(path, kinds.GENERALISATION)
   errors = old["results"].pop("errors")
   if (old["config"], old["results"]) != (record["config"], record["results"]):
     return {}

@@ -1,18 +1,20 @@
 """Grids of runs: lists of values become configurations of one seed each."""
 
 import dataclasses
+import functools
 import importlib
 import itertools
 import math
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from steadygrad import training
+from steadygrad import options, training
 from steadygrad.config import TrainConfig
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+MAX_RUNS = 100_000  # Of a grid: each has a record and a state of its own.
 PRESETS = pathlib.Path(__file__).parent / "presets"
 # Numbers that are traced, and what is the host's business: none of them chooses
 # a program. A program's configuration holds the defaults in their place.
@@ -60,27 +62,17 @@ def values_from_flags(values: flags.FlagValues) -> dict[str, list]:
 
 def parse(field: dataclasses.Field, word: str):
   """A field's value from one word of a command line."""
-  kinds, word = str(field.type), word.strip()
+  kind, word = field.metadata["kind"], word.strip()
   if field.default is None and word.lower() == "none":
     return None
   try:
-    if "int" in kinds:
-      return int(word)
-    if "float" in kinds:
-      return float(word)
-    if "bool" in kinds:
+    if kind is bool:
       return {"true": True, "false": False}[word.lower()]
+    return kind(word)
   except (ValueError, KeyError):
-    kind = next(text for name, text in _KINDS.items() if name in kinds)
-    raise ValueError(f"{field.name} must be {kind}, got {word!r}") from None
-  return word
-
-
-_KINDS = {
-  "int": "an integer",
-  "float": "a number",
-  "bool": "true or false",
-}
+    raise ValueError(
+      f"{field.name} must be {options.KINDS[kind]}, got {word!r}"
+    ) from None
 
 
 def preset(name: str) -> list[dict]:
@@ -111,26 +103,45 @@ def expand(grids: Sequence[dict], given: dict[str, list]) -> list[TrainConfig]:
   """
   found = {}
   for grid in grids:
-    lists = {
-      name: value if isinstance(value, (list, tuple)) else [value]
-      for name, value in grid.items()
-    } | given
-    for name in lists.keys() - FIELDS.keys():
-      raise ValueError(f"a grid has the unknown field {name}")
-    for config in _product(lists):
-      found.setdefault(run_name(config), config)
-  return sorted(found.values(), key=_order)
+    for config in _product(_lists(grid) | given):
+      # What seeds share is worked out once: there may be thousands of them.
+      stem, (*before, text) = _stem(_shared(config)), _order(config)
+      for seed in range(config.first_seed, config.first_seed + config.seeds):
+        if (name := f"{stem}-{seed}") not in found:
+          run = options.replaced(config, seeds=1, first_seed=seed)
+          found[name] = (*before, seed, text), run
+  return [run for _, run in sorted(found.values(), key=lambda pair: pair[0])]
 
 
-def _product(lists: dict[str, Iterable]) -> Iterable[TrainConfig]:
+def _lists(grid: dict) -> dict[str, list]:
+  return {
+    name: list(value) if isinstance(value, (list, tuple)) else [value]
+    for name, value in grid.items()
+  }
+
+
+def _product(lists: dict[str, list]) -> Iterator[TrainConfig]:
+  """A configuration of all seeds for each combination of values."""
+  for name in lists.keys() - FIELDS.keys():
+    raise ValueError(f"a grid has the unknown field {name}")
+  for name, values in lists.items():
+    if not values:
+      raise ValueError(f"{name} must have a value, got {values}")
   for name in ("seeds", "first_seed"):
     if len(lists.get(name, [0])) != 1:
       raise ValueError(f"{name} must be one number, got {lists[name]}")
+  first = _without_unused({name: values[0] for name, values in lists.items()})
+  runs = first.seeds * math.prod(map(len, lists.values()))
+  if runs > MAX_RUNS:
+    raise ValueError(f"a grid must have at most {MAX_RUNS} runs, got {runs}")
   for choice in itertools.product(*lists.values()):
-    config = TrainConfig(**dict(zip(lists, choice, strict=True))).resolved()
-    unused = {name: FIELDS[name].default for name in UNUSED[config.algorithm]}
-    for seed in range(config.first_seed, config.first_seed + config.seeds):
-      yield dataclasses.replace(config, seeds=1, first_seed=seed, **unused)
+    yield _without_unused(dict(zip(lists, choice, strict=True)))
+
+
+def _without_unused(fields: dict) -> TrainConfig:
+  config = TrainConfig(**fields).resolved()
+  unused = {name: FIELDS[name].default for name in UNUSED[config.algorithm]}
+  return dataclasses.replace(config, **unused)
 
 
 def longest(config: TrainConfig) -> int:
@@ -139,15 +150,11 @@ def longest(config: TrainConfig) -> int:
 
 
 def _order(config: TrainConfig):
-  # Runs of one program stand together, and their seeds outermost, so that a
-  # sweep that is cut has all methods and initialisations of its first seeds.
-  return (
-    longest(config),
-    config.task,
-    str(program(config)),
-    config.first_seed,
-    str(config),
-  )
+  # Runs of one program stand together, and their seeds, which come before the
+  # last of these, outermost, so that a sweep that is cut has all methods and
+  # initialisations of its first seeds.
+  text = str(options.replaced(config, seeds=1, first_seed=0))
+  return longest(config), config.task, str(program(config)), text
 
 
 def program(config: TrainConfig) -> TrainConfig:
@@ -176,9 +183,18 @@ def run_name(config: TrainConfig) -> str:
   The digest is of all that decides the run but for its seed and its budget: a
   run that was cut goes on when it gets a larger one.
   """
-  same = dataclasses.replace(config, seeds=1, first_seed=0, max_updates=1)
-  length = str(config.length)
-  if config.max_length is not None:
-    length = f"{length}_{config.max_length}"
-  words = (config.task, length, config.init, config.algorithm)
-  return "-".join([*words, same.digest(), str(config.first_seed)])
+  return f"{_stem(_shared(config))}-{config.first_seed}"
+
+
+def _shared(config: TrainConfig) -> TrainConfig:
+  """What is the same in all seeds and budgets."""
+  return options.replaced(config, seeds=1, first_seed=0, max_updates=1)
+
+
+@functools.cache
+def _stem(shared: TrainConfig) -> str:
+  length = str(shared.length)
+  if shared.max_length is not None:
+    length = f"{length}_{shared.max_length}"
+  words = (shared.task, length, shared.init, shared.algorithm)
+  return "-".join([*words, shared.digest()])

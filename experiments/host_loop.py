@@ -1,18 +1,13 @@
-"""From a configuration to a record: the loop on the host, between chunks.
+"""From a configuration to a record: the loop on the host, between parts.
 
-Compiles, restores, runs chunk after chunk over all seeds, shows progress, saves
-checkpoints, stops cleanly when told to. What a chunk does is in
-`steadygrad.training`; nothing here changes a number.
+Compiles, restores, runs chunk after chunk over all seeds in parts of a few
+seconds, shows progress, saves states, stops cleanly when told to. What a chunk
+does is in `steadygrad.training`; nothing here changes a number.
 """
 
 import concurrent.futures
-import contextlib
-import dataclasses
-import os
 import pathlib
-import signal
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -20,97 +15,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import run_files
+from jax.sharding import NamedSharding, PartitionSpec
+from parts import Parts, when
 from tqdm import tqdm
 
-from steadygrad import config as configuration
-from steadygrad import placement, records, training
-from steadygrad.checkpoint import Checkpoints
+from steadygrad import files, placement, records, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs import (
+  checkpoints,
+  directories,
+  kinds,
+  launch,
+  memory,
+  signals,
+  store,
+)
+from steadygrad.runs.signals import Stopped, say
 from steadygrad.training import Status
 
 SAVE_SHARE = 0.02  # Of the time, at most, goes into checkpoints.
-
-
-class Stopped(Exception):
-  """The process was told to stop, and has saved its state."""
-
-
-def use_all_cores(devices: int | None = None) -> None:
-  """Makes every core a JAX device of its own; before JAX is first used."""
-  cores = devices or len(os.sched_getaffinity(0))
-  jax.config.update("jax_num_cpu_devices", cores)
-  # Each core has a network of its own: a product split over cores would only
-  # make them wait for each other, and its bits depend on how it was split.
-  flags = os.environ.get("XLA_FLAGS", "")
-  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
-
-
-def use_compilation_cache() -> None:
-  """Keeps compiled programs in the user's cache directory."""
-  if jax.config.jax_compilation_cache_dir is None:
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    path = pathlib.Path(root) / "steadygrad" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(path))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def prepare_run_dir(run_dir: pathlib.Path, config: TrainConfig) -> None:
-  """Makes the directory, or checks that it holds this very configuration.
-
-  Raises:
-    ValueError: if it cannot be written, or holds another configuration; then
-      the fields that differ are named and nothing is touched.
-  """
-  try:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=run_dir):
-      pass
-  except OSError as e:
-    raise ValueError(
-      f"run_dir must be a directory that can be written, got {run_dir}: {e}"
-    ) from e
-  path = run_dir / "config.json"
-  wanted = records.plain(dataclasses.asdict(config))
-  if not path.exists():
-    others = [p.name for p in run_dir.iterdir()]
-    if "record.json" in others or "checkpoints" in others:
-      raise ValueError(
-        f"run_dir {run_dir} holds a run without its config.json; name another"
-      )
-    records.write_json(path, wanted)
-    return
-  differing = configuration.differences(records.read_json(path), wanted)
-  if differing:
-    fields = "; ".join(
-      f"{name}: {old!r} there, {new!r} asked for"
-      for name, (old, new) in differing.items()
-    )
-    raise ValueError(
-      f"run_dir {run_dir} holds another configuration ({fields}); name another"
-      " directory or delete it. Nothing was changed"
-    )
-
-
-@contextlib.contextmanager
-def stop_signals():
-  """Yields a list that a SIGINT or SIGTERM is appended to, instead of dying."""
-  received: list[int] = []
-  old = {
-    s: signal.signal(s, lambda number, _: received.append(number))
-    for s in (signal.SIGINT, signal.SIGTERM)
-  }
-  try:
-    yield received
-  finally:
-    for s, handler in old.items():
-      signal.signal(s, handler)
+_RECORD = kinds.TRAINING | {
+  "provenance": {"updates_per_second": float, "wall_seconds": float}
+}
 
 
 class _Seeds:
   """All seeds of a run on the host, and the compiled chunk that moves them."""
 
-  def __init__(self, exp: training.Experiment, devices):
-    self.exp = exp
+  def __init__(self, exp: training.Experiment, devices, arrays=None):
+    """Seeds before their first update, or where the arrays of a state are."""
+    self.exp, self._devices = exp, devices
     config = exp.config
     seeds = config.first_seed + np.arange(config.seeds)
     self.keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
@@ -119,27 +53,31 @@ class _Seeds:
     self.states = jax.tree.map(
       lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(init, self.keys)
     )
+    if arrays is not None:
+      self.states = run_files.states_of(self.states, arrays)
     started = time.perf_counter()
     # The compiler leaves Python free: two programs take the time of the longer.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-      chunk = pool.submit(self._compile, devices)
-      states = jax.device_get(init(self.keys))
-      self._chunk = chunk.result()
-    self.states = states
+      going = len(self.active())
+      chunk = pool.submit(self._compile, devices) if going else None
+      states = jax.device_get(init(self.keys)) if arrays is None else None
+      self._chunk = chunk and chunk.result()
+    self.states = states or self.states
     self.compile_seconds = time.perf_counter() - started
-    self._devices = devices
 
   def _compile(self, devices):
-    def fn(key, numbers, state, n):
+    def fn(ends, key, numbers, state, n):
       # Traced numbers: the same program, and bits, as in a sweep.
       exp = training.experiment(self.exp.config, numbers)
-      return training.run_chunk(exp, key, state, n)
+      return training.run_chunk(exp, key, state, n, ends)
 
-    mapped, sharding = placement.map_seeds(fn, devices)
+    mapped, each = placement.map_seeds(fn, devices, shared=1)
+    whole = NamedSharding(each.mesh, PartitionSpec())
+    placed = (each, whole, *[each] * 4)
     total = placement.slots(self.exp.config.seeds, self.num_devices)
-    example = self._pack(np.zeros(total, np.int64))
-    jitted = jax.jit(mapped, in_shardings=sharding, out_shardings=sharding)
-    return jitted.lower(*example).compile()
+    counts, *others = self._pack(np.zeros(total, np.int64))
+    jitted = jax.jit(mapped, in_shardings=placed, out_shardings=each)
+    return jitted.lower(counts, np.bool_(True), *others).compile()
 
   def _pack(self, order, num_updates: int = 0, counts=None):
     counts = np.zeros(self.num_devices, np.int32) if counts is None else counts
@@ -152,18 +90,39 @@ class _Seeds:
     return counts, self.keys[order], numbers, states, steps
 
   def active(self) -> np.ndarray:
-    """Seeds that still train."""
-    done = self.states.step >= self.exp.config.max_updates
+    """Seeds that still train, or whose last check is still to come."""
+    states = self.states
+    cut = states.step >= self.exp.config.max_updates
+    done = cut & (states.sums["updates"] == 0)
     return np.flatnonzero(
-      np.asarray(training.is_active(self.exp, self.states)) & ~done
+      np.asarray(training.is_active(self.exp, states)) & ~done
     )
 
-  def advance(self, num_updates: int) -> dict[str, np.ndarray]:
-    """One chunk of every active seed; info [S], NaN for those that rest."""
+  def next(self, most: int) -> tuple[int, bool]:
+    """(updates of the next part, at most `most`; whether a check follows)."""
+    step = int(self.states.step[self.active()[0]])
+    every = self.exp.config.check_every
+    left = min(every - step % every, self.exp.config.max_updates - step)
+    num_updates = min(left, most)
+    # A check that only the budget asks for is a part of its own, so that the
+    # state before it is saved: from there a larger budget goes on.
+    whole = (step + num_updates) % every == 0
+    return num_updates, num_updates == left and (whole or not left)
+
+  def advance(self, num_updates: int, ends: bool) -> dict[str, np.ndarray]:
+    """A part of the chunk of every active seed.
+
+    Args:
+      num_updates: how many.
+      ends: whether the check comes after them.
+
+    Returns:
+      Info [S], NaN for those that rest, and for all without a check.
+    """
     active = self.active()
     order, counts = spread(active, self.exp.config.seeds, self.num_devices)
-    packed = self._pack(order, num_updates, counts)
-    states, info = jax.device_get(self._chunk(*packed))
+    counts, *others = self._pack(order, num_updates, counts)
+    states, info = jax.device_get(self._chunk(counts, np.bool_(ends), *others))
     ran = np.flatnonzero(np.isin(order, active))
     _, first = np.unique(order[ran], return_index=True)
     ran = ran[first]
@@ -217,30 +176,41 @@ def spread(active: np.ndarray, num_seeds: int, num_devices: int):
   return order, counts.astype(np.int32)
 
 
-def cannot_write(directory: pathlib.Path, error: OSError) -> str:
-  """What to tell when a disk is full, or gone, in the middle of a run."""
-  return (
-    f"run_dir {directory} cannot be written: {error}. With room for it the same"
-    " command goes on from the last whole checkpoint"
-  )
-
-
 class Saver:
-  """Saves at chunk ends, no more often than costs `SAVE_SHARE` of the time."""
+  """Saves between parts, no more often than costs `SAVE_SHARE` of the time."""
 
-  def __init__(self, checkpoints: Checkpoints):
-    self._checkpoints = checkpoints
-    self._last = time.perf_counter()
-    self._cost = 0.0
+  def __init__(self, directory: pathlib.Path, name: str, number: int | None):
+    """Saves in the directory of the run of this name, whose lock is held.
 
-  def save(self, step: int, seeds, curves, meta, *, force: bool) -> None:
+    Args:
+      directory: of the run.
+      name: of the run.
+      number: of its newest state; None if there is none.
+    """
+    self._directory, self._name, self._number = directory, name, number or 0
+    self._last, self._cost = time.perf_counter(), 0.0
+
+  def save(self, seeds, curves, meta, *, force: bool) -> bool:
+    """Whether it was saved."""
     started = time.perf_counter()
     if not force and started - self._last < self._cost / SAVE_SHARE:
-      return
-    curves = {f"curve.{k}": np.stack(v) for k, v in curves.items()}
-    self._checkpoints.save(step, run_files.flatten(seeds.states) | curves, meta)
+      return False
+    self._number += 1
+    arrays = run_files.with_curves(seeds.states, curves)
+    checkpoints.save(
+      self._directory, self._number, arrays, meta, name=self._name
+    )
     self._last = time.perf_counter()
     self._cost = self._last - started
+    return True
+
+
+def restore(directory: pathlib.Path, name: str) -> checkpoints.Restored:
+  """Where a run stands whose lock is held; says which states are damaged."""
+  restored = checkpoints.restore(directory, name)
+  for problem in restored.problems:
+    say(problem)
+  return restored
 
 
 def train(
@@ -252,10 +222,13 @@ def train(
 ) -> dict[str, Any]:
   """Runs a configuration to its end, from where it stood; writes the record.
 
+  A run with a smaller `max_updates` goes on, to the bits of one that began with
+  the larger.
+
   Args:
     config: the configuration.
-    run_dir: holds config.json, checkpoints/ and in the end parameters.npz and
-      record.json. If the record is there already it is returned as it is.
+    run_dir: see `directories`. If the record is there already it is returned
+      as it is, without writing anything.
     progress: whether to show a bar on standard error.
     began: `time.perf_counter()` from which wall_seconds counts; now if None.
 
@@ -263,98 +236,139 @@ def train(
     The record.
 
   Raises:
-    ValueError: see `prepare_run_dir`.
-    Stopped: after SIGINT or SIGTERM, at the end of a chunk, state saved.
+    ValueError: see `directories.finished` and `directories.prepare`; or if the
+      run does not fit into memory.
+    Stopped: after SIGINT or SIGTERM, within seconds, state saved.
   """
   config = config.resolved()
-  run_dir = pathlib.Path(run_dir)
-  prepare_run_dir(run_dir, config)
-  path = run_dir / "record.json"
-  if path.exists():
-    return records.read_json(path)
+  run_dir, name = files.expand(run_dir), run_files.name_of(config)
+  record = directories.finished(run_dir, config, name, _RECORD)
+  if record is not None:
+    return record
+  memory.refuse_training(config, jax.devices())
+  with directories.prepare(run_dir, config):
+    return _train(config, run_dir, name, progress, began)
+
+
+def _train(config, run_dir, name, progress: bool, began) -> dict[str, Any]:
+  """`train`, with the lock of the directory held."""
   began = time.perf_counter() if began is None else began
   devices = jax.devices()
+  restored, saver = _restore(config, run_dir, name)
+  say(
+    f"compiling for {launch.in_words(devices)}, then {config.seeds} seeds of"
+    f" {config.task}, up to {config.max_updates} updates each"
+  )
+  new = restored.step is None
   exp = training.experiment(config)
-  checkpoints = Checkpoints(run_dir / "checkpoints")
-  restored = checkpoints.restore()
-  for problem in restored.problems:
-    print(problem, file=sys.stderr)
-  seeds = _Seeds(exp, devices)
-  curves: dict[str, list] = {}
-  spent = {"updates": 0, "seconds": 0.0, "wall_seconds": 0.0, "chunks": 0}
-  if restored.step is not None:
-    seeds.states = run_files.unflatten(seeds.states, restored.arrays)
-    curves = {
-      name.removeprefix("curve."): list(values)
-      for name, values in restored.arrays.items()
-      if name.startswith("curve.")
-    }
+  seeds = _Seeds(exp, devices, None if new else restored.arrays)
+  curves = run_files.curves_of(restored.arrays)
+  spent = {"updates": 0, "seconds": 0.0, "wall_seconds": 0.0}
+  if not new:
     spent = restored.meta["spent"]
-    print(f"continuing after checkpoint {restored.step}", file=sys.stderr)
+    at = seeds.states.step.max()
+    say(f"continuing after checkpoint {restored.step}, update {at}")
+  changed = run_files.note_machine(spent, devices, seeds.states.step.max())
+  if changed:
+    say(changed)
   wall_before = spent["wall_seconds"]
-  saver = Saver(checkpoints)
-  bar = tqdm(
-    total=config.max_updates * config.seeds,
-    initial=int(seeds.states.step.sum()),
+  _loop(seeds, curves, spent, saver, progress, began - wall_before)
+  parameters = store.flatten(seeds.states.params, "state.params")
+  directories.write_parameters(run_dir, parameters, name)
+  record = directories.record_of(run_dir, config, _RECORD)
+  if record is not None:  # Only the parameters were to be made again.
+    return record
+  spent["compile_seconds"] = seeds.compile_seconds
+  record = run_files.record(
+    exp, seeds.states, seeds.test_errors(), curves, spent, devices
+  )
+  wall = wall_before + time.perf_counter() - began
+  record["provenance"]["wall_seconds"] = wall
+  records.write_json(run_dir / directories.RECORD, record)
+  return records.read_json(run_dir / directories.RECORD, _RECORD)
+
+
+def _restore(config, run_dir, name) -> tuple[checkpoints.Restored, Saver]:
+  """The state to go on from, and what saves the next ones."""
+  newest = restored = restore(run_dir, name)
+  cut_at = newest.meta and newest.meta.get("cut_at")
+  if cut_at is not None and cut_at < config.max_updates:
+    restored = checkpoints.before(run_dir, name)
+  return restored, Saver(run_dir, name, newest.step)
+
+
+def _loop(seeds: _Seeds, curves, spent, saver, progress: bool, began) -> None:
+  """Trains until no seed is active; fills `curves` and `spent`.
+
+  Raises:
+    Stopped: if told to stop before that, the state saved.
+  """
+  config, parts = seeds.exp.config, Parts()
+  step = saved_at = int(seeds.states.step.max())
+  bar = progress_bar(config.max_updates * config.seeds, progress)
+  bar.update(int(seeds.states.step.sum()))
+  with signals.stopping(lambda: (when([parts]), f"update {saved_at}")) as told:
+    while len(active := seeds.active()) and not told:
+      num_updates, ends = seeds.next(parts.updates)
+      started = time.perf_counter()
+      with parts.run(num_updates):
+        info = seeds.advance(num_updates, ends)
+      spent["seconds"] += time.perf_counter() - started
+      spent["wall_seconds"] = time.perf_counter() - began
+      spent["updates"] += num_updates * len(active)
+      bar.update(num_updates * len(active))
+      step = int(seeds.states.step[active[0]])
+      if ends:
+        info["update"] = np.int64(step)
+        for name, values in info.items():
+          curves.setdefault(name, []).append(values)
+        _show(bar, seeds, info)
+      at_budget = step == config.max_updates
+      meta = {"spent": spent}
+      if ends and at_budget and step % config.check_every:
+        meta["cut_at"] = step
+      last = at_budget or not len(seeds.active()) or bool(told)
+      if saver.save(seeds, curves, meta, force=last):
+        saved_at = step
+  close(bar, finished=not len(seeds.active()))
+  if told and len(seeds.active()):
+    raise Stopped(
+      f"stopped by {told[0]} at update {step}; the same command goes on from"
+      " here"
+    )
+
+
+def progress_bar(total: int, shown: bool) -> tqdm:
+  """On standard error, of so many updates."""
+  return tqdm(
+    total=total,
     unit=" updates",
     unit_scale=True,
-    disable=not progress,
+    disable=not shown,
     file=sys.stderr,
     dynamic_ncols=True,
   )
-  with stop_signals() as received:
-    while len(active := seeds.active()) and not received:
-      step = int(seeds.states.step[active[0]])
-      num_updates = min(config.check_every, config.max_updates - step)
-      started = time.perf_counter()
-      info = seeds.advance(num_updates)
-      spent["seconds"] += time.perf_counter() - started
-      spent["updates"] += num_updates * len(active)
-      spent["chunks"] += 1
-      spent["wall_seconds"] = wall_before + time.perf_counter() - began
-      info["update"] = np.int64(step + num_updates)
-      for name, values in info.items():
-        curves.setdefault(name, []).append(values)
-      _show(bar, seeds, info, num_updates * len(active))
-      last = not len(seeds.active()) or bool(received)
-      saver.save(spent["chunks"], seeds, curves, {"spent": spent}, force=last)
+
+
+def close(bar: tqdm, *, finished: bool) -> None:
+  """Closes a bar; full, if all is done without the updates that are left."""
+  if finished:
+    bar.total = bar.n
+    bar.refresh()
   bar.close()
-  checkpoints.close()
-  if received:
-    raise Stopped(
-      f"stopped by signal {received[0]} at update"
-      f" {int(seeds.states.step.max())}; the same command goes on from here"
-    )
-  run_files.write_arrays(
-    run_dir / run_files.PARAMETERS,
-    run_files.flatten(seeds.states.params, "state.params"),
-  )
-  record = run_files.record(
-    exp,
-    seeds.states,
-    seeds.test_errors(),
-    curves,
-    spent | {"compile_seconds": seeds.compile_seconds},
-    devices,
-  )
-  record["provenance"]["wall_seconds"] = (
-    wall_before + time.perf_counter() - began
-  )
-  records.write_json(path, record)
-  return records.read_json(path)
 
 
-def _show(bar, seeds, info, updates: int) -> None:
-  """Moves the bar, and says which seeds were first solved or diverged now."""
+def _show(bar, seeds, info) -> None:
+  """Says which seeds were first solved or diverged at this check."""
   config, states = seeds.exp.config, seeds.states
   now = states.step == info["update"]
   for i in np.flatnonzero(now & (states.solved_at == info["update"])):
-    bar.write(
+    say(
       f"seed {config.first_seed + i} solved at {states.solved_at[i]} updates,"
       f" error {info['error'][i]:.2%}"
     )
   for i in np.flatnonzero(now & (states.status == Status.DIVERGED)):
-    bar.write(f"seed {config.first_seed + i} diverged by {states.step[i]}")
+    say(f"seed {config.first_seed + i} diverged by {states.step[i]}")
   ran = np.isfinite(info["error"])
   bar.set_postfix(
     loss=f"{np.mean(info['loss'][ran]):.3f}",
@@ -362,4 +376,3 @@ def _show(bar, seeds, info, updates: int) -> None:
     solved=f"{np.sum(states.solved_at >= 0)}/{config.seeds}",
     refresh=False,
   )
-  bar.update(updates)

@@ -4,36 +4,36 @@
   python experiments/natural.py --data=ptb --algorithm=msgd_c
 
 What no flag gives is the preset's, see presets_natural.py. Run the same command
-again and it continues where it stopped. The run directory then holds
-record.json, parameters.npz and natural.png. The last line on standard output is
-one JSON object.
+again and it continues where it stopped; with a larger --max_epochs the seeds
+that were cut train on. The run directory then holds record.json, the parameters
+and natural.png. The last line on standard output is one JSON object.
 """
 
-import time
+from steadygrad.runs import launch
 
-STARTED = time.perf_counter()
+if __name__ == "__main__":
+  launch.begin()
 
-import dataclasses  # noqa: E402
-import json  # noqa: E402
-import pathlib  # noqa: E402
-import sys  # noqa: E402
+import dataclasses
+import pathlib
 
-import host_loop  # noqa: E402
-import natural_data  # noqa: E402
-import natural_loop  # noqa: E402
-import presets_natural  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
-from figures import natural as figure  # noqa: E402
+import natural_data
+import natural_loop
+import presets_natural
+import run_files
+from absl import flags
 
-from steadygrad import config as configuration  # noqa: E402
-from steadygrad.natural_config import NaturalConfig  # noqa: E402
+from steadygrad import config as configuration
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs import commands
+from steadygrad.runs.signals import say
 
-_RUN_DIR = flags.DEFINE_string(
+_RUN_DIR = commands.path_flag(
   "run_dir",
   None,
   "Directory of this run. Default: runs/ and a name made of the configuration.",
 )
-_DATA_DIR = flags.DEFINE_string(
+_DATA_DIR = commands.path_flag(
   "data_dir",
   None,
   "Directory that holds the data files, or music/ and ptb/ with them. Default:"
@@ -67,38 +67,22 @@ def config_from_flags(values: flags.FlagValues) -> NaturalConfig:
   return NaturalConfig(**preset(chosen.data, chosen.algorithm) | given)
 
 
-def run_dir(config: NaturalConfig) -> pathlib.Path:
-  """runs/<data>-<cell>-<algorithm>-<digest>, or --run_dir."""
-  if _RUN_DIR.value:
-    return pathlib.Path(_RUN_DIR.value)
-  names = (config.data, config.cell, config.algorithm, config.digest())
-  return pathlib.Path("runs", "-".join(names))
-
-
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
-  try:
-    if argv[1:]:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    config = config_from_flags(flags.FLAGS)
-    host_loop.use_all_cores()
-    host_loop.use_compilation_cache()
-    directory = run_dir(config)
-    corpus = natural_data.load(config, _DATA_DIR.value, check=_CHECK_DATA.value)
-    record = natural_loop.train(
-      config, corpus, directory, progress=_PROGRESS.value, began=STARTED
-    )
-  except ValueError as e:
-    sys.exit(f"natural.py: {e}")
-  except OSError as e:
-    sys.exit(f"natural.py: {host_loop.cannot_write(directory, e)}")
-  except host_loop.Stopped as e:
-    print(e, file=sys.stderr)
-    sys.exit(130)
-  figure.draw(record, directory / "natural.png")
-  path = {"record": str(directory / "record.json")}
-  print(json.dumps(record["results"] | path))
+def main() -> dict:
+  config = config_from_flags(flags.FLAGS)
+  launch.use_jax()
+  directory = pathlib.Path(_RUN_DIR.value or run_files.default_dir(config))
+  corpus = natural_data.load(config, _DATA_DIR.value, check=_CHECK_DATA.value)
+  record = natural_loop.train(
+    config,
+    corpus,
+    directory,
+    progress=_PROGRESS.value,
+    began=launch.started(),
+  )
+  run_files.draw_beside("natural", record, directory)
+  say(f"record.json, parameters and natural.png are in {directory}")
+  return record["results"] | {"record": str(directory / "record.json")}
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main, several="natural_search.py")

@@ -7,7 +7,6 @@ How a pass is cut into parts changes no bit.
 
 import dataclasses
 import pathlib
-import sys
 import time
 from typing import Any
 
@@ -17,23 +16,29 @@ import jax.numpy as jnp
 import natural_data
 import numpy as np
 import run_files
-from host_loop import Stopped
 from jax.sharding import NamedSharding, PartitionSpec
 from natural_data import Corpus
-from tqdm import tqdm
+from parts import Parts, when
 
 from steadygrad import (
+  files,
   natural,
   natural_experiment,
   packing,
   placement,
   records,
 )
-from steadygrad.checkpoint import Checkpoints
 from steadygrad.natural import Status
 from steadygrad.natural_config import MUSIC, NaturalConfig
-
-PART_SECONDS = 5.0  # About how long the device is left alone.
+from steadygrad.runs import (
+  directories,
+  kinds,
+  launch,
+  memory,
+  signals,
+  store,
+)
+from steadygrad.runs.signals import Stopped, say
 
 
 class Seeds:
@@ -58,7 +63,6 @@ class Seeds:
     }
     self._plans: packing.Plan | None = None
     self._planned: tuple[int, ...] = ()
-    self.part = 1  # Updates of a part, see `advance`.
 
   def _program(self, fn, shared: int):
     mapped, sharding = placement.map_seeds(fn, self._devices, shared=shared)
@@ -128,25 +132,30 @@ class Seeds:
       self._planned = epochs
     return self._plans
 
-  def advance(self) -> int:
+  def compile(self) -> None:
+    """Compiles the programs, in a call that runs no seed where one can."""
+    order, _, numbers, states = self._place(self.active())
+    none = np.zeros(len(self._devices), np.int32)
+    plan = jax.tree.map(lambda x: x[order], self.plans())
+    self._train(none, self._rows["train"], numbers, plan, states, states.update)
+    rows = self._rows["valid"]
+    jax.block_until_ready(
+      self._end(none, rows, self._valid_plan, numbers, states)
+    )
+
+  def advance(self, parts: Parts) -> int:
     """A part of the pass of every active seed; updates made, over all seeds."""
     active, plans = self.active(), self.plans()
     order, counts, numbers, states = self._place(active)
     before = int(self.states.update[active[0]])
-    stop = min(before + self.part, plans.begins.shape[1])
+    stop = min(before + parts.updates, plans.begins.shape[1])
     plan = jax.tree.map(lambda x: x[order], plans)
-    started = time.perf_counter()
-    done = self._train(
-      counts,
-      self._rows["train"],
-      numbers,
-      plan,
-      states,
-      np.full(len(order), stop, np.int32),
-    )
-    done = jax.device_get(done)
-    each = (time.perf_counter() - started) / (stop - before)
-    self.part = int(np.clip(PART_SECONDS / each, 1, 4 * self.part))
+    stops = np.full(len(order), stop, np.int32)
+    rows = self._rows["train"]
+    with parts.run(stop - before):
+      done = jax.device_get(
+        self._train(counts, rows, numbers, plan, states, stops)
+      )
     self.states = self._put(order, active, self.states, done)
     return (stop - before) * len(active)
 
@@ -203,11 +212,14 @@ def train(
 ) -> dict[str, Any]:
   """Runs a configuration to its end, from where it stood; writes the record.
 
+  A run with a smaller `max_epochs` goes on, to the bits of one that began with
+  the larger.
+
   Args:
     config: the configuration.
     corpus: its data.
-    run_dir: holds config.json, checkpoints/ and in the end parameters.npz and
-      record.json. If the record is there already it is returned as it is.
+    run_dir: see `directories`. If the record is there already it is returned
+      as it is, without writing anything.
     progress: whether to show a bar on standard error.
     began: `time.perf_counter()` from which wall_seconds counts; now if None.
 
@@ -215,72 +227,82 @@ def train(
     The record.
 
   Raises:
-    ValueError: see `host_loop.prepare_run_dir`; or if the run was begun on
-      other data.
+    ValueError: see `directories.finished` and `directories.prepare`; or if the
+      run was begun on other data, or does not fit into memory.
     Stopped: after SIGINT or SIGTERM, within seconds, state saved.
   """
-  run_dir = pathlib.Path(run_dir)
-  host_loop.prepare_run_dir(run_dir, config)
-  path = run_dir / "record.json"
-  if path.exists():
-    return records.read_json(path)
+  run_dir, name = files.expand(run_dir), run_files.name_of(config)
+  record = directories.finished(run_dir, config, name, kinds.NATURAL)
+  if record is not None:
+    return record
   began = time.perf_counter() if began is None else began
-  seeds = Seeds(config, corpus, jax.devices())
-  checkpoints = Checkpoints(run_dir / "checkpoints")
-  curves, spent = _restore(checkpoints, seeds)
-  try:
-    _loop(seeds, curves, spent, host_loop.Saver(checkpoints), progress, began)
-  finally:
-    checkpoints.close()
-  best = seeds.states.best_params
-  run_files.write_arrays(
-    run_dir / run_files.PARAMETERS, run_files.flatten(best, "params")
-  )
-  record = make_record(seeds, curves, spent, jax.devices())
-  records.write_json(path, record)
-  return records.read_json(path)
-
-
-def _restore(checkpoints: Checkpoints, seeds: Seeds) -> tuple[dict, dict]:
-  """(curves, spent) of the newest checkpoint; the seeds stand where it was."""
-  restored = checkpoints.restore()
-  for problem in restored.problems:
-    print(problem, file=sys.stderr)
-  if restored.step is None:
-    return {}, dict.fromkeys(
-      ("updates", "steps", "seconds", "wall_seconds", "parts"), 0
+  devices = jax.devices()
+  memory.refuse_natural(config, corpus.num_symbols, devices)
+  with directories.prepare(run_dir, config):
+    say(
+      f"compiling for {launch.in_words(devices)}, then {config.seeds} seeds of"
+      f" {config.data}, up to {config.max_epochs} passes each"
     )
+    seeds = Seeds(config, corpus, devices)
+    curves, spent, saver = _restore(run_dir, name, seeds)
+    if len(seeds.active()):
+      seeds.compile()
+    _loop(seeds, curves, spent, saver, progress, began)
+    return _finish(run_dir, name, seeds, curves, spent)
+
+
+def _finish(run_dir, name, seeds: Seeds, curves, spent) -> dict[str, Any]:
+  """Writes the best parameters, and the record if there is none yet."""
+  best = store.flatten(seeds.states.best_params, "params")
+  directories.write_parameters(run_dir, best, name)
+  record = directories.record_of(run_dir, seeds.config, kinds.NATURAL)
+  if record is not None:  # Only the parameters were to be made again.
+    return record
+  path = run_dir / directories.RECORD
+  records.write_json(path, make_record(seeds, curves, spent, jax.devices()))
+  return records.read_json(path, kinds.NATURAL)
+
+
+def _restore(run_dir, name, seeds: Seeds):
+  """(curves, spent, saver); the seeds stand where the newest state was."""
+  restored = host_loop.restore(run_dir, name)
+  saver = host_loop.Saver(run_dir, name, restored.step)
+  updates = ("updates", "steps", "seconds", "wall_seconds", "parts")
+  if restored.step is None:
+    spent = dict.fromkeys(updates, 0)
+    run_files.note_machine(spent, jax.devices(), 0)
+    return {}, spent, saver
   if restored.meta["files"] != seeds.corpus.files:
     raise ValueError(
       f"data differ from those this run was begun on: {restored.meta['files']}"
       f" there, {seeds.corpus.files} here; name another run_dir"
     )
-  seeds.states = run_files.unflatten(seeds.states, restored.arrays)
-  print(f"continuing after checkpoint {restored.step}", file=sys.stderr)
-  curves = {
-    name.removeprefix("curve."): list(values)
-    for name, values in restored.arrays.items()
-    if name.startswith("curve.")
-  }
-  return curves, restored.meta["spent"]
+  seeds.states = store.unflatten(seeds.states, restored.arrays)
+  passes, spent = int(seeds.states.epoch.max()), restored.meta["spent"]
+  say(f"continuing after checkpoint {restored.step}, pass {passes}")
+  changed = run_files.note_machine(spent, jax.devices(), spent["updates"])
+  if changed:
+    say(changed)
+  return run_files.curves_of(restored.arrays), spent, saver
 
 
 def _loop(seeds: Seeds, curves, spent, saver, progress: bool, began) -> None:
-  """Trains until no seed is active; fills `curves` and `spent`."""
-  config, wall_before = seeds.config, spent["wall_seconds"]
+  """Trains until no seed is active; fills `curves` and `spent`.
+
+  Raises:
+    Stopped: if told to stop before that, the state saved.
+  """
+  config, wall_before, parts = seeds.config, spent["wall_seconds"], Parts()
   per_pass = seeds.plans().begins.shape[1]
-  bar = tqdm(
-    total=config.max_epochs * per_pass * config.seeds,
-    initial=int((seeds.states.epoch * per_pass + seeds.states.update).sum()),
-    unit=" updates",
-    disable=not progress,
-    file=sys.stderr,
-    dynamic_ncols=True,
+  bar = host_loop.progress_bar(
+    config.max_epochs * per_pass * config.seeds, progress
   )
-  with host_loop.stop_signals() as received:
-    while len(active := seeds.active()) and not received:
+  bar.update(int((seeds.states.epoch * per_pass + seeds.states.update).sum()))
+  stands = saved = _stands(seeds)
+  with signals.stopping(lambda: (when([parts]), saved)) as told:
+    while len(active := seeds.active()) and not told:
       started = time.perf_counter()
-      bar.update(updates := seeds.advance())
+      bar.update(updates := seeds.advance(parts))
       spent["updates"] += updates
       spent["parts"] += 1
       if seeds.pass_ended():
@@ -289,22 +311,29 @@ def _loop(seeds: Seeds, curves, spent, saver, progress: bool, began) -> None:
         for name, values in info.items():
           curves.setdefault(name, []).append(values)
         spent["steps"] += int(seeds.corpus.training.lengths.sum()) * len(active)
-        _show(bar, seeds, info)
+        _show(seeds, info)
       spent["seconds"] += time.perf_counter() - started
       spent["wall_seconds"] = wall_before + time.perf_counter() - began
       meta = {"spent": spent, "files": seeds.corpus.files}
-      last = not len(seeds.active()) or bool(received)
-      saver.save(spent["parts"], seeds, curves, meta, force=last)
-  bar.close()
-  if received and len(seeds.active()):
-    passes = int(seeds.states.epoch.max())
+      last = not len(seeds.active()) or bool(told)
+      stands = _stands(seeds)
+      if saver.save(seeds, curves, meta, force=last):
+        saved = stands
+  host_loop.close(bar, finished=not len(seeds.active()))
+  if told and len(seeds.active()):
     raise Stopped(
-      f"stopped by signal {received[0]} after {passes} passes; the same command"
-      " goes on from here"
+      f"stopped by {told[0]} after {stands}; the same command goes on from here"
     )
 
 
-def _show(bar, seeds: Seeds, info) -> None:
+def _stands(seeds: Seeds) -> str:
+  """Where the seeds that are furthest stand, in words."""
+  states = seeds.states
+  i = np.lexsort((states.update, states.epoch))[-1]
+  return f"{states.epoch[i]} passes and {states.update[i]} updates"
+
+
+def _show(seeds: Seeds, info) -> None:
   """A line for each pass."""
   states = seeds.states
   words = []
@@ -314,10 +343,7 @@ def _show(bar, seeds: Seeds, info) -> None:
   for i in np.flatnonzero(states.status == Status.DIVERGED):
     words.append(f"seed {seeds.numbers[i]} diverged")
   loss = np.nanmean(info["loss"])
-  bar.write(
-    f"pass {info['epoch']}: train {loss:.3f}, valid {', '.join(words)}",
-    file=sys.stderr,
-  )
+  say(f"pass {info['epoch']}: train {loss:.3f}, valid {', '.join(words)}")
 
 
 def _outcome(status: int) -> str:
@@ -359,5 +385,7 @@ def make_record(seeds: Seeds, curves, spent, devices) -> dict[str, Any]:
     "results": results,
     "curves": {k: np.stack(v) for k, v in sorted(curves.items())},
     "data": {"sha256": corpus.files},
-    "provenance": run_files.provenance(devices) | speed,
+    "provenance": run_files.provenance(devices)
+    | speed
+    | run_files.several_machines(spent),
   }

@@ -10,43 +10,63 @@ writes to --out:
   python experiments/natural_probe.py --runs=runs/a,runs/b --data_dir=data
 """
 
+from steadygrad.runs import launch
+
+if __name__ == "__main__":
+  launch.begin()
+
 import dataclasses
 import functools
-import json
 import pathlib
-import sys
 
-import host_loop
 import jax
 import jax.numpy as jnp
 import midi
 import natural_data
 import numpy as np
 import run_files
-from absl import app, flags, logging
+from absl import flags
 from figures import natural_signals, piano_roll
 from natural_data import Corpus
 
 from steadygrad import natural_experiment, records
 from steadygrad.adjoints import adjoints
 from steadygrad.analysis import delta_norms_by_lag
+from steadygrad.config import MAX_SEED
 from steadygrad.natural_config import MUSIC, NaturalConfig
+from steadygrad.runs import commands, kinds, store
+from steadygrad.runs.directories import RECORD, parameters_path
+from steadygrad.runs.signals import say
 from steadygrad.types import Array, Batch, PyTree
 
-_RUNS = flags.DEFINE_list("runs", [], "Run directories of natural.py.")
-_OUT = flags.DEFINE_string("out", "runs/probe", "Directory for what is made.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "As in natural.py.")
+_RUNS = commands.paths_flag("runs", [], "Run directories of natural.py.")
+_OUT = commands.path_flag("out", "runs/probe", "Directory for what is made.")
+_DATA_DIR = commands.path_flag("data_dir", None, "As in natural.py.")
 _CHECK_DATA = flags.DEFINE_bool("check_data", True, "As in natural.py.")
 _LAGS = flags.DEFINE_integer(
-  "lags", 200, "Steps that the error is sent back.", lower_bound=2
+  "lags",
+  200,
+  "Steps that the error is sent back.",
+  lower_bound=2,
+  upper_bound=10_000,
 )
 _WINDOWS = flags.DEFINE_integer(
-  "windows", 64, "Stretches of the test set, at most.", lower_bound=1
+  "windows",
+  64,
+  "Stretches of the test set, at most.",
+  lower_bound=1,
+  upper_bound=1000,
 )
 _SAMPLE = flags.DEFINE_integer(
-  "sample", 200, "Steps to compose; 0 for none.", lower_bound=0
+  "sample",
+  200,
+  "Steps to compose; 0 for none.",
+  lower_bound=0,
+  upper_bound=1_000_000,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the sample.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "Of the sample.", lower_bound=0, upper_bound=MAX_SEED
+)
 
 
 def load(run: str) -> tuple[NaturalConfig, PyTree]:
@@ -56,19 +76,19 @@ def load(run: str) -> tuple[NaturalConfig, PyTree]:
     ValueError: if the run has not ended or its files are damaged.
   """
   run_dir = pathlib.Path(run)
-  for name in ("record.json", run_files.PARAMETERS):
-    if not (run_dir / name).exists():
-      raise ValueError(f"runs must have ended, but {run} has no {name}")
-  config = records.read_json(run_dir / "record.json")["config"]
-  if config["max_norm"] == "inf":
-    config["max_norm"] = float("inf")
-  arrays, _ = run_files.read_arrays(run_dir / run_files.PARAMETERS)
-  config = NaturalConfig(**config)
-  symbols = arrays["params['readout']['w_out']"].shape[-1]
-  model = natural_experiment.experiment(config, symbols).model
+  path, parameters = run_dir / RECORD, parameters_path(run_dir)
+  for file in (path, parameters):
+    if not file.exists():
+      raise ValueError(f"runs must have ended, but {run} has no {file.name}")
+  record = records.read_json(path, kinds.NATURAL)
+  config = kinds.config_of(record, NaturalConfig, path)
+  arrays = store.read_arrays(parameters, run_files.name_of(config)).arrays
+  if (w_out := arrays.get("params['readout']['w_out']")) is None:
+    raise ValueError(f"{parameters} holds no readout")
+  model = natural_experiment.experiment(config, w_out.shape[-1]).model
   keys = jax.vmap(jax.random.key)(jnp.zeros(config.seeds, jnp.uint32))
   template = jax.eval_shape(jax.vmap(model.init), keys)
-  params = run_files.unflatten(template, arrays, "params")
+  params = store.unflatten(template, arrays, "params")
   return config, jax.tree.map(lambda x: x[0], params)
 
 
@@ -169,7 +189,7 @@ def write_sample(exp, params, corpus: Corpus, stem: pathlib.Path) -> None:
     try:
       midi.write(roll, stem.with_suffix(".mid"))
     except ValueError as e:
-      print(e, file=sys.stderr)
+      say(e)
   else:
     first = jnp.uint8(max(corpus.vocabulary.find("\n"), 0))
     drawn = np.asarray(draw(params, key, first))
@@ -182,7 +202,7 @@ def probe(runs: list[str], out: pathlib.Path) -> dict:
   loaded = [load(run) for run in runs]
   if len(names := {config.data for config, _ in loaded}) != 1:
     raise ValueError(f"runs must be of one data set, got {sorted(names)}")
-  out.mkdir(parents=True, exist_ok=True)
+  commands.writable("out", out, directory=True)
   curves, configs = {}, []
   for config, params in loaded:
     corpus = natural_data.load(config, _DATA_DIR.value, check=_CHECK_DATA.value)
@@ -214,17 +234,12 @@ def probe(runs: list[str], out: pathlib.Path) -> dict:
   return record
 
 
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)
-  try:
-    if argv[1:] or not _RUNS.value:
-      raise ValueError(f"runs must name at least one run, got {_RUNS.value}")
-    host_loop.use_compilation_cache()
-    record = probe(_RUNS.value, pathlib.Path(_OUT.value))
-  except ValueError as e:
-    sys.exit(f"natural_probe.py: {e}")
-  print(json.dumps(record["results"]))
+def main() -> dict:
+  if not _RUNS.value:
+    raise ValueError("runs must name at least one run, got none")
+  launch.use_jax(all_cores=False)
+  return probe(_RUNS.value, pathlib.Path(_OUT.value))["results"]
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

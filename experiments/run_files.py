@@ -1,82 +1,115 @@
-"""What a run leaves behind: its arrays in one .npz, its record in one JSON."""
+"""What a run leaves behind: its record, and the arrays of its state."""
 
 import dataclasses
-import json
-import os
+import importlib
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from steadygrad import config as configuration
 from steadygrad import records, training
+from steadygrad.config import TrainConfig
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs import directories, store
 from steadygrad.training import Status
 
-PARAMETERS = "parameters.npz"  # Beside record.json, leaves [S, ...].
+_CURVE = "curve."  # Before the name of a curve in a state file.
 
 
-def flatten(tree, name: str = "state") -> dict[str, np.ndarray]:
-  """{name + path of the leaf: array}."""
-  paths = jax.tree_util.tree_leaves_with_path(tree)
-  return {f"{name}{jax.tree_util.keystr(p)}": np.asarray(x) for p, x in paths}
+def name_of(config: TrainConfig | NaturalConfig) -> str:
+  """Of a run of train.py or natural.py: all that decides it but its budget."""
+  if isinstance(config, TrainConfig):
+    words = (config.task, str(config.length), config.init, config.algorithm)
+    same = dataclasses.replace(config, max_updates=1)
+  else:
+    words = (config.data, config.cell, config.algorithm)
+    same = dataclasses.replace(config, max_epochs=1)
+  return "-".join([*words, same.digest()])
 
 
-def unflatten(template, arrays: dict, name: str = "state"):
-  """The tree that `flatten` took apart.
+def default_dir(config: TrainConfig | NaturalConfig) -> pathlib.Path:
+  """runs/<name>, where no directory of before has the budget in its name."""
+  name = name_of(config)
+  words = name.rsplit("-", 1)[0]
+  old = pathlib.Path("runs", f"{words}-{config.digest()}")
+  new = pathlib.Path("runs", name)
+  return old if old.exists() and not new.exists() else new
+
+
+def draw_beside(name: str, record: dict[str, Any], run_dir: pathlib.Path):
+  """Draws the record of a run into <name>.png, where that is not done yet."""
+  path = run_dir / f"{name}.png"
+  newest = (run_dir / directories.RECORD).stat().st_mtime_ns
+  if not path.exists() or path.stat().st_mtime_ns < newest:
+    # Matplotlib takes half a second.
+    importlib.import_module(f"figures.{name}").draw(record, path)
+
+
+def with_curves(states, curves: dict[str, list]) -> dict[str, np.ndarray]:
+  """Arrays of a state file: the leaves of `states`, and what was measured.
+
+  Args:
+    states: leaves [S, ...].
+    curves: {name: a value [S], or [] for the time, per check}.
+  """
+  told = {f"{_CURVE}{k}": np.stack(v) for k, v in curves.items()}
+  return store.flatten(states) | told
+
+
+def curves_of(arrays: dict[str, np.ndarray]) -> dict[str, list]:
+  """The curves that `with_curves` was given."""
+  return {
+    name.removeprefix(_CURVE): list(values)
+    for name, values in arrays.items()
+    if name.startswith(_CURVE)
+  }
+
+
+def states_of(template, arrays: dict[str, np.ndarray]):
+  """The states that `with_curves` was given, of `training`.
+
+  Those of before there were `TrainState.sums` were saved after a check, where
+  the sums are zero.
 
   Raises:
     ValueError: where an array is missing or not as in the template.
   """
-
-  def pick(path, old):
-    path = f"{name}{jax.tree_util.keystr(path)}"
-    if path not in arrays:
-      raise ValueError(f"the file holds no {path}")
-    new = arrays[path]
-    if new.shape != old.shape or new.dtype != old.dtype:
-      raise ValueError(
-        f"the file holds {new.dtype}{new.shape} at {path}, expected"
-        f" {old.dtype}{old.shape}"
-      )
-    return new
-
-  return jax.tree_util.tree_map_with_path(pick, template)
+  blank = store.flatten(
+    jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template.sums),
+    "state.sums",
+  )
+  return store.unflatten(template, blank | arrays)
 
 
-def write_arrays(
-  path: str | pathlib.Path, arrays: dict[str, np.ndarray], meta: Any = None
-) -> None:
-  """Writes an .npz atomically; `meta` is anything JSON holds."""
-  path = pathlib.Path(path)
-  text = np.array(json.dumps(records.plain(meta)))
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-  try:
-    with os.fdopen(handle, "wb") as f:
-      np.savez_compressed(f, meta=text, **arrays)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+def note_machine(spent: dict[str, Any], devices, updates: int) -> str | None:
+  """Notes with what a run goes on.
 
+  Equal bits are promised for the same versions, device kind and number of
+  devices alone.
 
-def read_arrays(path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], Any]:
-  """(arrays, meta) of `write_arrays`; the archive's checksums are verified.
+  Args:
+    spent: its "machines" gets a last entry where this is another than the last.
+    devices: of the run.
+    updates: that the run has made.
 
-  Raises:
-    ValueError: if the file is damaged, naming it.
+  Returns:
+    A sentence if the run was begun with something else.
   """
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {name: archive[name] for name in archive.files}
-    return arrays, json.loads(str(arrays.pop("meta")))
-  except FileNotFoundError:
-    raise
-  except Exception as e:  # zipfile, zlib and NumPy each raise their own.
-    raise ValueError(f"{path} is damaged: {e}") from e
+  now, machines = records.machine(devices), spent.setdefault("machines", [])
+  old = machines[-1]["machine"] if machines else now
+  if not machines or old != now:
+    machines.append({"from_update": int(updates), "machine": now})
+  if old == now:
+    return None
+  said = "; ".join(
+    f"{name}: {a} then, {b} now"
+    for name, (a, b) in configuration.differences(old, now).items()
+  )
+  return f"begun otherwise ({said}); its bits will be those of neither"
 
 
 def record(
@@ -94,7 +127,7 @@ def record(
     states: of all seeds, leaves [S, ...].
     test_errors: [S].
     curves: {name: a value [S], or [] for "update", per check}.
-    spent: "updates", "seconds", "compile_seconds".
+    spent: "updates", "seconds", "compile_seconds", "machines".
     devices: it ran on.
   """
   config, task = exp.config, exp.task
@@ -124,7 +157,7 @@ def record(
     "run_updates": spent["updates"],
     "updates_per_second": spent["updates"] / max(spent["seconds"], 1e-9),
     "compile_seconds": spent["compile_seconds"],
-  }
+  } | several_machines(spent)
   curves = {k: v for k, v in curves.items() if k != "step"}
   return {
     "kind": "training",
@@ -134,6 +167,12 @@ def record(
     | {name: np.stack(values) for name, values in curves.items()},
     "provenance": provenance(devices) | speed,
   }
+
+
+def several_machines(spent: dict[str, Any]) -> dict[str, list]:
+  """What the provenance has of a run that went on on another machine."""
+  machines = spent.get("machines", [])
+  return {"machines": machines} if len(machines) > 1 else {}
 
 
 def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:

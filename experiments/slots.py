@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import run_files
+from jax.sharding import NamedSharding, PartitionSpec
+from parts import Parts
 from sweep_store import Progress, Store, ended
 
 from steadygrad import placement, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs.signals import say
 from steadygrad.training import Status
 from steadygrad.types import PyTree
 
@@ -27,22 +30,32 @@ class Job:
     self.state, self.curves, self.spent = progress
     self._saved, self._cost = time.perf_counter(), 0.0
 
+  def _checked(self) -> bool:
+    """Whether no update has been made since the last check."""
+    return not self.state.sums["updates"]
+
   def ended(self) -> bool:
     status = Status(int(self.state.status)).name.lower()
-    return ended(self.config, status, int(self.state.step))
+    over = ended(self.config, status, int(self.state.step))
+    return over and self._checked()
 
-  def next_updates(self) -> int:
+  def updates_left(self) -> int:
     """Up to the next check: a budget in between is a check of its own."""
     step, every = int(self.state.step), self.config.check_every
+    if step % every == 0 and not self._checked():
+      return 0  # It has waited for others of its chunk.
     return min(every - step % every, self.config.max_updates - step)
 
-  def take(self, state, info, num_updates: int, seconds: float) -> None:
-    """What a chunk brought."""
+  def take(
+    self, state, info: dict | None, num_updates: int, seconds: float
+  ) -> None:
+    """What a part of a chunk brought, info if it was the last."""
     self.state = state
-    info = info | {"update": np.asarray(int(state.step))}
-    for name, value in info.items():
-      value = value if name == "update" else np.asarray(value)[None]
-      self.curves.setdefault(name, []).append(value)
+    if info is not None:
+      info = info | {"update": np.asarray(int(state.step))}
+      for name, value in info.items():
+        value = value if name == "update" else np.asarray(value)[None]
+        self.curves.setdefault(name, []).append(value)
     self.spent["updates"] += num_updates
     self.spent["seconds"] += seconds
 
@@ -72,6 +85,8 @@ class Slots:
   ):
     self.device, self.size = device, num_slots
     self._parameters = parameters or {}
+    self._said: set[str] = set()
+    self.parts = Parts()  # Of the program that runs.
     self._chunks: dict[TrainConfig, tuple] = {}
     self._tests: dict[TrainConfig, jax.stages.Wrapped] = {}
     self._inits: dict[TrainConfig, jax.stages.Wrapped] = {}
@@ -89,19 +104,33 @@ class Slots:
       params = self._parameters[grids.run_name(config)]
       state = jax.device_get(training.init(exp, keys[0], params))
     spent = {"updates": 0, "seconds": 0.0, "compile_seconds": 0.0}
-    new = Progress(state, {}, spent)
-    return Job(config, store.load(config, state) or new)
+    progress = store.load(config, state) or Progress(state, {}, spent)
+    changed = run_files.note_machine(
+      progress.spent, [self.device], progress.state.step
+    )
+    if changed and changed not in self._said:
+      self._said.add(changed)
+      say(f"{grids.run_name(config)} and others: {changed}")
+    return Job(config, progress)
 
   def advance(self, jobs: list[Job]) -> int:
-    """One chunk of every job, all of one program; how many updates in all."""
-    num_updates = [job.next_updates() for job in jobs]
+    """A part of the chunk of jobs of one program; how many updates in all.
+
+    The chunk ends for all of them at once, where the last has its next check.
+    """
     compiled = self._compiled(jobs)
+    left = [job.updates_left() for job in jobs]
+    num_updates = [min(n, self.parts.updates) for n in left]
+    ends = num_updates == left
+    counts, *others = self._pack(jobs, num_updates)
     started = time.perf_counter()
-    states, info = jax.device_get(compiled(*self._pack(jobs, num_updates)))
+    with self.parts.run(max(num_updates)):
+      done = compiled(counts, np.bool_(ends), *others)
+      states, info = jax.device_get(done)
     seconds = (time.perf_counter() - started) / len(jobs)
     for i, (job, n) in enumerate(zip(jobs, num_updates, strict=True)):
       state, told = jax.tree.map(lambda x, i=i: x[i], (states, info))
-      job.take(state, told, n, seconds)
+      job.take(state, told if ends else None, n, seconds)
     return sum(num_updates)
 
   def _compiled(self, jobs: list[Job]):
@@ -109,14 +138,18 @@ class Slots:
     if program not in self._chunks:
       started = time.perf_counter()
 
-      def chunk(key, numbers, state, n):
+      def chunk(ends, key, numbers, state, n):
         exp = training.experiment(program, numbers)
-        return training.run_chunk(exp, key, state, n)
+        return training.run_chunk(exp, key, state, n, ends)
 
-      mapped, sharding = placement.map_seeds(chunk, [self.device])
-      jitted = jax.jit(mapped, in_shardings=sharding, out_shardings=sharding)
-      example = self._pack(jobs, [0] * len(jobs))
-      self._chunks[program] = jitted.lower(*example).compile()
+      mapped, each = placement.map_seeds(chunk, [self.device], shared=1)
+      whole = NamedSharding(each.mesh, PartitionSpec())
+      placed = (each, whole, *[each] * 4)
+      jitted = jax.jit(mapped, in_shardings=placed, out_shardings=each)
+      counts, *others = self._pack(jobs, [0] * len(jobs))
+      lowered = jitted.lower(counts, np.bool_(True), *others)
+      self._chunks[program] = lowered.compile()
+      self.parts = Parts()
       jobs[0].spent["compile_seconds"] += time.perf_counter() - started
     return self._chunks[program]
 

@@ -33,17 +33,8 @@ def load(
   for config in configs:
     if config.start is None:
       continue
-    name = pathlib.Path("records", f"{first(config)}.json")
-    if own is not None and (pathlib.Path(own) / name).exists():
-      run = pathlib.Path(own) / name
-    elif directory is not None:
-      run = pathlib.Path(directory) / name
-    else:
-      raise ValueError(
-        f"starts must be the directory of a sweep with the runs of"
-        f" start={config.start}, got None"
-      )
-    _, _, params = generalise_loop.load(str(run))
+    run = _run_of(directory, config, own)
+    _, _, params = generalise_loop.load(run)
     params = jax.tree.map(lambda x: x[0], params)
     exp = training.experiment(config)
     template = jax.eval_shape(exp.model.init, jax.random.key(0))
@@ -62,6 +53,36 @@ def load(
       params = params | {"cell": faster(params["cell"], config.start_speed)}
     found[grids.run_name(config)] = params
   return found
+
+
+def _run_of(directory, config: TrainConfig, own) -> str:
+  """The record with which a run begins, in one of the two directories."""
+  name = pathlib.Path("records", f"{first(config)}.json")
+  if own is not None and (pathlib.Path(own) / name).exists():
+    return str(pathlib.Path(own) / name)
+  if directory is None:
+    raise ValueError(
+      f"starts must be the directory of a sweep with the runs of"
+      f" start={config.start}, got None"
+    )
+  return str(pathlib.Path(directory) / name)
+
+
+def check(
+  directory: str | None,
+  configs: list[TrainConfig],
+  own: str | pathlib.Path | None = None,
+) -> None:
+  """ValueError if a run's files are missing that `load` needs to begin with.
+
+  Args:
+    directory, own: as for `load`.
+    configs: the runs that are left; those that others of them begin with come
+      first, and are not missed.
+  """
+  for config in stages(configs)[0]:
+    if config.start is not None:
+      generalise_loop.files_of(_run_of(directory, config, own))
 
 
 def stages(configs: list[TrainConfig]) -> list[list[TrainConfig]]:

@@ -1,20 +1,23 @@
 """The queue of a sweep, its slots' loops, and the ledger of what is left."""
 
 import collections
+import contextlib
 import sys
 import threading
 import time
 
 import grids
-import host_loop
 import jax
 import starts
+from parts import when
 from slots import Job, Slots
 from sweep_store import Store
 from tqdm import tqdm
 
 from steadygrad import records
 from steadygrad.config import TrainConfig
+from steadygrad.runs import launch, memory, signals
+from steadygrad.runs.signals import Stopped, say
 from steadygrad.types import PyTree
 
 ACCELERATOR_SLOTS = 64
@@ -49,7 +52,11 @@ class Tally:
     self._store, self._lock = store, threading.Lock()
     self._results = {grids.run_name(c): store.finished(c) for c in configs}
     self._configs = {grids.run_name(c): c for c in configs}
-    self._steps = {name: store.updates(name) for name in self._configs}
+    self._steps = {
+      name: store.updates(name)
+      for name, results in self._results.items()
+      if results is None
+    }
     self._began, self._work, self._written = time.perf_counter(), 0, 0.0
     self.bar = tqdm(
       total=len(configs),
@@ -80,10 +87,9 @@ class Tally:
       self._results[job.name] = results
       self.bar.update(1)
       error = float(results["test_error"][0])
-      self.bar.write(
+      say(
         f"{job.name}: {_outcome(results)} at {int(results['updates'][0])}"
-        f" updates, test error {error:.2%}",
-        file=sys.stderr,
+        f" updates, test error {error:.2%}"
       )
       self.write()
 
@@ -133,7 +139,7 @@ def _clock(seconds: float | None) -> str:
 def work(
   slots: Slots, queue: Queue, store: Store, tally: Tally, stop: threading.Event
 ) -> None:
-  """A device's loop: fill the free slots, a chunk of each, empty the ended."""
+  """A device's loop: fill the free slots, a part of each, empty the ended."""
   jobs: list[Job] = []
   while True:
     like = jobs[0].config if jobs else None
@@ -181,41 +187,60 @@ def run(
     The ledger.
 
   Raises:
-    host_loop.Stopped: after SIGINT or SIGTERM, at the end of a chunk.
+    Stopped: after SIGINT or SIGTERM, within seconds, states saved.
   """
   tally = Tally(store, configs, progress)
-  queue = Queue(tally.waiting() if now is None else now)
-  stop, failures = threading.Event(), []
+  runs = tally.waiting() if now is None else now
+  queue = Queue(runs)
+  stop, failures, devices = threading.Event(), [], jax.devices()
   default = 1 if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS
+  size = slots_per_device or default
+  slots = [Slots(device, size, parameters) for device in devices]
+  say(f"{len(runs)} runs to do on {launch.in_words(devices)}")
 
-  def guarded(device):
+  def guarded(own: Slots):
     try:
-      slots = Slots(device, slots_per_device or default, parameters)
-      work(slots, queue, store, tally, stop)
+      work(own, queue, store, tally, stop)
     except BaseException as e:
       failures.append(e)
       stop.set()
 
-  threads = [
-    threading.Thread(target=guarded, args=(device,)) for device in jax.devices()
-  ]
-  with host_loop.stop_signals() as received:
+  def tell():
+    return when(s.parts for s in slots), "each run's last saved state"
+
+  threads = [threading.Thread(target=guarded, args=(own,)) for own in slots]
+  with signals.stopping(tell) as told:
     for thread in threads:
       thread.start()
     for thread in threads:
       while thread.is_alive():
         thread.join(0.2)
-        if received:
+        if told:
           stop.set()
   tally.bar.close()
-  tally.write()
   if failures:
+    with contextlib.suppress(OSError):  # Of a full disk the first is told.
+      tally.write()
     raise failures[0]
-  if received:
-    raise host_loop.Stopped(
-      f"stopped by signal {received[0]}; the same command goes on from here"
-    )
+  tally.write()
+  if told and tally.waiting():
+    raise Stopped(f"stopped by {told[0]}; the same command goes on from here")
   return tally.ledger()
+
+
+def refuse_too_large(
+  configs: list[TrainConfig], slots_per_device: int | None
+) -> None:
+  """ValueError, naming a size, if a run cannot fit into memory."""
+  devices = jax.devices()
+  at_once = len(devices) * (slots_per_device or 1)
+  sizes = (
+    lambda c: c.hidden_size,
+    lambda c: c.batch_size * grids.longest(c),
+    lambda c: c.batch_size * grids.longest(c) * c.hidden_size,
+  )
+  for config in {max(configs, key=size) for size in sizes if configs}:
+    memory.refuse_training(config, devices, at_once)
 
 
 def run_in_turns(
@@ -231,7 +256,7 @@ def run_in_turns(
 
   Raises:
     ValueError: as `starts.load`.
-    host_loop.Stopped: as `run`.
+    Stopped: as `run`.
   """
   waiting = [c for c in configs if store.finished(c) is None]
   for turn in starts.stages(waiting):

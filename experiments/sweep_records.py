@@ -10,10 +10,11 @@ import pathlib
 from typing import Any
 
 import grids
-from sweep_store import ended
+from sweep_store import ended, read_record
 
-from steadygrad import records
+from steadygrad import records, schema
 from steadygrad.config import TrainConfig
+from steadygrad.runs import kinds
 
 POINTS = 40  # Of a curve, at most.
 CURVES = ("loss", "error", "gradient_norm", "omega", "spectral_radius")
@@ -34,8 +35,10 @@ def gather(directory: str | pathlib.Path) -> dict[str, dict[str, Any]]:
   runs = {}
   for path in sorted((directory / "records").glob("*.json")):
     beside = directory / "generalisation" / path.name
-    tested = records.read_json(beside) if beside.exists() else None
-    runs[path.stem] = _run(records.read_json(path), tested)
+    tested = None
+    if beside.exists():
+      tested = records.read_json(beside, kinds.GENERALISATION)
+    runs[path.stem] = _run(read_record(path), tested)
   return runs
 
 
@@ -108,7 +111,11 @@ def unpack(path: pathlib.Path) -> dict[str, dict[str, Any]]:
   record = records.read_json(path)
   if record.get("kind") != "sweep":
     raise ValueError(f"sweeps must be files of collect.py, got {path}")
+  schema.check(record, kinds.COLLECTED, path)
   sources = record["provenance"]
+  for name, run in record["runs"].items():
+    if not 0 <= run["provenance"]["source"] < len(sources):
+      raise ValueError(f"{path} must hold the provenance of {name}")
   return {
     name: run
     | {
@@ -134,6 +141,7 @@ def read(*paths: str | pathlib.Path) -> dict[str, dict[str, Any]]:
     for name, run in (unpack(path) if path.is_file() else gather(path)).items():
       # Fields that there were not yet when a record was made.
       run["config"] = defaults | run["config"]
+      kinds.config_of(run, TrainConfig, path)
       if name not in runs or run["updates"] >= runs[name]["updates"]:
         runs[name] = run
   return runs

@@ -1,17 +1,17 @@
 """Files of a sweep: a record and a state for each run, and a ledger.
 
-  records/<name>.json   of a run that came to its end: solved, diverged or cut
-  states/<name>.npz     where a run stands, or stood at its end, with curves
-  ledger.json           what is done and what is left
+  records/<name>.json         of a run that came to its end: solved, diverged or
+                              cut
+  states/<name>.safetensors   where a run stands, or stood at its end, with
+                              curves; *.npz of before are read as well
+  ledger.json                 what is done and what is left
 
 A file is written whole or not at all. A run's files are named by what decides
 it, so that the directories of two sweeps can be merged, and a state that was
 carried to another machine goes on there.
 """
 
-import fcntl
 import pathlib
-import shutil
 import sys
 from collections.abc import Container
 from typing import Any, NamedTuple
@@ -21,9 +21,13 @@ import jax
 import numpy as np
 import run_files
 
-from steadygrad import records
+from steadygrad import files
 from steadygrad.config import TrainConfig
+from steadygrad.runs import kinds, store
 from steadygrad.training import TrainState
+
+STATE = ".safetensors"
+_OLD_STATE = ".npz"
 
 
 class Progress(NamedTuple):
@@ -46,6 +50,32 @@ def ended(config: TrainConfig, status: str, updates: int) -> bool:
   return not trains or updates >= config.max_updates
 
 
+def record_path(directory: str | pathlib.Path, name: str) -> pathlib.Path:
+  return pathlib.Path(directory) / "records" / f"{name}.json"
+
+
+def state_path(directory: str | pathlib.Path, name: str) -> pathlib.Path:
+  """Where the state of a run is, or will be."""
+  path = pathlib.Path(directory) / "states" / f"{name}{STATE}"
+  old = path.with_name(f"{name}{_OLD_STATE}")
+  return old if old.exists() and not path.exists() else path
+
+
+def read_record(path: pathlib.Path) -> dict[str, Any]:
+  """A record of a sweep.
+
+  Raises:
+    FileNotFoundError: if it is not there.
+    ValueError: naming the file, if it is damaged, or of another run than its
+      name says.
+  """
+  record = kinds.read_training(path)
+  config = kinds.config_of(record, TrainConfig, path)
+  if (name := grids.run_name(config)) != path.stem:
+    raise ValueError(f"{path} holds the run {name}, not {path.stem}")
+  return record
+
+
 class Store:
   """The directory of a sweep, held by one process at a time."""
 
@@ -56,81 +86,89 @@ class Store:
       ValueError: if it cannot be written, or another process holds it.
     """
     self.directory = pathlib.Path(directory)
+    self._held = store.lock(directory, "sweep_dir")
     try:
+      files.remove_leftovers(self.directory)
       for part in ("records", "states"):
-        (self.directory / part).mkdir(parents=True, exist_ok=True)
-      self._lock = open(self.directory / ".lock", "w")
-      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as e:
-      self._lock.close()
-      raise ValueError(
-        f"sweep_dir {directory} is in use by another process; name another"
-      ) from e
+        (self.directory / part).mkdir(exist_ok=True)
+        files.remove_leftovers(self.directory / part)
     except OSError as e:
+      self.close()
       raise ValueError(
         f"sweep_dir must be a directory that can be written, got {directory}:"
         f" {e}"
       ) from e
 
   def close(self) -> None:
-    self._lock.close()
+    self._held.lock.release()
 
   def record_path(self, name: str) -> pathlib.Path:
-    return self.directory / "records" / f"{name}.json"
+    return record_path(self.directory, name)
 
   def state_path(self, name: str) -> pathlib.Path:
-    return self.directory / "states" / f"{name}.npz"
+    return state_path(self.directory, name)
 
   def finished(self, config: TrainConfig) -> dict[str, Any] | None:
-    """The results of this run, if it needs no further update."""
+    """The results of this run, if it needs no further update.
+
+    Raises:
+      ValueError: naming the record, if it is damaged or of another run.
+    """
     path = self.record_path(grids.run_name(config))
-    if not path.exists():
+    try:
+      results = read_record(path)["results"]
+    except FileNotFoundError:
       return None
-    results = records.read_json(path)["results"]
+    except ValueError as e:
+      raise ValueError(
+        f"{e}; without this file the run ends again from its state"
+      ) from e
     if not ended(config, results["status"][0], results["updates"][0]):
       return None
     return results
 
   def updates(self, name: str) -> int:
-    """How many updates of this run are stored."""
-    return rank(self.directory, name)[1]
+    """How many updates of this run, which is not finished, are stored."""
+    try:
+      state = store.read_arrays(self.state_path(name), name)
+    except (FileNotFoundError, ValueError):  # `load` will say what is damaged.
+      return 0
+    return rank(None, state)[1]
 
   def save(self, config: TrainConfig, progress: Progress) -> None:
     """Writes where a run stands."""
+    name = grids.run_name(config)
     with_axis = jax.tree.map(lambda x: np.asarray(x)[None], progress.state)
-    curves = {f"curve.{k}": np.stack(v) for k, v in progress.curves.items()}
-    run_files.write_arrays(
-      self.state_path(grids.run_name(config)),
-      run_files.flatten(with_axis) | curves,
-      {"spent": progress.spent},
-    )
+    arrays = run_files.with_curves(with_axis, progress.curves)
+    _write_state(self.directory, name, arrays, {"spent": progress.spent})
 
   def load(self, config: TrainConfig, template) -> Progress | None:
     """Where a run stood, if it has a state that can be read.
 
-    One that cannot is renamed to *.damaged, and the run starts anew.
+    One that cannot, or is of another run, is renamed to *.damaged, and the run
+    starts anew.
     """
-    path = self.state_path(grids.run_name(config))
-    if not path.exists():
-      return None
+    name = grids.run_name(config)
+    path = self.state_path(name)
     try:
-      arrays, meta = run_files.read_arrays(path)
+      arrays, meta, _ = store.read_arrays(path, name)
       with_axis = jax.tree.map(lambda x: np.asarray(x)[None], template)
-      state = run_files.unflatten(with_axis, arrays)
-    except ValueError as e:
-      path.replace(path.with_suffix(".damaged"))
-      print(f"{e}; set aside, the run starts anew", file=sys.stderr)
+      state = run_files.states_of(with_axis, arrays)
+    except FileNotFoundError:
       return None
-    curves = {
-      name.removeprefix("curve."): list(values)
-      for name, values in arrays.items()
-      if name.startswith("curve.")
-    }
+    except ValueError as e:
+      print(
+        f"{e}; set aside as {files.set_aside(path).name}, the run starts anew",
+        file=sys.stderr,
+      )
+      return None
     state = jax.tree.map(lambda x: x[0], state)
-    return Progress(state, curves, meta["spent"])
+    return Progress(state, run_files.curves_of(arrays), meta["spent"])
 
   def merge(self, other: str | pathlib.Path) -> int:
     """Takes what another sweep's directory has further; how many runs.
+
+    A damaged file of it is passed over, and named on standard error.
 
     Raises:
       ValueError: if it is no sweep's directory.
@@ -138,40 +176,70 @@ class Store:
     other = pathlib.Path(other)
     if not (other / "states").is_dir():
       raise ValueError(f"merge must be a sweep's directory, got {other}")
-    names = {p.stem for p in (other / "states").glob("*.npz")}
+    names = state_names(other)
     names |= {p.stem for p in (other / "records").glob("*.json")}
-    taken = 0
-    for name in sorted(names):
-      if rank(other, name) <= rank(self.directory, name):
-        continue
-      taken += 1
-      # The state first: a record without one could not go on.
-      for part, end in (("states", "npz"), ("records", "json")):
-        source = other / part / f"{name}.{end}"
-        target = self.directory / part / f"{name}.{end}"
-        if source.exists():
-          copy_whole(source, target)
-    return taken
+    return sum(self._take(other, name) for name in sorted(names))
 
-
-def copy_whole(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Copies a file; a reader sees the old one or the whole new one."""
-  temporary = target.with_name(f".{target.name}.merging")
-  shutil.copyfile(source, temporary)
-  temporary.replace(target)
-
-
-def rank(directory: pathlib.Path, name: str) -> tuple[int, int]:
-  """How far a run is: (1 if it has a record, updates)."""
-  record = directory / "records" / f"{name}.json"
-  if record.exists():
-    return 1, records.read_json(record)["results"]["updates"][0]
-  state = directory / "states" / f"{name}.npz"
-  if state.exists():
+  def _take(self, other: pathlib.Path, name: str) -> bool:
+    """Takes a run's files where it is further there; whether it is."""
+    source = record_path(other, name)
     try:
-      return 0, int(run_files.read_arrays(state)[0]["state.step"][0])
-    except (ValueError, KeyError):
-      pass
+      record = read_record(source) if source.exists() else None
+    except ValueError as e:
+      print(f"{e}; passed over", file=sys.stderr)
+      record = None
+    state = read_state(other, name)
+    own = read_state(self.directory, name, own=True)
+    own_record = self.record_path(name)
+    own_record = read_record(own_record) if own_record.exists() else None
+    if rank(record, state) <= rank(own_record, own):
+      return False
+    # The state first: a record without one could not go on.
+    if state is not None:
+      _write_state(self.directory, name, state.arrays, state.meta)
+    if record is not None:
+      files.write_whole(self.record_path(name), source.read_bytes())
+    return True
+
+
+def read_state(
+  directory: pathlib.Path, name: str, *, own: bool = False
+) -> store.Stored | None:
+  """The state of a run; None if there is none that is whole.
+
+  One that is damaged or of another run is named on standard error, and in the
+  `own` directory it is renamed to *.damaged, so that nothing takes its place.
+  """
+  path = state_path(directory, name)
+  try:
+    return store.read_arrays(path, name)
+  except FileNotFoundError:
+    return None
+  except ValueError as e:
+    aside = own and files.set_aside(path)
+    fate = f"set aside as {aside.name}" if aside else "passed over"
+    print(f"{e}; {fate}", file=sys.stderr)
+    return None
+
+
+def state_names(directory: pathlib.Path) -> set[str]:
+  """Names of the runs that have a state."""
+  found = (directory / "states").glob("*")
+  return {p.stem for p in found if p.suffix in (STATE, _OLD_STATE)}
+
+
+def _write_state(directory, name: str, arrays: dict, meta: Any) -> None:
+  path = pathlib.Path(directory) / "states" / f"{name}{STATE}"
+  store.write_arrays(path, arrays, meta, name=name)
+  path.with_name(f"{name}{_OLD_STATE}").unlink(missing_ok=True)
+
+
+def rank(record: dict | None, state: store.Stored | None) -> tuple[int, int]:
+  """How far a run is: (1 if it has a record, updates); (-1, 0) of none."""
+  if record is not None:
+    return 1, record["results"]["updates"][0]
+  if state is not None and "state.step" in state.arrays:
+    return 0, int(state.arrays["state.step"][0])
   return -1, 0
 
 
@@ -181,16 +249,19 @@ def carry(sweeps: list[str], target: str, without: Container[str]) -> int:
   Args:
     sweeps: directories of sweep.py; files among them have no states.
     target: directory whose states/ they go to; what is there stays, but where
-      a run has got further.
+      a run has got further. A damaged state is passed over, and named on
+      standard error.
     without: names of runs that have ended.
   """
-  states, copied = pathlib.Path(target) / "states", 0
-  states.mkdir(parents=True, exist_ok=True)
+  home, copied = pathlib.Path(target), 0
+  (home / "states").mkdir(parents=True, exist_ok=True)
   for sweep in map(pathlib.Path, sweeps):
-    for path in sorted((sweep / "states").glob("*.npz")):
-      if path.stem in without:
+    for name in sorted(state_names(sweep)):
+      if name in without:
         continue
-      if rank(sweep, path.stem) > rank(states.parent, path.stem):
-        copy_whole(path, states / path.name)
+      state = read_state(sweep, name)
+      there = read_state(home, name, own=True)
+      if rank(None, state) > rank(None, there):
+        _write_state(home, name, state.arrays, state.meta)
         copied += 1
   return copied

@@ -9,41 +9,35 @@ record it is drawn from beside it.
   python experiments/waits.py --runs=runs/one_model --out=waits.png
 """
 
-import pathlib
-import sys
+from steadygrad.runs import launch
 
-import host_loop
+if __name__ == "__main__":
+  launch.begin()
+
 import waits_loop
-from absl import app, flags, logging
+from absl import flags
 from figures import waits as figure
 
 from steadygrad import records
+from steadygrad.runs import commands
 
-_RUNS = flags.DEFINE_list("runs", [], "Records or directories of sweep.py.")
-_SIZE = flags.DEFINE_integer("size", 500, "Sequences a point.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", "runs/waits.png", "PNG to write.")
+_RUNS = commands.paths_flag("runs", [], "Records or directories of sweep.py.")
+_SIZE = flags.DEFINE_integer(
+  "size", 500, "Sequences a point.", lower_bound=1, upper_bound=10_000
+)
+_OUT = commands.path_flag("out", "runs/waits.png", "PNG to write.")
 
 
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)
-  out = pathlib.Path(_OUT.value)
-  try:
-    if argv[1:] or not _RUNS.value:
-      raise ValueError(f"runs must name at least one run, got {_RUNS.value}")
-    if out.suffix != ".png":
-      raise ValueError(f"out must be a file *.png, got {out}")
-    host_loop.use_compilation_cache()
-    record = waits_loop.measure(_RUNS.value, _SIZE.value)
-  except (OSError, ValueError) as e:
-    sys.exit(f"waits.py: {e}")
-  try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    records.write_json(out.with_suffix(".json"), record)
-    figure.draw(records.read_json(out.with_suffix(".json")), out)
-  except OSError as e:
-    sys.exit(f"waits.py: out {out} cannot be written: {e}")
-  print(out)
+def main() -> str:
+  if not _RUNS.value:
+    raise ValueError("runs must name at least one run, got none")
+  out = commands.writable("out", _OUT.value, suffix=".png")
+  launch.use_jax(all_cores=False)
+  record = waits_loop.measure(_RUNS.value, _SIZE.value)
+  records.write_json(out.with_suffix(".json"), record)
+  figure.draw(records.read_json(out.with_suffix(".json")), out)
+  return str(out)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

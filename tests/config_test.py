@@ -22,7 +22,7 @@ WRONG = [
   ("learning_rate", 0.0, "greater than 0"),
   ("learning_rate", float("inf"), "finite"),
   ("learning_rate", float("nan"), "a number"),
-  ("max_norm", -1.0, "at least 0"),
+  ("max_norm", -1.0, "greater than 0"),
   ("max_norm", float("nan"), "a number"),
   ("omega_weight", -4.0, "at least 0"),
   ("omega_ratio", "cubed", "squared"),

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from steadygrad.tasks import TASKS
+
 GOLDEN = "authors_step.npz"
 
 # Seeds are spread over devices: two of them, whatever the machine has.
@@ -19,6 +21,15 @@ def x64():
   with jax.enable_x64(True):
     yield
   assert not jax.config.jax_enable_x64, "float64 leaked out of a test"
+
+
+@pytest.fixture
+def own_tasks():
+  """Tasks that the test registers are gone after it."""
+  before = dict(TASKS)
+  yield
+  TASKS.clear()
+  TASKS.update(before)
 
 
 @pytest.fixture

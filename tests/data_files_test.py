@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import http.server
 import io
@@ -14,9 +15,21 @@ import data_files
 import pytest
 from data_files import DataError, DataFile
 
+from tests import natural_cases
+
 GOOD = b"rows of notes" * 20_000
 HALF = 200_000  # Bytes: damage so far on is met when a member is read.
 SUM = hashlib.sha256(GOOD).hexdigest()
+
+
+# What the server says of the length, where it is not true.
+STATED = {
+  "/letters": "abc",
+  "/negative": "-5",
+  "/signed": "+260000",
+  "/digits": "9" * 5000,
+  "/large": "1000000000000",
+}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,10 +42,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
       return self.send_error(404 if self.path == "/missing" else 503)
     body = server.bodies.get(self.path, GOOD)
     self.send_response(200)
+    stated = STATED.get(self.path, str(len(body)))
     if self.path == "/chunked":
       self.send_header("Transfer-Encoding", "chunked")
-    elif self.path != "/unsized":
-      self.send_header("Content-Length", str(len(body)))
+    elif self.path not in ("/unsized", "/endless"):
+      self.send_header("Content-Length", stated)
     self.end_headers()
     with contextlib.suppress(ConnectionError):
       self.send(body)
@@ -42,6 +56,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
       self.path == "/once" and len(self.server.asked) == 1
     ):
       self.wfile.write(body[: len(body) // 2])
+    elif self.path == "/endless":
+      while not self.server.over.is_set():
+        self.server.sent += self.wfile.write(body)
     elif self.path == "/chunked":
       self.wfile.write(b"1000\r\n" + body[:100])
     elif self.path == "/hanging":
@@ -63,6 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
   server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
   server.asked, server.bodies, server.over = [], {}, threading.Event()
+  server.sent = 0
   thread = threading.Thread(target=server.serve_forever, args=(0.01,))
   thread.start()
   yield server
@@ -79,9 +97,9 @@ def quick(monkeypatch, tmp_path):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def files_of(server, path, expected=SUM):
+def files_of(server, path, expected=SUM, **more):
   url = f"http://127.0.0.1:{server.server_port}{path}"
-  return {"piano": (DataFile("a.mat", expected, url),)}
+  return {"piano": (DataFile("a.mat", expected, url, **more),)}
 
 
 def left_over():
@@ -110,6 +128,11 @@ def test_a_good_download_is_kept_and_not_repeated(server, path):
     ("/chunked", "IncompleteRead", 3),
     ("/hanging", "timed out", 3),
     ("/slow", "not finished after 0.05 seconds", 3),
+    ("/letters", "the server says Content-Length: abc", 3),
+    ("/negative", "the server says Content-Length: -5", 3),
+    ("/signed", "the server says Content-Length: .260000", 3),
+    ("/digits", "the server says Content-Length: 9999", 3),
+    ("/large", "it has 1000000000000 bytes, at most 268435456 expected", 1),
   ],
 )
 def test_a_broken_download_leaves_nothing(
@@ -121,6 +144,26 @@ def test_a_broken_download_leaves_nothing(
   with pytest.raises(DataError, match=f"{path} could not.*{said}.*data_dir"):
     data_files.find("piano", files=files_of(server, path))
   assert len(server.asked) == attempts
+  assert left_over() == []
+
+
+def test_a_file_of_its_size_is_taken_and_a_longer_one_not(server):
+  files = files_of(server, "/unsized", size=len(GOOD))
+  (path,) = data_files.find("piano", files=files)
+  path.unlink()
+  for name in ("/unsized", "/good"):
+    files = files_of(server, name, size=len(GOOD) - 1)
+    with pytest.raises(DataError, match=f"{name} could not .* 259999 "):
+      data_files.find("piano", files=files)
+    assert left_over() == []
+
+
+def test_a_body_without_an_end_is_left(server):
+  files = files_of(server, "/endless", size=1000)
+  with pytest.raises(DataError, match="more than the 1000 bytes.*data_dir"):
+    data_files.find("piano", files=files)
+  assert server.asked == ["/endless"]  # And not asked for again.
+  assert server.sent < 100 * len(GOOD)
   assert left_over() == []
 
 
@@ -175,12 +218,16 @@ def archive(members):
 TEXTS = {f"./d/ptb.{s}.txt": s.encode() * 9 for s in ("train", "valid", "test")}
 
 
-def text_files(server):
+def text_files(server, **more):
   url = f"http://127.0.0.1:{server.server_port}/texts"
   return {
     "ptb": tuple(
       DataFile(
-        name.rsplit("/", 1)[-1], hashlib.sha256(text).hexdigest(), url, name
+        name.rsplit("/", 1)[-1],
+        hashlib.sha256(text).hexdigest(),
+        url,
+        name,
+        **more,
       )
       for name, text in TEXTS.items()
     )
@@ -210,6 +257,55 @@ def test_a_wrong_archive_is_told(server, body):
   with pytest.raises(DataError, match="is no archive with ./d/ptb.train.txt"):
     data_files.find("ptb", files=text_files(server))
   assert left_over() == []
+
+
+def test_a_member_that_is_too_long_is_not_read(server, monkeypatch):
+  """All that is written is counted: 9 MB may hold two thousand."""
+  bomb = archive({"./d/ptb.train.txt": bytes(1 << 24)})
+  assert len(bomb) < 1 << 16
+  server.bodies["/texts"] = bomb
+  read, block = [], data_files._Limited.read
+
+  def counted(self, size):
+    read.append(size)
+    return block(self, size)
+
+  monkeypatch.setattr(data_files._Limited, "read", counted)
+  with pytest.raises(DataError, match="16777216 bytes there, at most 99 exp"):
+    data_files.find("ptb", files=text_files(server, size=99))
+  assert sum(read) < 1 << 16
+  assert left_over() == []
+
+
+def long_name(size):
+  """A tar file with a name of so many bytes, which is read to skip it."""
+  info = tarfile.TarInfo("././@LongLink")
+  info.type, info.size = tarfile.GNUTYPE_LONGNAME, size
+  out = io.BytesIO()
+  with gzip.open(out, "wb") as f:
+    f.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(size))
+  return out.getvalue()
+
+
+@pytest.mark.parametrize("before", ["member", "name"])
+def test_an_archive_is_not_unpacked_without_end(server, monkeypatch, before):
+  monkeypatch.setattr(data_files, "UNPACKED_BYTES", 1 << 20)
+  server.bodies["/texts"] = {
+    "member": archive({"./d/other.txt": bytes(1 << 22)} | TEXTS),
+    "name": long_name(1 << 22),
+  }[before]
+  with pytest.raises(DataError, match="holds more than 1048576 bytes"):
+    data_files.find("ptb", files=text_files(server))
+  assert left_over() == []
+
+
+def test_an_archive_that_is_too_long_is_not_taken(server):
+  server.bodies["/texts"] = archive(TEXTS)
+  files = text_files(server, archive_size=len(server.bodies["/texts"]) - 1)
+  with pytest.raises(DataError, match="/texts could not be.*expected"):
+    data_files.find("ptb", files=files)
+  files = text_files(server, archive_size=len(server.bodies["/texts"]), size=45)
+  assert len(data_files.find("ptb", files=files)) == 3
 
 
 @pytest.mark.parametrize("below", ["", "music"])
@@ -247,5 +343,14 @@ def test_every_data_set_has_files_with_sums():
   for files in data_files.FILES.values():
     for file in files:
       assert len(bytes.fromhex(file.sha256)) == 32
+      assert 0 < file.size <= file.most < data_files.LIMIT_BYTES
       assert file.url.startswith("http")
       assert pathlib.PurePath(file.name).name == file.name
+
+
+def test_sizes_are_those_of_the_files():
+  root = natural_cases.shared_data()
+  for files in data_files.FILES.values():
+    for file in files:
+      (path,) = root.rglob(file.name)
+      assert path.stat().st_size == file.size

@@ -14,7 +14,9 @@ import sweep_loop
 import sweep_store
 from launchers_test import launch
 
+from steadygrad import records
 from steadygrad.config import TrainConfig
+from steadygrad.runs import store
 from steadygrad.tasks import TASKS
 
 TINY = {
@@ -95,7 +97,7 @@ def tested(runs):
 def test_errors_are_those_of_a_loop_over_the_same_sequences(runs, tested):
   _, config = runs
   said, run, record = tested
-  arrays = np.load(run / "parameters.npz")
+  arrays = store.read_arrays(run / "parameters.safetensors").arrays
   assert said["lengths"] == list(LENGTHS)
   for length, errors in zip(LENGTHS, said["errors"][str(run)], strict=True):
     expected = [by_loop(arrays, seed, config, length) for seed in range(3)]
@@ -148,7 +150,7 @@ def test_a_run_that_trained_on_is_tested_anew(tested, tmp_path):
   made = json.loads(path.read_text())
   made["results"]["updates"] = [100, 100, 100]
   made["results"]["errors"] = [[0.5] * 3 for _ in made["results"]["errors"]]
-  path.write_text(json.dumps(made))
+  records.write_json(path, made)
   found = generalise_loop.generalise(str(tmp_path / "run"), [13], SIZE)
   assert found == {13: said["errors"][str(run)][0]}
 
@@ -158,8 +160,9 @@ def test_a_directory_of_a_sweep_stands_for_its_solved_runs(tested, tmp_path):
   shutil.copytree(record.parent.parent, tmp_path / "sweep")
   solved = tmp_path / "sweep" / "records" / record.name
   assert generalise_loop.runs_of(str(tmp_path / "sweep")) == []
-  text = solved.read_text().replace('"solved": [false]', '"solved": [true]')
-  solved.write_text(text)
+  made = records.read_json(solved)
+  made["results"]["solved"] = [True]
+  records.write_json(solved, made)
   assert generalise_loop.runs_of(str(tmp_path / "sweep")) == [str(solved)]
 
 
@@ -167,8 +170,9 @@ def test_a_state_of_another_update_is_refused(tested, tmp_path):
   record = tested[2]
   shutil.copytree(record.parent.parent, tmp_path / "sweep")
   later = tmp_path / "sweep" / "records" / record.name
-  text = later.read_text().replace('"updates": [200]', '"updates": [100]')
-  later.write_text(text)
+  made = records.read_json(later)
+  made["results"]["updates"] = [100]
+  records.write_json(later, made)
   with pytest.raises(ValueError) as error:
     generalise_loop.generalise(str(later), [13], SIZE)
   for part in ("runs must have ended", "update [200]", "[100]"):
@@ -206,6 +210,10 @@ def test_a_record_of_something_else_is_refused(runs, tmp_path):
 def test_mistakes_on_the_command_line_give_no_traceback(runs):
   flags = {
     "runs must name at least one run": (),
+    "lengths must be at least one integer, got none": (
+      f"--runs={runs[0] / 'run'}",
+      "--lengths=",
+    ),
     "lengths must be integers, got 13,ten": (
       f"--runs={runs[0] / 'run'}",
       "--lengths=13,ten",

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 import pytest
+import scipy.io
+import scipy.sparse
 
 from steadygrad.tasks import baselines, music
 from tests import natural_cases
@@ -68,6 +70,80 @@ def test_a_wrong_file_is_named(tmp_path, changes, said):
   path = natural_cases.small_music(tmp_path / "a.mat", **changes)
   with pytest.raises(ValueError, match=said):
     music.load(path)
+
+
+def cell(content):
+  cells = np.empty((1, 1), object)
+  cells[0, 0] = content
+  return cells
+
+
+ONES = np.ones((5, 88))
+# Contents of a cell, and of a key itself, that are no piece.
+CONTENTS = {
+  "sparse": scipy.sparse.csc_matrix(np.eye(5, 88)),
+  "sparse array": scipy.sparse.coo_array(np.eye(5, 88)),
+  "struct": {"notes": ONES},
+  "struct of the shape": np.ones((5, 88), [("note", "u1")]),
+  "nested": cell(ONES),
+  "nested twice": cell(cell(ONES)),
+  "objects of the shape": np.full((5, 88), None),
+  "text": "notes",
+  "texts": np.full((5, 88), "1"),
+  "complex": ONES + 0j,
+  "half": ONES / 2,
+  "negative": -ONES,
+  "nan": np.where(ONES, np.nan, 0),
+  "inf": ONES * np.inf,
+  "0-d": np.uint8(1),
+  "1-d": np.ones(88),
+  "3-d": np.ones((1, 5, 88)),
+  "turned": ONES.T,
+  "empty": np.ones((0, 88)),
+  "nothing": np.zeros((0, 0)),
+  "none": None,
+  "list": [[1] * 88],
+  "integer": 1,
+  "bytes": b"notes",
+  "record": np.zeros((), [("a", "u1")])[()],
+}
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_what_is_no_piece_is_named(tmp_path, monkeypatch, kind):
+  path, content = tmp_path / "a.mat", CONTENTS[kind]
+  whole = {k: natural_cases.cells([ONES]) for k in music.KEYS}
+  for key in music.KEYS:
+    read = whole | {key: cell(content)}
+    monkeypatch.setattr(scipy.io, "loadmat", lambda *_, read=read, **__: read)
+    path.touch()
+    with pytest.raises(ValueError, match=rf"a.mat: {key}\[0, 0\] must "):
+      music.load(path)
+    if not kind.startswith("nested"):
+      read[key] = content
+      with pytest.raises(ValueError, match=f"a.mat: {key} must be cells"):
+        music.load(path)
+
+
+# SciPy writes these as they are.
+STORED = ("sparse", "sparse array", "struct", "struct of the shape", "nested")
+STORED += ("nested twice", "text", "texts", "complex", "nan", "3-d", "nothing")
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_what_is_no_piece_is_named_when_stored(tmp_path, kind):
+  path = tmp_path / "a.mat"
+  natural_cases.small_music(path, testdata=cell(CONTENTS[kind]))
+  with pytest.raises(ValueError, match=r"a.mat: testdata\[0, 0\] must "):
+    music.load(path)
+
+
+def test_logical_pieces_are_read(tmp_path, monkeypatch):
+  read = {key: cell(ONES.astype(bool)) for key in music.KEYS}
+  monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: read)
+  (tmp_path / "a.mat").touch()
+  (piece,) = music.load(tmp_path / "a.mat").train
+  assert piece.dtype == np.uint8 and piece.sum() == 5 * 88
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])

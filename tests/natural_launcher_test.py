@@ -68,7 +68,7 @@ def test_last_line_and_record_hold_what_a_script_needs(whole):
   valid = np.array(curves["valid"])
   np.testing.assert_allclose(valid.min(0), summary["valid"], rtol=1e-5)
   assert (run_dir / "natural.png").stat().st_size > 10_000
-  assert (run_dir / "parameters.npz").exists()
+  assert (run_dir / "parameters.safetensors").exists()
 
 
 def test_killed_and_started_again_gives_the_same_bits(

@@ -1,5 +1,6 @@
 """The README's code and commands, as they stand there."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -15,8 +16,35 @@ COMMANDS = re.findall(r"python (experiments/train\.py[^\n`]*)", README)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
+@pytest.mark.usefixtures("own_tasks")
 def test_code_runs_as_written(number):
   exec(compile(BLOCKS[number], f"README block {number}", "exec"), {})
+
+
+def test_a_task_of_your_own_is_one_of_the_launchers(tmp_path):
+  (block,) = [b for b in BLOCKS if "register_task(" in b]
+  assert "`import train` and\n`absl.app.run(train.main)`" in README
+  script = tmp_path / "own.py"
+  script.write_text(
+    f"import sys\nfrom absl import app\n{block.split('config = ')[0]}"
+    f"sys.path.append({str(ROOT / 'experiments')!r})\n"
+    "import train\napp.run(train.main)\n"
+  )
+  done = subprocess.run(
+    [
+      *(sys.executable, str(script), "--task=first_bit", "--length=10"),
+      *("--max_updates=2", "--check_every=2", "--check_size=10"),
+      *("--test_size=10", f"--run_dir={tmp_path / 'run'}", "--noprogress"),
+    ],
+    env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", "HOME": str(tmp_path)},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  record = json.loads((tmp_path / "run" / "record.json").read_text())
+  assert record["config"]["task"] == record["results"]["task"] == "first_bit"
+  assert record["config"]["length"] == 10
 
 
 def test_the_three_stories_are_there():

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import run_files
 import starts
 import sweep_loop
 import sweep_store
@@ -16,6 +15,7 @@ from launchers_test import launch
 from steadygrad import training
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
+from steadygrad.runs import store
 
 TINY = TrainConfig(
   length=12,
@@ -101,14 +101,14 @@ def sweep(directory, config, parameters=None):
 
 
 def state_of(directory, config):
-  arrays, _ = run_files.read_arrays(
-    directory / "states" / f"{grids.run_name(config)}.npz"
-  )
+  name = grids.run_name(config)
+  path = directory / "states" / f"{name}.safetensors"
+  arrays = store.read_arrays(path, name).arrays
   template = jax.eval_shape(
     training.experiment(config).model.init, jax.random.key(0)
   )
   template = jax.tree.map(lambda x: jnp.zeros((1, *x.shape)), template)
-  params = run_files.unflatten(template, arrays, "state.params")
+  params = store.unflatten(template, arrays, "state.params")
   return jax.tree.map(lambda x: x[0], params)
 
 
@@ -223,6 +223,13 @@ def test_what_cannot_be_begun_with_is_named(ended):
   missing = dataclasses.replace(begun, first_seed=4)
   with pytest.raises(ValueError, match=f"must have ended.*{name}-4.json"):
     starts.load(str(directory), [missing])
+  for where, said in ((None, "starts .* None"), (directory, "must have ended")):
+    with pytest.raises(ValueError, match=said):
+      starts.check(where, [missing])
+  # What begins with a run that is left too is not missed, nor what is there.
+  after = dataclasses.replace(TINY, start=grids.run_name(begun)[: -len("-3")])
+  starts.check(str(directory), [TINY, after, begun])
+  starts.check(None, [begun], own=directory)
   larger = dataclasses.replace(begun, hidden_size=9)
   with pytest.raises(ValueError, match=r"start must .*\(9, 9\).*\(8, 8\)"):
     starts.load(str(directory), [larger])

@@ -63,7 +63,7 @@ def half(half_and_whole):
 
 
 def copy_parts(source, target, *parts):
-  """Copies files "records/NAME.json" and "states/NAME.npz" of a sweep."""
+  """Copies files of a sweep: "records/*.json", "states/*.safetensors"."""
   for part in parts:
     (target / part).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source / part, target / part)
@@ -118,7 +118,7 @@ def test_a_run_is_that_of_its_record(whole):
 
 def test_a_field_that_came_later_has_its_default(collected, tmp_path):
   out, _ = collected
-  record = json.loads(out.read_text())
+  record = records.read_json(out)
   del record["config"]["solved_below"]
   older = tmp_path / "older.json"
   older.write_text(json.dumps(record))
@@ -146,10 +146,10 @@ def test_curves_are_thinned_to_the_last_check():
 
 
 def test_the_run_that_got_furthest_is_taken(whole, collected, tmp_path):
-  further = json.loads(collected[0].read_text())
+  further = records.read_json(collected[0])
   further["runs"][NAMES[0]]["updates"] = 900
   path = tmp_path / "further.json"
-  path.write_text(json.dumps(further))
+  records.write_json(path, further)
   for order in ((path, whole), (whole, path)):
     assert sweep_records.read(*order)[NAMES[0]]["updates"] == 900
 
@@ -175,8 +175,10 @@ def test_errors_at_other_lengths_come_along(whole, tmp_path):
 def test_runs_go_on_elsewhere_from_what_was_collected(half, whole, tmp_path):
   """One run ended, one stands at update 200, two have not begun."""
   here, there = tmp_path / "here", tmp_path / "there"
-  copy_parts(whole, here, f"records/{NAMES[0]}.json", f"states/{NAMES[0]}.npz")
-  copy_parts(half, here, f"states/{NAMES[1]}.npz")
+  copy_parts(
+    whole, here, f"records/{NAMES[0]}.json", f"states/{NAMES[0]}.safetensors"
+  )
+  copy_parts(half, here, f"states/{NAMES[1]}.safetensors")
   out, carried = tmp_path / "sweep.json", tmp_path / "carried"
   status, said, err = collect(out, here, states=carried)
   assert status == 0, err
@@ -213,7 +215,7 @@ def test_an_end_depends_on_the_budget(whole):
 
 
 def test_states_that_are_carried_are_not_set_back(half, whole, tmp_path):
-  state = f"states/{NAMES[0]}.npz"
+  state = f"states/{NAMES[0]}.safetensors"
   early, late, new = (tmp_path / name for name in ("early", "late", "new"))
   copy_parts(half, early, state)
   copy_parts(whole, late, state)

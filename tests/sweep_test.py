@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 
 import grids
 import host_loop
@@ -21,8 +20,9 @@ import slots
 import sweep_loop
 import sweep_store
 
-from steadygrad import records, training
+from steadygrad import options, records, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs.store import read_arrays
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = {
@@ -70,6 +70,45 @@ def test_flags_go_before_a_preset_and_its_grids_are_joined():
   assert len(grids.expand(preset, {"seeds": [1]})) == 2
 
 
+def test_seeds_share_the_work_of_a_configuration(monkeypatch):
+  made, check = [], options.check_fields
+  monkeypatch.setattr(
+    options, "check_fields", lambda config: made.append(check(config))
+  )
+  runs = expand(seeds=5000, first_seed=7, max_updates=[1])
+  assert len(made) < 20
+  names = [grids.run_name(run) for run in runs]
+  assert len(made) < 20
+  assert [run.first_seed for run in runs] == list(range(7, 5007))
+  assert len(set(names)) == len(set(runs)) == 5000
+  # They are what a configuration is otherwise.
+  whole = dataclasses.replace(runs[3], first_seed=10)
+  assert whole == runs[3] and grids.run_name(whole) == names[3]
+
+
+@pytest.mark.parametrize(
+  "lists,said",
+  [
+    ({"seeds": 100_000}, "seeds must be at most 10000, got 100000"),
+    (
+      {"seeds": 10_000, "length": list(range(10, 21))},
+      "a grid must have at most 100000 runs, got 110000",
+    ),
+    ({"length": []}, r"length must have a value, got \[\]"),
+    ({"length": [50, 60.0]}, "length must be an integer, got 60.0"),
+    ({"learning_rate": "0.1"}, "learning_rate must be a number, got '0.1'"),
+    ({"seeds": 1.5}, "seeds must be an integer, got 1.5"),
+    ({"first_seed": 0.5}, "first_seed must be an integer, got 0.5"),
+    ({"start": ""}, "start must not be empty"),
+  ],
+)
+def test_a_wrong_grid_is_refused_before_it_is_made(lists, said):
+  with pytest.raises(ValueError, match=said):
+    expand(**lists)
+  with pytest.raises(ValueError, match=said):
+    grids.expand([TINY | lists], {})
+
+
 def test_a_name_holds_all_but_the_budget():
   config = TrainConfig(seeds=1, first_seed=4)
   more = dataclasses.replace(config, max_updates=7)
@@ -99,6 +138,9 @@ def test_one_program_for_what_is_traced():
     ("length", "ten", "an integer"),
     ("learning_rate", "fast", "a number"),
     ("go_on", "yes", "true or false"),
+    ("length", "50.0", "an integer"),
+    ("length", "", "an integer"),
+    ("start_speed", "", "a number"),
   ],
 )
 def test_a_value_that_cannot_be_read_is_named(field, text, allowed):
@@ -194,14 +236,13 @@ def test_same_bits_as_the_training_launcher(algorithm, tmp_path, monkeypatch):
   (swept,) = results_of(tmp_path / "sweep").values()
   for part in ("config", "results", "curves"):
     assert swept[part] == trained[part]
-  states = np.load(
-    tmp_path / "sweep" / "states" / f"{grids.run_name(config)}.npz"
-  )
-  parameters = np.load(tmp_path / "run" / "parameters.npz")
-  compared = [name for name in parameters.files if name != "meta"]
-  assert len(compared) == 5
-  for name in compared:
-    np.testing.assert_array_equal(states[name], parameters[name])
+  states = read_arrays(
+    tmp_path / "sweep" / "states" / f"{grids.run_name(config)}.safetensors"
+  ).arrays
+  parameters = read_arrays(tmp_path / "run" / "parameters.safetensors").arrays
+  assert len(parameters) == 5
+  for name, expected in parameters.items():
+    np.testing.assert_array_equal(states[name], expected)
 
 
 def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
@@ -209,10 +250,8 @@ def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
   half = [dataclasses.replace(r, max_updates=200) for r in runs]
   store = sweep_store.Store(tmp_path)
   assert sweep_loop.run(half, store, progress=False)["cut"] == 2
-  states = {
-    p.name: np.load(p)["state.step"] for p in (tmp_path / "states").iterdir()
-  }
-  assert {s.item() for s in states.values()} == {200}
+  states = map(read_arrays, (tmp_path / "states").iterdir())
+  assert [s.arrays["state.step"].item() for s in states] == [200, 200]
   sweep_loop.run(runs, store, progress=False)
   store.close()
   whole = results_of(swept[0])
@@ -232,7 +271,7 @@ def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
   store = sweep_store.Store(mine)
   assert store.merge(other) == 2
   assert store.merge(other) == 0
-  for part, end in (("states", "npz"), ("records", "json")):
+  for part, end in (("states", "safetensors"), ("records", "json")):
     shutil.copy(directory / part / f"{names[2]}.{end}", mine / part)
   sweep_loop.run(RUNS, store, progress=False)
   store.close()
@@ -241,14 +280,10 @@ def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
 
 def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
   run = RUNS[0]
-  path = tmp_path / "states" / f"{grids.run_name(run)}.npz"
+  path = tmp_path / "states" / f"{grids.run_name(run)}.safetensors"
   store = sweep_store.Store(tmp_path)
-  whole = swept[0] / "states" / f"{grids.run_name(run)}.npz"
-  data = bytearray(whole.read_bytes())
-  with zipfile.ZipFile(whole) as archive:
-    largest = max(archive.infolist(), key=lambda i: i.compress_size)
-  # Well behind the header, of which some bytes mean nothing.
-  data[largest.header_offset + 3 * largest.compress_size // 4] ^= 16
+  data = bytearray((swept[0] / "states" / path.name).read_bytes())
+  data[3 * len(data) // 4] ^= 16
   path.write_bytes(data)
   sweep_loop.run([run], store, progress=False)
   store.close()
@@ -304,7 +339,7 @@ def test_killed_and_started_again(tmp_path):
   process = launch(tmp_path, *longer)
   deadline = time.monotonic() + LIMIT
   while time.monotonic() < deadline and process.poll() is None:
-    if list((tmp_path / "states").glob("*-0.npz")):
+    if list((tmp_path / "states").glob("*-0.safetensors")):
       break
     time.sleep(0.01)
   process.send_signal(signal.SIGKILL)
@@ -331,10 +366,11 @@ def test_killed_and_started_again(tmp_path):
     ("--seeds=1,2", ("seeds", "one number")),
     ("--preset=fig8", ("preset", "fig8")),
     ("--sweep_dir={root}/README.md/x", ("sweep_dir", "README.md/x")),
+    ("--plan --start=abc", ("starts must be", "start=abc", "got None")),
   ],
 )
 def test_a_mistake_is_named_without_a_traceback(tmp_path, flag, parts):
-  process = launch(tmp_path, flag.format(root=ROOT))
+  process = launch(tmp_path, *flag.format(root=ROOT).split())
   out, err = process.communicate(timeout=LIMIT)
   assert process.returncode not in (0, None)
   assert "Traceback" not in err

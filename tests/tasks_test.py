@@ -431,3 +431,36 @@ def test_evaluation_draws_a_length_for_every_sequence():
   found = np.array([error(jax.random.key(k)) for k in range(3)])
   deviation = math.sqrt(80 / 151 * 71 / 151 / 10_000)
   assert (np.abs(found - 80 / 151) < 4 * deviation).all()
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+  "lengths,said",
+  [
+    ((50.0,), "length must be an integer, got 50.0"),
+    ((math.inf,), "length must be an integer, got inf"),
+    (("50",), "length must be an integer, got '50'"),
+    ((None,), "length must be an integer, got None"),
+    ((True,), "length must be an integer, got True"),
+    ((50, 60.0), "max_length must be an integer, got 60.0"),
+    ((3_000_000_000,), "length must be at most 2147483647, got 3000000000"),
+    ((50, 2**31), "max_length must be at most 2147483647, got 2147483648"),
+  ],
+)
+def test_lengths_are_integers(name, lengths, said):
+  with pytest.raises(ValueError, match=f"^{said}"):
+    TASKS[name](*lengths)
+
+
+def test_lengths_of_numpy_are_pythons():
+  task = TASKS["temporal_order"](np.int64(50), np.int32(60))
+  same = TASKS["temporal_order"](50, 60)
+  assert str(task.sample) == str(same.sample)
+
+
+def test_a_mean_over_very_many_lengths_is_an_integral():
+  few = TASKS["copy"](1, 30_000).chance_loss
+  each = [10 / (n + 20) for n in range(1, 30_001)]
+  np.testing.assert_allclose(few, math.log(8) * np.mean(each), rtol=1e-10)
+  many = TASKS["copy"](1, 2**31 - 1).chance_loss
+  assert 0 < many < few

@@ -155,6 +155,7 @@ def test_another_task_is_refused(sweep):
     ((), ("runs must name at least one",)),
     (("--runs=a.json",), ("runs must have ended", "a.json")),
     (("--runs=nowhere", "--out=a.json"), ("out must be a file *.png",)),
+    (("--runs=nowhere", "--size=3000000000"), ("size", "3000000000", "10000")),
   ],
 )
 def test_mistakes_give_no_traceback(flags, parts):

@@ -20,13 +20,12 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import host_loop  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 import run_files  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 from flax import linen as nn  # noqa: E402
 
 from steadygrad import (  # noqa: E402
@@ -36,21 +35,33 @@ from steadygrad import (  # noqa: E402
   records,
 )
 from steadygrad.natural_config import NaturalConfig  # noqa: E402
+from steadygrad.options import INT32  # noqa: E402
+from steadygrad.runs import commands, launch  # noqa: E402
 from steadygrad.tasks import music, text  # noqa: E402
 
 _PROBLEM = flags.DEFINE_enum(
   "problem", "music", ["music", "text"], "Cost and sizes."
 )
 _UNITS = flags.DEFINE_integer(
-  "units", None, "N. Default 300 for music, 500 for text.", lower_bound=1
+  "units",
+  None,
+  "N. Default 300 for music, 500 for text.",
+  lower_bound=1,
+  upper_bound=INT32,
 )
-_BATCH = flags.DEFINE_integer("batch", 4, "B.", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("length", 200, "T.", lower_bound=2)
+_BATCH = flags.DEFINE_integer(
+  "batch", 4, "B.", lower_bound=1, upper_bound=INT32
+)
+_LENGTH = flags.DEFINE_integer(
+  "length", 200, "T.", lower_bound=2, upper_bound=INT32
+)
 _UPDATES = flags.DEFINE_integer(
-  "updates", 25, "Updates of a pass.", lower_bound=1
+  "updates", 25, "Updates of a pass.", lower_bound=1, upper_bound=INT32
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", None, "File for the list of rows.")
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 7, "Turns of each.", lower_bound=1, upper_bound=INT32
+)
+_JSON = commands.path_flag("json", None, "File for the list of rows.")
 _RUNNERS = flags.DEFINE_list(
   "implementations",
   ["steadygrad", "steadygrad_omega", "flax_rnn", "torch_rnn"],
@@ -242,19 +253,14 @@ def measure(case: Case, names: list[str]) -> list[dict]:
   return rows
 
 
-def main(argv: list[str]) -> None:
-  try:
-    if argv[1:]:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    names = _RUNNERS.value
-    wrong = sorted(set(names) - set(IMPLEMENTATIONS))
-    if wrong or not names:
-      raise ValueError(
-        f"--implementations must be among {list(IMPLEMENTATIONS)}, got {wrong}"
-      )
-  except ValueError as e:
-    sys.exit(f"epoch.py: {e}")
-  host_loop.use_all_cores(1)
+def main() -> None:
+  names = _RUNNERS.value
+  wrong = sorted(set(names) - set(IMPLEMENTATIONS))
+  if wrong or not names:
+    raise ValueError(
+      f"--implementations must be among {list(IMPLEMENTATIONS)}, got {wrong}"
+    )
+  launch.use_all_cores(1)
   case = make_case()
   rows = measure(case, names)
   size = {
@@ -279,4 +285,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

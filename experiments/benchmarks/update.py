@@ -18,20 +18,23 @@ time; flags narrow that down. The headline alone takes under a minute:
   python experiments/benchmarks/update.py --lengths=100 --units=50 --seeds=8
 """
 
+import math
 import pathlib
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import host_loop  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 from benchmarks import peers  # noqa: E402
 
+from steadygrad import config as configuration  # noqa: E402
 from steadygrad import placement, records  # noqa: E402
+from steadygrad.options import INT32  # noqa: E402
+from steadygrad.runs import commands, launch  # noqa: E402
 
 _LENGTHS = flags.DEFINE_list(
   "lengths", ["50", "100", "200", "1000", "5000"], "Values of T."
@@ -39,7 +42,9 @@ _LENGTHS = flags.DEFINE_list(
 _UNITS = flags.DEFINE_list(
   "units", ["50", "128", "256", "512", "1024"], "Values of N."
 )
-_BATCH = flags.DEFINE_integer("batch", 20, "B.", lower_bound=1)
+_BATCH = flags.DEFINE_integer(
+  "batch", 20, "B.", lower_bound=1, upper_bound=INT32
+)
 _SEEDS = flags.DEFINE_list("seeds", ["1", "8", "64", "256"], "Values of S.")
 _ALGORITHMS = flags.DEFINE_list(
   "algorithms", ["msgd", "msgd_c", "msgd_cr"], "Any of msgd, msgd_c, msgd_cr."
@@ -49,11 +54,20 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
   list(peers.IMPLEMENTATIONS),
   f"Any of {', '.join(peers.IMPLEMENTATIONS)}.",
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
-_SECONDS = flags.DEFINE_float(
-  "seconds", 0.3, "About how long one turn lasts.", lower_bound=0.001
+_ROUNDS = flags.DEFINE_integer(
+  "rounds", 7, "Turns of each.", lower_bound=1, upper_bound=INT32
 )
-_JSON = flags.DEFINE_string("json", None, "File for the list of rows.")
+_SECONDS = flags.DEFINE_float(
+  "seconds",
+  0.3,
+  "About how long one turn lasts.",
+  lower_bound=0.001,
+  upper_bound=3600,
+)
+flags.register_validator(
+  "seconds", lambda seconds: not math.isnan(seconds), "must be a number"
+)
+_JSON = commands.path_flag("json", None, "File for the list of rows.")
 
 HEADLINE = peers.Case("msgd_c", 100, 50, 20, 8)
 MATMUL_SIZE = 2048
@@ -62,14 +76,10 @@ MATMUL_SIZE = 2048
 def cases() -> list[peers.Case]:
   """The headline size, and from it one size at a time."""
   sizes = {
-    "length": [int(x) for x in _LENGTHS.value],
-    "units": [int(x) for x in _UNITS.value],
-    "seeds": [int(x) for x in _SEEDS.value],
+    "length": configuration.integers("--lengths", _LENGTHS.value, 10),
+    "units": configuration.integers("--units", _UNITS.value),
+    "seeds": configuration.integers("--seeds", _SEEDS.value),
   }
-  for name, low in (("length", 10), ("units", 1), ("seeds", 1)):
-    if not sizes[name] or min(sizes[name]) < low:
-      flag = "lengths" if name == "length" else name
-      raise ValueError(f"--{flag} must be at least {low}, got {sizes[name]}")
   # The size from which the others are varied: the headline's where it is asked
   # for, else the first.
   centre = {
@@ -188,20 +198,15 @@ def show(rows: list[dict]) -> None:
     )
 
 
-def main(argv: list[str]) -> None:
-  try:
-    if argv[1:]:
-      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-    for name, values, known in (
-      ("implementations", _IMPLEMENTATIONS.value, peers.IMPLEMENTATIONS),
-      ("algorithms", _ALGORITHMS.value, ("msgd", "msgd_c", "msgd_cr")),
-    ):
-      if wrong := sorted(set(values) - set(known)):
-        raise ValueError(f"--{name} must be among {list(known)}, got {wrong}")
-    host_loop.use_all_cores()
-    todo = cases()
-  except ValueError as e:
-    sys.exit(f"update.py: {e}")
+def main() -> None:
+  for name, values, known in (
+    ("implementations", _IMPLEMENTATIONS.value, peers.IMPLEMENTATIONS),
+    ("algorithms", _ALGORITHMS.value, ("msgd", "msgd_c", "msgd_cr")),
+  ):
+    if wrong := sorted(set(values) - set(known)):
+      raise ValueError(f"--{name} must be among {list(known)}, got {wrong}")
+  launch.use_all_cores()
+  todo = cases()
   print(
     "implementation algorithm size        run-updates/s (range)     of matmul"
     "  of products  compile s  peak MiB  times the first's time"
@@ -235,4 +240,4 @@ def ratios(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  launch.main(main)

@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from figures import style, table1  # noqa: E402
 
 from steadygrad import records  # noqa: E402
+from steadygrad.runs import kinds, launch  # noqa: E402
 
 COLUMNS = 2
 
@@ -79,12 +80,9 @@ def _lines(axis, same: list[dict], look: dict) -> tuple[float, float]:
 
 def main(words: list[str]) -> None:
   if len(words) < 2:
-    sys.exit("learning_curves.py: name the picture, then the records")
-  try:
-    draw([records.read_json(pathlib.Path(p)) for p in words[1:]], words[0])
-  except (ValueError, OSError) as e:
-    sys.exit(f"learning_curves.py: {e}")
+    raise ValueError("name the picture, then the records")
+  draw([records.read_json(p, kinds.NATURAL) for p in words[1:]], words[0])
 
 
 if __name__ == "__main__":
-  main(sys.argv[1:])
+  launch.script(main)

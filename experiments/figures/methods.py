@@ -3,11 +3,10 @@
 python experiments/figures/methods.py RECORD.json [RECORD.json ...]
 """
 
-import sys
-
 import numpy as np
 
 from steadygrad import records
+from steadygrad.runs import kinds, launch
 
 _NAMES = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 _HEADER = (
@@ -39,7 +38,11 @@ def table(found: list[dict]) -> str:
   return "\n".join([_HEADER, *map(row, found)])
 
 
+def main(paths: list[str]) -> str:
+  if not paths:
+    raise ValueError("name the records of train.py")
+  return table([kinds.read_training(path) for path in paths])
+
+
 if __name__ == "__main__":
-  if len(sys.argv) < 2:
-    sys.exit("usage: methods.py RECORD.json [RECORD.json ...]")
-  print(table([records.read_json(path) for path in sys.argv[1:]]))
+  launch.script(main)

@@ -1,5 +1,6 @@
 """One look for all figures: a column wide, legible in greyscale."""
 
+import io
 import pathlib
 
 import matplotlib
@@ -7,6 +8,8 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
+
+from steadygrad import files  # noqa: E402
 
 COLUMN = 3.3  # Inches, the width of a column.
 # Dark and middle grey when printed without colour; the paper's blue and red.
@@ -70,6 +73,12 @@ def letter(axis, text: str) -> None:
 
 
 def save(figure, path: str | pathlib.Path, dots: int = 300) -> None:
-  """Writes the PNG at so many dots an inch and closes the figure."""
-  figure.savefig(path, dpi=dots)
+  """Writes the PNG at so many dots an inch and closes the figure.
+
+  Raises:
+    OSError: if it cannot be written; then the old picture is as it was.
+  """
+  picture = io.BytesIO()
+  figure.savefig(picture, dpi=dots, format="png")
   plt.close(figure)
+  files.write_whole(path, picture.getvalue())

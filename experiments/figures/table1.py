@@ -18,6 +18,7 @@ import presets_natural  # noqa: E402
 
 from steadygrad import records  # noqa: E402
 from steadygrad.config import differences  # noqa: E402
+from steadygrad.runs import kinds, launch  # noqa: E402
 
 ALGORITHMS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 HELPS = {"msgd": "", "msgd_c": ", clipped", "msgd_cr": ", clipped, Ω"}
@@ -225,15 +226,12 @@ def markdown(found: list[dict]) -> str:
   return "\n".join(text + lines) + "\n"
 
 
-def main(paths: list[str]) -> None:
+def main(paths: list[str]) -> str:
   if not paths:
-    sys.exit("table1.py: name the records, runs/*/record.json")
-  try:
-    text = markdown([records.read_json(pathlib.Path(p)) for p in paths])
-  except (ValueError, OSError) as e:
-    sys.exit(f"table1.py: {e}")
-  sys.stdout.write(text)
+    raise ValueError("name the records, runs/*/record.json")
+  text = markdown([records.read_json(p, kinds.NATURAL) for p in paths])
+  return text.removesuffix("\n")
 
 
 if __name__ == "__main__":
-  main(sys.argv[1:])
+  launch.script(main)

@@ -1,15 +1,20 @@
-"""Draws a training record: five curves against updates, every seed a line."""
+"""Draws a training record: five curves against updates, every seed a line.
+
+python experiments/figures/training.py runs/some-run/record.json out.png
+"""
 
 import pathlib
+import sys
 
-import matplotlib
+import numpy as np
 
-matplotlib.use("Agg")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
+from figures import style  # noqa: E402
+from figures.style import plt  # noqa: E402
 
 from steadygrad import records  # noqa: E402
+from steadygrad.runs import kinds, launch  # noqa: E402
 
 # Light to dark, so that seeds stay apart in greyscale too.
 _COLOURS = plt.get_cmap("viridis")
@@ -78,8 +83,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   )
   figure.tight_layout(rect=(0, 0, 0.97, 1), h_pad=0.4)
   figure.align_ylabels()
-  figure.savefig(path, dpi=130)
-  plt.close(figure)
+  style.save(figure, path, 130)
 
 
 def _one_seed(axis, updates, values, shade, log, label) -> None:
@@ -96,3 +100,13 @@ def _one_seed(axis, updates, values, shade, log, label) -> None:
   axis.plot(updates, values, color=shade, lw=0.9, label=label)
   last = np.flatnonzero(finite)[-1]
   axis.plot(updates[last], values[last], "o", color=shade, ms=3)
+
+
+def main(words: list[str]) -> None:
+  if len(words) != 2:
+    raise ValueError("name the record of train.py, then the picture")
+  draw(kinds.read_training(words[0]), words[1])
+
+
+if __name__ == "__main__":
+  launch.script(main)

@@ -6,13 +6,13 @@ python experiments/figures/update_cost.py ROWS.json PICTURE.png
 import pathlib
 import sys
 
-import matplotlib
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402
+from figures import style  # noqa: E402
+from figures.style import plt  # noqa: E402
 
 from steadygrad import records  # noqa: E402
+from steadygrad.runs import kinds, launch  # noqa: E402
 
 _AXES = (
   ("length", "T (steps)"),
@@ -58,8 +58,7 @@ def draw(rows: list[dict], path: str | pathlib.Path) -> None:
     fontsize=8,
   )
   figure.tight_layout()
-  figure.savefig(path, dpi=140)
-  plt.close(figure)
+  style.save(figure, path, 140)
 
 
 def _of(rows: list[dict], algorithm: str) -> list[dict]:
@@ -112,7 +111,11 @@ def _panel(axis, rows: list[dict], name: str) -> None:
   axis.set_title(text, fontsize=7)
 
 
+def main(words: list[str]) -> None:
+  if len(words) != 2:
+    raise ValueError("name the rows, *.json, then the picture")
+  draw(records.read_json(words[0], kinds.UPDATE_ROWS), words[1])
+
+
 if __name__ == "__main__":
-  if len(sys.argv) != 3:
-    sys.exit("usage: update_cost.py ROWS.json PICTURE.png")
-  draw(records.read_json(sys.argv[1]), sys.argv[2])
+  launch.script(main)

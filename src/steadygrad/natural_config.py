@@ -1,12 +1,12 @@
 """Everything that decides the outcome of a run on the natural problems."""
 
 import dataclasses
-import hashlib
-import json
 
+from steadygrad import options
 from steadygrad.activations import ACTIVATIONS
-from steadygrad.config import ALGORITHMS, check_option, check_seeds, option
+from steadygrad.config import ALGORITHMS, MAX_SEED, MAX_SEEDS, check_seeds
 from steadygrad.initializers import INITIALIZERS
+from steadygrad.options import option
 
 MUSIC = ("piano", "nottingham", "musedata", "jsb")
 TEXT = {"ptb": 1, "ptb5": 5}  # How far ahead is the symbol asked for.
@@ -26,12 +26,12 @@ class NaturalConfig:
     choices=("x", "h"),
   )  # fmt: skip
   activation: str = option(
-    "sigmoid", "Activation of --cell=elman.", choices=tuple(ACTIVATIONS)
+    "sigmoid", "Activation of --cell=elman.", choices=ACTIVATIONS
   )
   init: str = option(
     "sigmoid",
     "Initialisation of --cell=elman; of --cell=lstm its readout's.",
-    choices=tuple(INITIALIZERS),
+    choices=INITIALIZERS,
   )
   hidden_size: int = option(300, "Units of the network, N.", low=1)
   use_bias: bool = option(True, "Whether cell and readout have biases.")
@@ -57,6 +57,7 @@ class NaturalConfig:
     None,
     "Halve the learning rate after so many passes without a new best"
     " validation error. Default: when that error is not below the last pass's.",
+    kind=int,
     low=1,
   )
   min_gain: float = option(
@@ -64,6 +65,7 @@ class NaturalConfig:
     "The share by which a pass has to lower the validation error, or else the"
     " learning rate is halved. Not looked at with --halve_after.",
     low=0,
+    under=1,
   )
   go_back: bool = option(
     False,
@@ -74,15 +76,19 @@ class NaturalConfig:
     "If given, a running average of the parameters is validated, kept and"
     " tested in their place: after every update it moves by this share of the"
     " way to them. Training itself does not look at it.",
+    kind=float,
     above=0,
+    high=1,
+    later=True,
   )
   max_norm: float = option(
     8.0,
     "Threshold of Algorithm 1 on the gradient's norm; inf never clips.",
-    low=0,
+    above=0,
+    infinite=True,
   )
   omega_weight: float = option(
-    0.5, "Weight alpha of Omega in the first epoch.", low=0, finite=True
+    0.5, "Weight alpha of Omega in the first epoch.", low=0
   )
   omega_decay: str = option(
     "epoch",
@@ -103,13 +109,15 @@ class NaturalConfig:
     1e-20,
     "Error signals with a smaller squared norm do not count.",
     low=0,
-    finite=True,
   )
   seeds: int = option(
-    1, "Number of seeds; each is a network of its own.", low=1
+    1,
+    "Number of seeds; each is a network of its own.",
+    low=1,
+    high=MAX_SEEDS,
   )
   first_seed: int = option(
-    0, "Seeds are first_seed, first_seed + 1, ...", low=0
+    0, "Seeds are first_seed, first_seed + 1, ...", low=0, high=MAX_SEED
   )
   max_epochs: int = option(200, "Passes at which a seed is cut.", low=1)
   patience: int = option(
@@ -126,20 +134,11 @@ class NaturalConfig:
   )
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
-      check_option(field, getattr(self, field.name))
+    options.check_fields(self)
     check_seeds(self)
-    if self.min_gain >= 1:
-      raise ValueError(f"min_gain must be under 1, got {self.min_gain}")
-    if self.average is not None and self.average > 1:
-      raise ValueError(f"average must be at most 1, got {self.average}")
     if self.cell == "lstm" and not self.use_bias:
       raise ValueError("use_bias must be true for --cell=lstm, got False")
 
   def digest(self) -> str:
     """Eight hexadecimal digits that name this configuration."""
-    fields = dataclasses.asdict(self)
-    if self.average is None:  # Runs had names before there was this field.
-      del fields["average"]
-    text = json.dumps(fields, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return options.digest(self)

@@ -3,24 +3,30 @@
 A record is a dict with at least `kind`, `config` (everything that decides the
 outcome), `results`, `curves` and `provenance` (when, where, how fast). All but
 the last are a function of configuration, versions, device kind and number of
-cores. JSON has no inf and NaN: they are written as "inf", "-inf" and "nan".
+cores. JSON has no inf and NaN: they are written as "inf", "-inf" and "nan". A
+file has the sha256 of what it holds, so that no number of a record can change
+without notice; files of before have none.
 """
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import pathlib
 import platform
+import re
 import subprocess
-import tempfile
 from typing import Any
 
 import jax
 import numpy as np
 
+from steadygrad import files, schema
+
 SIGNIFICANT_DIGITS = 6
+_DIGEST = "sha256"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "steadygrad")
 
 
@@ -79,23 +85,30 @@ def numbers(values: Any) -> np.ndarray:
 
 def provenance(command: str, devices) -> dict[str, Any]:
   """Versions, machine, commit and command of what is running now."""
-  versions = {}
-  for name in PACKAGES:
-    try:
-      versions[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      versions[name] = "not installed"
   now = datetime.datetime.now(datetime.UTC)
   return {
     "command": command,
     "commit": _commit(),
     "date": now.isoformat(timespec="seconds"),
     "python": platform.python_version(),
+    **machine(devices),
+    "cores": os.cpu_count(),
+  }
+
+
+def machine(devices) -> dict[str, Any]:
+  """What bits depend on besides a configuration: versions, kind, number."""
+  versions = {}
+  for name in PACKAGES:
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      versions[name] = "not installed"
+  return {
     "versions": versions,
     "device_kind": devices[0].device_kind,
     "device_platform": devices[0].platform,
     "devices": len(devices),
-    "cores": os.cpu_count(),
   }
 
 
@@ -116,38 +129,80 @@ def _commit() -> str:
 
 
 def write_json(path: str | pathlib.Path, value: Any) -> None:
-  """Writes atomically: a reader sees the old file or the whole new one."""
-  path = pathlib.Path(path)
-  text = _format(plain(value))
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-  try:
-    with os.fdopen(handle, "w") as f:
-      f.write(text + "\n")
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  """Writes a file, whole or not at all.
+
+  Args:
+    path: the file.
+    value: anything that `plain` makes JSON of. A dict gets a last entry
+      "sha256", which `read_json` verifies and takes away.
+  """
+  value = plain(value)
+  if isinstance(value, dict):
+    value = {k: v for k, v in value.items() if k != _DIGEST}
+    value |= {_DIGEST: _digest(value)}
+  files.write_whole(path, f"{_format(value)}\n".encode())
+
+
+def _digest(value: dict) -> str:
+  """sha256 of a value, however its file is laid out."""
+  return hashlib.sha256(_dump(value, sort_keys=True).encode()).hexdigest()
+
+
+def _dump(value: Any, **options) -> str:
+  return json.dumps(value, allow_nan=False, **options)
 
 
 def _format(value: Any, indent: str = "") -> str:
   """JSON with a line for each entry of a dict, so that diffs can be read."""
   if not isinstance(value, dict) or not value:
-    return json.dumps(value, allow_nan=False)
+    return _dump(value)
   deeper = indent + " "
   items = [
-    f"{deeper}{json.dumps(k)}: {_format(v, deeper)}" for k, v in value.items()
+    f"{deeper}{_dump(k)}: {_format(v, deeper)}" for k, v in value.items()
   ]
   return "{\n" + ",\n".join(items) + f"\n{indent}}}"
 
 
-def read_json(path: str | pathlib.Path) -> Any:
-  """Reads a record.
+def read_json(path: str | pathlib.Path, like: Any = dict) -> Any:
+  """Reads a file of `write_json`.
+
+  Args:
+    path: the file.
+    like: what it must hold, see `schema`.
 
   Raises:
-    ValueError: if the file is not JSON, naming it.
+    FileNotFoundError: if it is not there.
+    ValueError: naming the file, if it cannot be read, is not JSON, holds
+      something else, or is not as it was written.
   """
   try:
-    return json.loads(pathlib.Path(path).read_text())
-  except json.JSONDecodeError as e:
+    text = pathlib.Path(path).read_bytes()
+  except FileNotFoundError:
+    raise
+  except OSError as e:  # A directory in its place, for one.
+    raise ValueError(f"{path} cannot be read: {e}") from e
+  try:
+    value = json.loads(text.decode(), parse_constant=_refuse)
+    same = not isinstance(value, dict) or _verified(value)
+  except (ValueError, RecursionError) as e:
     raise ValueError(f"{path} is not a whole JSON file: {e}") from e
+  if not same:
+    raise ValueError(
+      f"{path} is damaged: its sha256 does not match what it holds"
+    )
+  schema.check(value, like, path)
+  return value
+
+
+def _refuse(word: str):
+  raise ValueError(f"JSON has no {word}")
+
+
+def _verified(value: dict) -> bool:
+  """Takes the digest away; whether it is right. True where there is none."""
+  if _DIGEST not in value:
+    # A digest under another name: a bit of the name itself was flipped.
+    texts = [v for v in value.values() if isinstance(v, str)]
+    return not any(re.fullmatch("[0-9a-f]{64}", text) for text in texts)
+  digest = value.pop(_DIGEST)
+  return digest == _digest(value)

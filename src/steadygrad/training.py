@@ -25,7 +25,7 @@ from steadygrad import (
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
 from steadygrad.initializers import INITIALIZERS
-from steadygrad.tasks import TASKS
+from steadygrad.tasks import make_task
 from steadygrad.types import Array, Model, PyTree, Task
 
 
@@ -64,20 +64,41 @@ class Hyper(NamedTuple):
   omega_min_squared_norm: float | Array
 
 
-class Experiment(NamedTuple):
-  """What a run needs, built from a configuration.
+class _Parts(NamedTuple):
+  config: TrainConfig
+  task: Task
+  model: Model
+  tx: optax.GradientTransformationExtraArgs
+
+
+class Experiment(_Parts):
+  """What a run needs; `experiment` builds it from a configuration.
+
+  Built by hand, with a model or a chain that no configuration has, it is as its
+  parts say, while a record shows the configuration. So the task must be the one
+  that the configuration names (see `tasks.register_task`); nothing compares
+  hidden_size, learning_rate and the like with model and chain.
 
   Attributes:
     config: the `TrainConfig`, resolved.
     task: the `Task`.
     model: the `Model`.
     tx: the Optax chain; `update` takes `trajectory=`.
+
+  Raises:
+    ValueError: if the configuration names another task.
   """
 
-  config: TrainConfig
-  task: Task
-  model: Model
-  tx: optax.GradientTransformationExtraArgs
+  __slots__ = ()
+
+  def __new__(cls, config, task, model, tx):
+    if task.name != config.task:
+      raise ValueError(
+        f"task must be {config.task}, as the configuration says, got"
+        f" {task.name}; register_task gives a task of your own a name that a"
+        " configuration may have"
+      )
+    return super().__new__(cls, config, task, model, tx)
 
 
 class TrainState(NamedTuple):
@@ -90,6 +111,8 @@ class TrainState(NamedTuple):
     status: a `Status`, int32 [].
     solved_at: updates at the first passing check, −1 before, int32 [].
     relapses: failing checks after the first passing one, int32 [].
+    sums: {name: sum over the updates since the last check}, float32 [] each;
+      of `gradient_norm_max` the largest; of `updates` their number, int32 [].
   """
 
   params: PyTree
@@ -98,6 +121,7 @@ class TrainState(NamedTuple):
   status: Array
   solved_at: Array
   relapses: Array
+  sums: dict[str, Array]
 
 
 def hyper(config: TrainConfig) -> Hyper:
@@ -123,7 +147,7 @@ def experiment(
   config = config.resolved()
   rate, max_norm, weight, bound = traced or hyper(config)
   rate = _falling(rate, config.learning_rate_half_life)
-  task = TASKS[config.task](config.length, config.max_length)
+  task = make_task(config.task, config.length, config.max_length)
   if config.solved_below is not None:
     task = task._replace(solved_below=config.solved_below)
   if config.label_smoothing:
@@ -193,8 +217,11 @@ def init(
   """
   if params is None:
     params = exp.model.init(jax.random.fold_in(key, Stream.INIT))
-  zero = jnp.zeros([], jnp.int32)
-  return TrainState(params, exp.tx.init(params), zero, zero, zero - 1, zero)
+  zero, opt_state = jnp.zeros([], jnp.int32), exp.tx.init(params)
+  told = ("loss", *transforms.telemetry(opt_state), "gradient_norm_max")
+  sums = {name: jnp.zeros([], jnp.float32) for name in told}
+  sums["updates"] = zero
+  return TrainState(params, opt_state, zero, zero, zero - 1, zero, sums)
 
 
 def train_step(
@@ -236,47 +263,58 @@ def _initial_states(exp: Experiment, key: Array, state: TrainState):
 
 
 def run_chunk(
-  exp: Experiment, key: Array, state: TrainState, num_updates: Array | int
+  exp: Experiment,
+  key: Array,
+  state: TrainState,
+  num_updates: Array | int,
+  ends: Array | bool = True,
 ) -> tuple[TrainState, dict[str, Array]]:
   """Updates up to the next check, then the check. A seed that is done rests.
+
+  A chunk may be run in parts, each but the last with `ends` false. The state
+  and info after the last part have the bits of the chunk in one.
 
   Args:
     exp: the experiment.
     key: the seed's.
     state: the seed's.
     num_updates: how many; may be traced.
+    ends: whether the check comes after them; may be traced.
 
   Returns:
-    The state after the check, and info: means over the chunk of the loss and
-    the telemetry, `gradient_norm_max`, and from the check `error`,
-    `spectral_radius` of w_rec, and `step`. Of a seed that had stopped before,
-    all but `step` are NaN.
+    The state, and info: means over the chunk of the loss and the telemetry,
+    `gradient_norm_max`, and from the check `error`, `spectral_radius` of w_rec,
+    and `step`. Without a check, and of a seed that had stopped before, all but
+    `step` are NaN.
   """
-  one_step = functools.partial(train_step, exp, key)
-  shapes = jax.eval_shape(one_step, state)[1]
-  sums = {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
 
-  def update(_, carry):
-    state, sums, largest = carry
-    state, info = one_step(state)
-    sums = jax.tree.map(jnp.add, sums, info)
-    return state, sums, jnp.maximum(largest, info["gradient_norm"])
-
-  def work(state):
-    state, sums_, largest = jax.lax.fori_loop(
-      0, num_updates, update, (state, sums, jnp.zeros([], jnp.float32))
+  def update(_, state):
+    state, info = train_step(exp, key, state)
+    sums = {name: state.sums[name] + value for name, value in info.items()}
+    sums["gradient_norm_max"] = jnp.maximum(
+      state.sums["gradient_norm_max"], info["gradient_norm"]
     )
-    info = {name: total / num_updates for name, total in sums_.items()}
-    info["gradient_norm_max"] = largest
-    state, checked = check(exp, key, state)
-    return state, info | checked
+    return state._replace(sums=sums | {"updates": state.sums["updates"] + 1})
 
-  def rest(state):
-    info = jax.eval_shape(work, state)[1]
+  def finish(state):
+    sums = dict(state.sums)
+    largest, count = sums.pop("gradient_norm_max"), sums.pop("updates")
+    info = {name: total / count for name, total in sums.items()}
+    blank = jax.tree.map(jnp.zeros_like, state.sums)
+    state, checked = check(exp, key, state._replace(sums=blank))
+    return state, info | {"gradient_norm_max": largest} | checked
+
+  def tell_nothing(state):
+    info = jax.eval_shape(finish, state)[1]
     info = {k: jnp.full(v.shape, jnp.nan, v.dtype) for k, v in info.items()}
     return state, info
 
-  state, info = jax.lax.cond(is_active(exp, state), work, rest, state)
+  def work(state):
+    state = jax.lax.fori_loop(0, num_updates, update, state)
+    return jax.lax.cond(ends, finish, tell_nothing, state)
+
+  active = is_active(exp, state)
+  state, info = jax.lax.cond(active, work, tell_nothing, state)
   return state, info | {"step": state.step}
 
 

@@ -1,4 +1,10 @@
-"""Tasks, by the name they have on the command line."""
+"""Tasks, by the name they have on the command line.
+
+`register_task` adds one of your own. Names are looked up when a configuration
+is made, so that this may come at any time before.
+"""
+
+from collections.abc import Callable
 
 from steadygrad.tasks.adding import adding
 from steadygrad.tasks.addition import addition
@@ -11,8 +17,12 @@ from steadygrad.tasks.multiplication import multiplication
 from steadygrad.tasks.random_permutation import random_permutation
 from steadygrad.tasks.temporal_order import temporal_order
 from steadygrad.tasks.three_bit_temporal_order import three_bit_temporal_order
+from steadygrad.types import Task
 
-TASKS = {
+# (length, max_length) -> Task; max_length is None for one length.
+Factory = Callable[[int, int | None], Task]
+
+TASKS: dict[str, Factory] = {
   f.__name__: f
   for f in (
     temporal_order,
@@ -27,4 +37,55 @@ TASKS = {
   )
 }
 
-__all__ = ["TASKS", *TASKS]
+__all__ = ["TASKS", "make_task", "register_task", *TASKS]
+
+
+def register_task(name: str, factory: Factory) -> None:
+  """Adds a task of your own: from now on `TrainConfig(task=name)` means it.
+
+  Args:
+    name: of the task. Runs' files have it in their names: letters, digits and
+      underscores.
+    factory: (length, max_length) -> `Task` of that name. `TrainConfig` calls it
+      to check its lengths: it raises ValueError on those that it cannot have.
+
+  Raises:
+    ValueError: if there is a task of that name, or no task can have it, or
+      `factory` is no function.
+  """
+  if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
+    raise ValueError(
+      f"name must be letters, digits and underscores, got {name!r}"
+    )
+  if name in TASKS:
+    raise ValueError(f"name must be new, but there is a task {name!r}")
+  if not callable(factory):
+    raise ValueError(
+      f"factory must be a function of length and max_length, got {factory!r}"
+    )
+  TASKS[name] = factory
+
+
+def make_task(name: str, length: int, max_length: int | None = None) -> Task:
+  """The task of that name.
+
+  Raises:
+    ValueError: if there is none, or it cannot have these lengths, or what was
+      registered cannot be called with them or makes no `Task` of this name.
+  """
+  if name not in TASKS:
+    raise ValueError(f"task must be one of {', '.join(TASKS)}; got {name!r}")
+  try:
+    task = TASKS[name](length, max_length)
+  except TypeError as e:
+    raise ValueError(
+      f"task {name} cannot be made of length={length} and"
+      f" max_length={max_length}: {e}"
+    ) from e
+  if not isinstance(task, Task):
+    raise ValueError(
+      f"task {name} must be a Task, but its factory made {task!r}"
+    )
+  if task.name != name:
+    raise ValueError(f"task {name} must have this name, but has {task.name!r}")
+  return task

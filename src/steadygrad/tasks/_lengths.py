@@ -3,21 +3,34 @@
 import jax
 import jax.numpy as jnp
 
+from steadygrad import options
 from steadygrad.types import Array
 
 
 def check(
   task: str, length: int, max_length: int | None, min_length: int
-) -> None:
-  """ValueError unless min_length <= length <= max_length."""
+) -> tuple[int, int | None]:
+  """(length, max_length) as Python's own integers.
+
+  Raises:
+    ValueError: unless they are integers and
+      min_length <= length <= max_length < 2^31, or max_length is None.
+  """
+  length = options.converted("length", length, int)
   if length < min_length:
     raise ValueError(
       f"length must be at least {min_length} for task {task}, got {length}"
     )
-  if max_length is not None and max_length < length:
-    raise ValueError(
-      f"max_length must be at least length={length}, got {max_length}"
-    )
+  if max_length is not None:
+    max_length = options.converted("max_length", max_length, int)
+    if max_length < length:
+      raise ValueError(
+        f"max_length must be at least length={length}, got {max_length}"
+      )
+  name = "length" if max_length is None else "max_length"
+  if (most := longest(length, max_length)) > options.INT32:
+    raise ValueError(f"{name} must be at most {options.INT32}, got {most}")
+  return length, max_length
 
 
 def draw(key: Array, length: int, max_length: int | None) -> Array | None:

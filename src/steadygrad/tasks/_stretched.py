@@ -25,7 +25,7 @@ def task(
   max_length: int | None,
 ) -> Task:
   """The task of that name and answer; see `addition`."""
-  _lengths.check(name, length, max_length, MIN_LENGTH)
+  length, max_length = _lengths.check(name, length, max_length, MIN_LENGTH)
   return Task(
     name=name,
     input_size=2,

@@ -31,7 +31,7 @@ def adding(length: int, max_length: int | None = None) -> Task:
   Raises:
     ValueError: on a length under 2 or a max_length under length.
   """
-  _lengths.check("adding", length, max_length, MIN_LENGTH)
+  length, max_length = _lengths.check("adding", length, max_length, MIN_LENGTH)
   return Task(
     name="adding",
     input_size=2,

@@ -52,27 +52,34 @@ def load(path: str | pathlib.Path) -> Splits:
   return Splits(*[_pieces(path, key, found[key]) for key in KEYS])
 
 
-def _pieces(path, key: str, cells: np.ndarray) -> tuple[np.ndarray, ...]:
-  if cells.dtype != object or cells.ndim != 2 or cells.shape[0] != 1:
+def _pieces(path, key: str, cells) -> tuple[np.ndarray, ...]:
+  ok = isinstance(cells, np.ndarray) and cells.dtype == object
+  if not ok or cells.ndim != 2 or cells.shape[0] != 1:
     raise ValueError(
-      f"{path}: {key} must be cells of shape (1, pieces), got"
-      f" {cells.dtype}{cells.shape}"
+      f"{path}: {key} must be cells of shape (1, pieces), got {_told(cells)}"
     )
   if not cells.size:
     raise ValueError(f"{path}: {key} has no pieces")
   pieces = []
   for i, piece in enumerate(cells[0]):
     name = f"{path}: {key}[0, {i}]"
+    if not isinstance(piece, np.ndarray):  # A cell may be sparse.
+      raise ValueError(f"{name} must be an array, got {_told(piece)}")
     if piece.ndim != 2 or piece.shape[1] != NUM_NOTES or not len(piece):
       raise ValueError(
         f"{name} must be [steps, {NUM_NOTES}], got {list(piece.shape)}"
       )
-    if not np.issubdtype(piece.dtype, np.number) or not np.all(
-      (piece == 0) | (piece == 1)
-    ):
-      raise ValueError(f"{name} must hold 0 and 1 alone")
+    real = piece.dtype.kind in "biuf"
+    if not real or not np.all((piece == 0) | (piece == 1)):
+      raise ValueError(f"{name} must hold 0 and 1 alone, got {_told(piece)}")
     pieces.append(np.ascontiguousarray(piece, np.uint8))
   return tuple(pieces)
+
+
+def _told(value) -> str:
+  """Type, and of arrays dtype and shape."""
+  shape = list(getattr(value, "shape", ()))
+  return f"{type(value).__name__} {getattr(value, 'dtype', '')}{shape}"
 
 
 def step_losses(logits: Array, targets: Array) -> Array:

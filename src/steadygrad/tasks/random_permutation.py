@@ -34,7 +34,9 @@ def random_permutation(length: int, max_length: int | None = None) -> Task:
   Raises:
     ValueError: on a length under 1 or a max_length under length.
   """
-  _lengths.check("random_permutation", length, max_length, MIN_LENGTH)
+  length, max_length = _lengths.check(
+    "random_permutation", length, max_length, MIN_LENGTH
+  )
   return Task(
     name="random_permutation",
     input_size=NUM_SYMBOLS,

@@ -30,7 +30,9 @@ def temporal_order(length: int, max_length: int | None = None) -> Task:
   Raises:
     ValueError: on a length under 10 or a max_length under length.
   """
-  _lengths.check("temporal_order", length, max_length, _ordered.MIN_LENGTH)
+  length, max_length = _lengths.check(
+    "temporal_order", length, max_length, _ordered.MIN_LENGTH
+  )
   return Task(
     name="temporal_order",
     input_size=_ordered.INPUT_SIZE,

@@ -32,7 +32,9 @@ def three_bit_temporal_order(
     ValueError: on a length under 10 or a max_length under length.
   """
   name = "three_bit_temporal_order"
-  _lengths.check(name, length, max_length, _ordered.MIN_LENGTH)
+  length, max_length = _lengths.check(
+    name, length, max_length, _ordered.MIN_LENGTH
+  )
   return Task(
     name=name,
     input_size=_ordered.INPUT_SIZE,

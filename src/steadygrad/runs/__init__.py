@@ -1,0 +1,1 @@
+"""What the host does around training: files, locks, processes."""

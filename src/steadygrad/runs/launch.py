@@ -1,0 +1,235 @@
+"""What all launchers share: how they begin, what they print, how they end.
+
+A launcher looks so:
+
+  from steadygrad.runs import launch
+
+  if __name__ == "__main__":
+    launch.begin()  # Answers Ctrl-C while the rest is imported.
+
+  import ...
+
+  def main() -> dict:
+    ...
+
+  if __name__ == "__main__":
+    launch.main(main)
+
+Its last line on standard output is what `main` returns; all else that it says
+goes to standard error. Its exit status is
+
+  0    it has done what it was told to
+  1    a mistake in the command, or a file that cannot be read or written
+  75   another process holds the directory
+  130  it was stopped by SIGINT or SIGTERM
+"""
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from absl import app, logging
+
+from steadygrad import files
+from steadygrad.runs import commands, signals
+from steadygrad.runs.signals import Stopped, say
+
+# JAX is imported where it is used: `begin` comes before the second it takes.
+
+MISTAKE = 1
+IN_USE = 75  # EX_TEMPFAIL of sysexits.h: later the same command may do.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_started = time.perf_counter()
+
+
+def begin() -> None:
+  """Begins a launcher: from here on stop signals are answered at once."""
+  signals.begin()
+
+
+def started() -> float:
+  """`time.perf_counter()` when this module was imported."""
+  return _started
+
+
+def main(
+  function: Callable[[], dict | str | None], *, several: str | None = None
+) -> None:
+  """Parses the flags, calls `function`, and ends the process.
+
+  Args:
+    function: returns the last line on standard output, a dict as JSON. It
+      raises ValueError for a mistake of the user.
+    several: the launcher whose flags take several values, where this one's
+      take one; told to who writes --learning_rate=1,0.1.
+  """
+  sys.stderr = _Tolerant(sys.stderr)
+  app.run(
+    lambda argv: _call(function, argv),
+    flags_parser=lambda argv: _parse(argv, several),
+  )
+
+
+def script(function: Callable[[list[str]], dict | str | None]) -> None:
+  """As `main`, for a program whose arguments are words without flags."""
+  sys.stderr = _Tolerant(sys.stderr)
+  sys.exit(_call(lambda: function(sys.argv[1:]), []))
+
+
+def _parse(argv: list[str], several: str | None) -> list[str]:
+  """Arguments that are no flags; says what is wrong with the flags."""
+  logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend.
+  try:
+    return commands.parse(argv, several)
+  except SystemExit:  # --help and its like have printed.
+    _print_last("")
+    sys.exit(0)
+  except BrokenPipeError:
+    _lose_stdout()
+    sys.exit(0)
+  except (ValueError, OSError) as e:
+    say(e)
+    sys.exit(MISTAKE)
+
+
+def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
+  """Exit status of a launcher; says in a sentence what went wrong."""
+  try:
+    if argv[1:]:
+      raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    logging.set_verbosity(logging.WARNING)  # absl has set it to INFO.
+    told = function()
+    _print_last(json.dumps(told) if isinstance(told, dict) else told)
+  except Stopped as e:
+    say(e)
+    return signals.STATUS
+  except KeyboardInterrupt:  # Where `begin` was not called.
+    say("stopped by SIGINT; the same command goes on from what is saved")
+    return signals.STATUS
+  except files.InUse as e:
+    say(e)
+    return IN_USE
+  except BrokenPipeError:  # Of a program that prints while it works.
+    _lose_stdout()
+    return MISTAKE
+  except OSError as e:
+    say(_of_files(e))
+    return MISTAKE
+  except (ValueError, MemoryError) as e:
+    say(e if isinstance(e, ValueError) else f"out of memory: {e}")
+    return MISTAKE
+  except RuntimeError as e:
+    if "RESOURCE_EXHAUSTED" not in str(e):
+      raise
+    say(f"out of memory: {str(e).splitlines()[0]}")
+    return MISTAKE
+  return 0
+
+
+def _of_files(e: OSError) -> str:
+  """What to tell of a file that cannot be read or written."""
+  advice = ""
+  if e.errno in _FULL:
+    advice = ". With room for it the same command goes on from what is saved"
+  elif e.errno in _FORBIDDEN:
+    advice = ". Give permission to write it, or name another place"
+  return f"{e}{advice}"
+
+
+def _print_last(text: str | None) -> None:
+  """Prints a line on standard output, where there is one and a reader of it."""
+  try:
+    if text:
+      print(text)
+    sys.stdout.flush()
+  except BrokenPipeError:
+    _lose_stdout()
+
+
+def _lose_stdout() -> None:
+  """Nobody reads standard output; Python flushes it once more at its end."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Tolerant:
+  """A text stream that drops what nobody can read any more."""
+
+  def __init__(self, stream):
+    self._stream = stream
+
+  def write(self, text: str) -> int:
+    with contextlib.suppress(OSError):
+      self._stream.write(text)
+    return len(text)
+
+  def flush(self) -> None:
+    with contextlib.suppress(OSError):
+      self._stream.flush()
+
+  def __getattr__(self, name: str):
+    return getattr(self._stream, name)
+
+
+def use_jax(*, all_cores: bool = True) -> None:
+  """Prepares JAX for a launcher, before it is first used.
+
+  Args:
+    all_cores: whether every core is to be a device of its own.
+
+  Raises:
+    ValueError: if this is one of several processes of `jax.distributed`.
+  """
+  if all_cores:
+    use_all_cores()
+  use_compilation_cache()
+  import jax
+
+  if jax.distributed.is_initialized() and jax.process_count() > 1:
+    raise ValueError(
+      f"a launcher must be a process of its own, got one of"
+      f" {jax.process_count()} of jax.distributed; run several with directories"
+      " of their own, such as --first_seed=0 and --first_seed=4"
+    )
+
+
+def cores() -> int:
+  """Cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):  # Not on macOS and Windows.
+    return len(os.sched_getaffinity(0))
+  return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+
+
+def use_all_cores(devices: int | None = None) -> None:
+  """Makes every core a JAX device of its own; before JAX is first used."""
+  import jax
+
+  jax.config.update("jax_num_cpu_devices", devices or cores())
+  # Each core has a network of its own: a product split over cores would only
+  # make them wait for each other, and its bits depend on how it was split.
+  options = os.environ.get("XLA_FLAGS", "")
+  os.environ["XLA_FLAGS"] = f"{options} --xla_cpu_multi_thread_eigen=false"
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs in the user's cache directory."""
+  import jax
+
+  if jax.config.jax_compilation_cache_dir is None:
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    with contextlib.suppress(ValueError):  # A user without a home.
+      path = files.expand(root) / "steadygrad" / "xla"
+      jax.config.update("jax_compilation_cache_dir", str(path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def in_words(devices) -> str:
+  """Such as "2 CPU cores"."""
+  count, kind = len(devices), devices[0].device_kind
+  if devices[0].platform == "cpu":
+    return f"{count} CPU core{'s' * (count > 1)}"
+  return f"{count} {kind} device{'s' * (count > 1)}"

@@ -1,0 +1,143 @@
+"""SIGINT and SIGTERM: answered at once, and the state saved.
+
+Python runs its signal handlers in the main thread, between two instructions of
+Python. A main thread that waits for a device or for the compiler runs none for
+as long as that takes. So here a thread of its own reads the signals' numbers
+from a socket, which the handlers of the C library fill, and answers.
+"""
+
+import _thread
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from tqdm import tqdm
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STATUS = 130  # Of a process that was told to stop.
+# How long the main thread has to remove its temporary files, once it is told.
+GRACE_SECONDS = 0.5
+
+
+class Stopped(Exception):
+  """The process was told to stop, and has saved its state."""
+
+
+def begin() -> None:
+  """From here on a stop signal ends the process: a sentence, status 130.
+
+  A loop that can stop by itself says so with `stopping`. Call it once, in the
+  main thread, before the imports that take seconds.
+  """
+  global _watch
+  if _watch is None:
+    _watch = _Watch().__enter__()
+
+
+@contextlib.contextmanager
+def stopping(tell: Callable[[], tuple[str, str]]) -> Iterator[list[str]]:
+  """The first stop signal asks a loop to stop, the second ends the process.
+
+  Without `begin` signals are answered for as long as the context is open. In
+  any thread but the main one, which cannot set handlers, without `begin` they
+  are not.
+
+  Args:
+    tell: called at the first signal, in another thread: (when the loop will
+      stop, from where a process that is ended now would go on), for instance
+      ("at the end of this chunk, in about 5 s", "update 300").
+
+  Yields:
+    A list to which the first signal's name is appended.
+  """
+  received: list[str] = []
+  with contextlib.ExitStack() as stack:
+    watch = _watch
+    if watch is None:
+      if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+      watch = stack.enter_context(_Watch())
+    watch.loop = received, tell
+    try:
+      yield received
+    finally:
+      watch.loop = None
+
+
+class _Watch:
+  """Handlers for the stop signals, and the thread that answers them."""
+
+  def __init__(self):
+    self.loop: tuple[list[str], Callable[[], tuple[str, str]]] | None = None
+    self._ending = False
+
+  def __enter__(self):
+    reader, self._writer = socket.socketpair()
+    self._writer.setblocking(False)
+    self._old = {s: signal.signal(s, self._handle) for s in SIGNALS}
+    self._old_fd = signal.set_wakeup_fd(
+      self._writer.fileno(), warn_on_full_buffer=False
+    )
+    threading.Thread(target=self._answer, args=(reader,), daemon=True).start()
+    return self
+
+  def __exit__(self, *_):
+    signal.set_wakeup_fd(self._old_fd)
+    for number, handler in self._old.items():
+      signal.signal(number, handler)
+    self._writer.close()  # The thread reads the end, and is over.
+
+  def _handle(self, *_) -> None:
+    """In the main thread, which removes its temporary files on the way out."""
+    if self._ending:
+      raise SystemExit(STATUS)
+
+  def _answer(self, reader: socket.socket) -> None:
+    with reader:
+      while number := reader.recv(1):
+        if number[0] in SIGNALS:
+          self._take(number[0])
+
+  def _take(self, number: int) -> None:
+    name, loop = signal.Signals(number).name, self.loop
+    if loop is None:
+      say(f"stopped by {name}; the same command goes on from what is saved")
+      self._end(number)
+    received, tell = loop
+    when, since = tell()
+    if received:
+      say(f"{name}: stopped now; the same command goes on from {since}")
+      self._end(number)
+    received.append(name)
+    say(
+      f"{name}: stopping {when}; once more stops now, and loses the work since"
+      f" {since}"
+    )
+
+  def _end(self, number: int) -> NoReturn:
+    self._ending = True
+    main = threading.main_thread()
+    if hasattr(signal, "pthread_kill"):  # Wakes it from a wait, too.
+      signal.pthread_kill(main.ident, number)
+    else:
+      _thread.interrupt_main(number)
+    time.sleep(GRACE_SECONDS)
+    os._exit(STATUS)
+
+
+_watch: _Watch | None = None
+
+
+def say(text: object) -> None:
+  """A line on standard error, after the program's name; not into a bar."""
+  with contextlib.suppress(OSError):  # Nobody reads it: no reason to end.
+    tqdm.write(f"{pathlib.Path(sys.argv[0]).name}: {text}", file=sys.stderr)
+    sys.stderr.flush()

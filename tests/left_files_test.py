@@ -1,0 +1,323 @@
+"""What runs and sweeps leave: flipped bits, mixed up files, files of before."""
+
+import dataclasses
+import json
+import shutil
+
+import generalise_loop
+import grids
+import host_loop
+import jax
+import numpy as np
+import pytest
+import starts
+import sweep_records
+import sweep_store
+
+from steadygrad import records
+from steadygrad.runs import store
+from tests.long import flips
+
+FLIPS = 6  # Of each kind; tests/long/flips.py makes more.
+NAMES = [grids.run_name(config) for config in flips.SWEPT]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+  one = jax.devices()[:1]  # Each further one compiles the sweep's again.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", lambda: one)
+    yield
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+  home = tmp_path_factory.mktemp("left")
+  flips.leave(home)
+  return home
+
+
+@pytest.fixture
+def home(left, tmp_path):
+  """A copy, to damage."""
+  shutil.copytree(left, tmp_path / "home")
+  return tmp_path / "home"
+
+
+@pytest.mark.parametrize("name", flips.KINDS)
+def test_a_flipped_bit_is_noticed_or_harmless(left, name):
+  kind = flips.KINDS[name]
+  expected = kind.read(left)
+  assert flips.same(kind.read(left), expected)
+  rng = np.random.default_rng(sorted(flips.KINDS).index(name))
+  outcomes = [flips.flip(left, kind, expected, rng) for _ in range(FLIPS)]
+  assert set(outcomes) <= {"noticed", "harmless"}
+  assert "noticed" in outcomes
+
+
+def test_all_files_but_pictures_are_flipped(left):
+  """But for locks, which are empty, and the states of the run that ended."""
+  found = {p for kind in flips.KINDS.values() for p in left.glob(kind.file)}
+  others = {p for p in left.rglob("*") if p.is_file()} - found
+  assert {p.name for p in others} == {
+    ".lock",
+    "state.safetensors",
+    "state.previous.safetensors",
+  }
+
+
+JSON = [name for name, kind in flips.KINDS.items() if ".json" in kind.file]
+WRONG = {
+  "a list": b"[1]",
+  "null": b"null",
+  "no key": b"{}",
+  "kind alone": b'{"kind": "training"}',
+  "nested": b"[" * 100_000,
+  "not UTF-8": b'{"kind": "\xff"}',
+  "long integers": b'{"kind": ' + b"9" * 5000 + b"}",
+  "a directory": None,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", JSON)
+def test_json_of_the_wrong_kind_is_named(home, name, wrong):
+  kind = flips.KINDS[name]
+  path = sorted(home.glob(kind.file))[0]
+  path.unlink()
+  path.mkdir() if WRONG[wrong] is None else path.write_bytes(WRONG[wrong])
+  if name == "ledger" and wrong in ("no key", "kind alone"):
+    return  # It is for people: nothing looks for a key.
+  with pytest.raises(ValueError) as error:
+    kind.read(home)
+  where = str(path.parent if name.startswith("config") else path)
+  assert where in str(error.value)
+
+
+def readers(home):
+  """What reads a sweep's record, each by itself."""
+  path = home / "sweep" / "records" / f"{NAMES[0]}.json"
+  begins = dataclasses.replace(
+    flips.SWEPT[1], start=NAMES[0].rpartition("-")[0]
+  )
+  return {
+    "gather": lambda: sweep_records.gather(home / "sweep"),
+    "load": lambda: generalise_loop.load(str(path)),
+    "check": lambda: generalise_loop.check(str(path), [10], 20),
+    "generalise": lambda: generalise_loop.generalise(str(path), [10], 20),
+    "runs_of": lambda: generalise_loop.runs_of(str(home / "sweep")),
+    "starts": lambda: starts.load(str(home / "sweep"), [begins]),
+  }
+
+
+@pytest.mark.parametrize("reader", readers(flips.ROOT))
+def test_every_reader_of_a_record_notices(home, reader):
+  path = home / "sweep" / "records" / f"{NAMES[0]}.json"
+  read = readers(home)[reader]
+  read()
+  whole = path.read_bytes()
+  digit = whole.replace(b'"updates": [30]', b'"updates": [31]')
+  for data in (digit, b"[1]", b"{}", b"\xff"):
+    assert data != whole
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=path.name):
+      read()
+
+
+@pytest.mark.parametrize("fate", ["gone", "damaged"])
+def test_parameters_are_made_again_from_the_state(home, left, capsys, fate):
+  run_dir = home / "ended"
+  path = run_dir / "parameters.safetensors"
+  whole = path.read_bytes()
+  path.unlink() if fate == "gone" else path.write_bytes(whole[:-1])
+  before = (run_dir / "record.json").read_bytes()
+  again = host_loop.train(flips.CONFIG, run_dir, progress=False)
+  assert again == records.read_json(left / "ended" / "record.json")
+  said = capsys.readouterr().err
+  assert f"{path} is" in said and "made again from the run's state" in said
+  assert path.read_bytes() == whole
+  assert (run_dir / "record.json").read_bytes() == before
+
+
+def test_a_run_in_use_is_left_alone(home):
+  run_dir = home / "stopped"
+  before = {p: p.stat().st_mtime_ns for p in run_dir.iterdir()}
+  with store.lock(run_dir, "run_dir"):
+    with pytest.raises(ValueError, match=f"run_dir {run_dir} is in use"):
+      host_loop.train(flips.CONFIG, run_dir, progress=False)
+  assert {p: p.stat().st_mtime_ns for p in run_dir.iterdir()} == before
+
+
+def test_a_finished_run_of_before_is_read(home, left):
+  """Parameters in an .npz, no digests, and states of Orbax."""
+  run_dir = home / "ended"
+  for path in run_dir.glob("*.json"):
+    path.write_text(json.dumps(records.read_json(path)))
+  for path in run_dir.glob("*.safetensors"):
+    if path.name == "parameters.safetensors":
+      arrays = store.read_arrays(path).arrays
+      np.savez_compressed(
+        path.with_suffix(".npz"), meta=np.array("null"), **arrays
+      )
+    path.unlink()
+  (run_dir / "checkpoints").mkdir()
+  before = {p: p.stat().st_mtime_ns for p in run_dir.iterdir()}
+  again = host_loop.train(flips.CONFIG, run_dir, progress=False)
+  assert again == records.read_json(left / "ended" / "record.json")
+  loaded = [generalise_loop.load(str(x / "ended")) for x in (home, left)]
+  assert flips.same(*loaded)
+  assert {p: p.stat().st_mtime_ns for p in run_dir.iterdir()} == before
+
+
+def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(home, left):
+  host_loop.train(flips.CONFIG, home / "stopped", progress=False)
+  path = left / "ended" / "parameters.safetensors"
+  assert (home / "stopped" / path.name).read_bytes() == path.read_bytes()
+
+
+def load(sweep, index):
+  return flips.load_state(sweep, flips.SWEPT[index])
+
+
+@pytest.fixture
+def sweep(home):
+  held = sweep_store.Store(home / "sweep")
+  yield held
+  held.close()
+
+
+def test_a_state_of_another_run_is_set_aside(sweep, capsys):
+  path = sweep.state_path(NAMES[1])
+  shutil.copy(sweep.state_path(NAMES[0]), path)
+  other = path.read_bytes()
+  assert load(sweep, 1) is None
+  said = capsys.readouterr().err
+  assert f"{path} holds the run {NAMES[0]}, not {NAMES[1]}; set aside" in said
+  assert path.with_suffix(".damaged").read_bytes() == other
+  assert load(sweep, 0) is not None
+
+
+def test_a_record_of_another_run_is_refused(sweep):
+  path = sweep.record_path(NAMES[1])
+  shutil.copy(sweep.record_path(NAMES[0]), path)
+  for read in (
+    lambda: sweep.finished(flips.SWEPT[1]),
+    lambda: sweep_records.gather(sweep.directory),
+    lambda: generalise_loop.load(str(path)),
+  ):
+    with pytest.raises(ValueError, match=f"{path} holds the run {NAMES[0]}"):
+      read()
+
+
+def half_of(path):
+  path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_a_merge_says_what_it_passes_over(home, tmp_path, capsys):
+  """A damaged state, another run's state, and a damaged record."""
+  other = home / "sweep"
+  states = [sweep_store.state_path(other, name) for name in NAMES]
+  paths = [sweep_store.record_path(other, name) for name in NAMES]
+  half_of(states[0])
+  paths[0].unlink()
+  half_of(paths[1])
+  taken = {}
+  for change in ("a damaged record", "and no state"):
+    mine = sweep_store.Store(tmp_path / change)
+    taken[change] = mine.merge(other)
+    mine.close()
+    half_of(states[1])
+  assert taken == {"a damaged record": 1, "and no state": 0}
+  first, second = capsys.readouterr().err.split(f"{states[1]} is damaged")
+  for path in (states[0], paths[1]):
+    assert f"{path} is" in first
+  assert first.count("; passed over") == 4
+  assert second.count("; passed over") == 1
+  merged = tmp_path / "a damaged record"
+  assert sweep_store.state_path(merged, NAMES[1]).exists()
+  assert not sweep_store.record_path(merged, NAMES[1]).exists()
+  assert not sweep_store.state_path(merged, NAMES[0]).exists()
+
+
+def test_a_merge_sets_its_own_damaged_state_aside(sweep, left, capsys):
+  path = sweep.state_path(NAMES[0])
+  sweep.record_path(NAMES[0]).unlink()
+  half_of(path)
+  half = path.read_bytes()
+  assert sweep.merge(left / "sweep") == 1
+  assert f"{path} is damaged" in capsys.readouterr().err
+  assert path.with_suffix(".damaged").read_bytes() == half
+  there = left / "sweep" / "states" / path.name
+  assert path.read_bytes() == there.read_bytes()
+  assert sweep.finished(flips.SWEPT[0]) is not None
+
+
+def as_before(sweep):
+  """The directory as runs left it when states were .npz."""
+  for name in NAMES:
+    path = sweep / "states" / f"{name}.safetensors"
+    arrays, meta, _ = store.read_arrays(path)
+    text = np.array(json.dumps(meta))
+    np.savez_compressed(path.with_suffix(".npz"), meta=text, **arrays)
+    path.unlink()
+
+
+def test_states_of_before_go_on(home, left):
+  as_before(home / "sweep")
+  sweep, now = (sweep_store.Store(x / "sweep") for x in (home, left))
+  progress = load(sweep, 0)
+  assert flips.same(progress, load(now, 0))
+  sweep.save(flips.SWEPT[0], progress)
+  for held in (sweep, now):
+    held.close()
+  assert {p.name for p in (home / "sweep" / "states").iterdir()} == {
+    f"{NAMES[0]}.safetensors",
+    f"{NAMES[1]}.npz",
+  }
+  loaded = [
+    generalise_loop.load(str(x / "sweep" / "records" / f"{NAMES[1]}.json"))
+    for x in (home, left)
+  ]
+  assert flips.same(*loaded)
+
+
+def test_states_of_before_are_merged_and_carried(home, left, tmp_path):
+  as_before(home / "sweep")
+  mine = sweep_store.Store(tmp_path / "mine")
+  assert mine.merge(home / "sweep") == 2
+  mine.close()
+  assert sweep_store.carry([home / "sweep"], tmp_path / "carried", {}) == 2
+  for directory in ("mine", "carried"):
+    for path in (left / "sweep" / "states").iterdir():
+      made = tmp_path / directory / "states" / path.name
+      assert made.read_bytes() == path.read_bytes()
+  assert sweep_store.carry([home / "sweep"], tmp_path / "carried", {}) == 0
+
+
+def test_a_damaged_state_is_not_carried(home, tmp_path, capsys):
+  path = sweep_store.state_path(home / "sweep", NAMES[0])
+  half_of(path)
+  assert sweep_store.carry([home / "sweep"], tmp_path / "carried", {}) == 1
+  assert f"{path} is damaged" in capsys.readouterr().err
+
+
+def test_leftovers_of_a_killed_sweep_are_removed(home):
+  names = (
+    ".ledger.jsonabcdefgh",
+    "states/.a.npz.merging",
+    "records/.a.json_1234567",
+  )
+  for name in (*names, "states/.a.safetensors.abcdefgh.tmp"):
+    (home / "sweep" / name).touch()
+  sweep_store.Store(home / "sweep").close()
+  assert not [p for p in (home / "sweep").rglob(".*") if p.name != ".lock"]
+
+
+def test_the_carried_states_are_of_their_runs():
+  found = sorted((flips.ROOT / "carried").rglob("states/*"))
+  assert len(found) == 4
+  for path in found:
+    stored = store.read_arrays(path, path.stem)
+    (step,) = stored.arrays["state.step"]
+    assert step == stored.meta["spent"]["updates"] > 0
+    assert stored.arrays["curve.update"][-1] == step

@@ -1,0 +1,216 @@
+"""Flips bits in what runs and sweeps leave, and counts what is noticed.
+
+  python tests/long/flips.py --flips=300
+
+Each flip is of one random bit of a random file of a run that has ended, one
+that was stopped, a sweep, or its collected file. The file is then read as the
+programs read it: the flip is noticed, or it changes nothing of what is read,
+or it is WRONG WITHOUT A WORD, of which there must be none. Pictures are left
+out: nothing reads them. The exit status is 1 if any flip was wrong.
+"""
+
+import argparse
+import collections
+import contextlib
+import io
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / name) for name in ("src", "experiments", "")]
+
+import generalise_loop  # noqa: E402
+import grids  # noqa: E402
+import host_loop  # noqa: E402
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import run_files  # noqa: E402
+import sweep_loop  # noqa: E402
+import sweep_records  # noqa: E402
+from sweep_store import Store  # noqa: E402
+
+from steadygrad import records, training  # noqa: E402
+from steadygrad.config import TrainConfig  # noqa: E402
+from steadygrad.runs import checkpoints, directories, store  # noqa: E402
+
+TINY = {
+  "length": 10,
+  "hidden_size": 4,
+  "batch_size": 2,
+  "algorithm": "msgd_c",
+  "max_updates": 30,
+  "check_every": 10,
+  "check_size": 20,
+  "test_size": 20,
+  "seeds": 1,
+}
+CONFIG = TrainConfig(**TINY).resolved()
+SWEPT = grids.expand([TINY], {"learning_rate": [0.01, 0.1]})
+LENGTHS, SIZE = [10, 12], 20
+
+
+class Kind(NamedTuple):
+  """A kind of file.
+
+  Attributes:
+    file: a pattern below the home directory.
+    read: home -> all that the programs make of such a file.
+  """
+
+  file: str
+  read: Callable[[pathlib.Path], Any]
+
+
+def leave(home: pathlib.Path) -> None:
+  """A run that ended, one that was stopped, a sweep, and its collected file."""
+  host_loop.train(CONFIG, home / "ended", progress=False)
+  shutil.copytree(home / "ended", home / "stopped")
+  for name in (directories.RECORD, directories.PARAMETERS):
+    (home / "stopped" / name).unlink()
+  swept = Store(home / "sweep")
+  sweep_loop.run(SWEPT, swept, progress=False)
+  swept.close()
+  generalise_loop.generalise(str(home / "ended"), LENGTHS, SIZE)
+  for path in (home / "sweep" / "records").iterdir():
+    generalise_loop.generalise(str(path), LENGTHS, SIZE)
+  packed = sweep_records.pack(sweep_records.read(home / "sweep"))
+  records.write_json(home / "collected.json", packed)
+
+
+def _finished(home: pathlib.Path):
+  name = run_files.name_of(CONFIG)
+  schema = host_loop._RECORD
+  return directories.finished(home / "ended", CONFIG, name, schema)
+
+
+def _loaded(home: pathlib.Path):
+  return _finished(home), generalise_loop.load(str(home / "ended"))
+
+
+def _stopped(home: pathlib.Path):
+  with directories.prepare(home / "stopped", CONFIG):
+    name = run_files.name_of(CONFIG)
+    return host_loop.restore(home / "stopped", name)
+
+
+def _previous(home: pathlib.Path):
+  path = home / "stopped" / checkpoints.PREVIOUS
+  return store.read_arrays(path, run_files.name_of(CONFIG))
+
+
+def _generalised(home: pathlib.Path):
+  run = str(home / "ended")
+  generalise_loop.check(run, LENGTHS, SIZE)
+  return generalise_loop.generalise(run, LENGTHS, SIZE)
+
+
+def load_state(swept: Store, config: TrainConfig):
+  """Where a run of a sweep stands."""
+  exp, key = training.experiment(config), jax.random.key(0)
+  shapes = jax.eval_shape(lambda: training.init(exp, key))
+  template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  return swept.load(config, template)
+
+
+def _swept(home: pathlib.Path):
+  """What a sweep, its figures and generalise.py make of its files."""
+  swept = Store(home / "sweep")
+  try:
+    found = []
+    for config in SWEPT:
+      found += [swept.finished(config), load_state(swept, config)]
+      path = str(swept.record_path(grids.run_name(config)))
+      found.append(generalise_loop.load(path))
+    return found, sweep_records.read(home / "sweep")
+  finally:
+    swept.close()
+
+
+KINDS = {
+  "record": Kind("ended/record.json", _loaded),
+  "config": Kind("ended/config.json", _finished),
+  "parameters": Kind("ended/parameters.safetensors", _loaded),
+  "test at lengths": Kind("ended/generalisation.json", _generalised),
+  "config of a stopped run": Kind("stopped/config.json", _stopped),
+  "state": Kind("stopped/state.safetensors", _stopped),
+  "state before": Kind("stopped/state.previous.safetensors", _previous),
+  "sweep's record": Kind("sweep/records/*.json", _swept),
+  "sweep's state": Kind("sweep/states/*.safetensors", _swept),
+  "sweep's test": Kind("sweep/generalisation/*.json", _swept),
+  "ledger": Kind(
+    "sweep/ledger.json",
+    lambda home: records.read_json(home / "sweep/ledger.json"),
+  ),
+  "collected": Kind(
+    "collected.json", lambda home: sweep_records.read(home / "collected.json")
+  ),
+}
+
+
+def same(a: Any, b: Any) -> bool:
+  """Whether two things that were read are equal, arrays to the bit."""
+  if jax.tree.structure(a) != jax.tree.structure(b):
+    return False
+  pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  return all(_bits(x) == _bits(y) for x, y in pairs)
+
+
+def _bits(x: Any):
+  if isinstance(x, np.ndarray):
+    return x.dtype, x.shape, x.tobytes()
+  return type(x), repr(x)
+
+
+def flip(home: pathlib.Path, kind: Kind, expected: Any, rng) -> str:
+  """ "noticed", "harmless" or "wrong", of one flip in a copy of `home`."""
+  with tempfile.TemporaryDirectory() as scratch:
+    copy = pathlib.Path(scratch) / "home"
+    shutil.copytree(home, copy)
+    path = rng.choice(sorted(copy.glob(kind.file)))
+    data = bytearray(path.read_bytes())
+    place = int(rng.integers(8 * len(data)))
+    data[place // 8] ^= 1 << place % 8
+    path.write_bytes(data)
+    said = io.StringIO()
+    try:
+      with contextlib.redirect_stderr(said):
+        got = kind.read(copy)
+    except ValueError as e:
+      # It says which file it is.
+      return "noticed" if path.name in str(e) else "wrong"
+    if "is damaged" in said.getvalue() and path.name in said.getvalue():
+      return "noticed"
+    return "harmless" if same(got, expected) else "wrong"
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--flips", type=int, default=300)
+  parser.add_argument("--seed", type=int, default=0)
+  options = parser.parse_args()
+  rng = np.random.default_rng(options.seed)
+  counts = collections.Counter()
+  with tempfile.TemporaryDirectory() as scratch:
+    home = pathlib.Path(scratch)
+    with contextlib.redirect_stderr(io.StringIO()):
+      leave(home)
+    expected = {name: kind.read(home) for name, kind in KINDS.items()}
+    for i in range(options.flips):
+      name = list(KINDS)[i % len(KINDS)]
+      outcome = flip(home, KINDS[name], expected[name], rng)
+      counts[outcome] += 1
+      if outcome == "wrong":
+        print(f"WRONG WITHOUT A WORD: {name}")
+  print(
+    f"{options.flips} flips: {counts['noticed']} noticed,"
+    f" {counts['harmless']} harmless, {counts['wrong']} WRONG WITHOUT A WORD"
+  )
+  return int(counts["wrong"] > 0)
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,165 @@
+"""Wrong commands of all launchers: a sentence, before anything is compiled.
+
+It names the argument, its value, and what is allowed.
+"""
+
+import pathlib
+
+import pytest
+
+from tests import natural_cases
+from tests.fork_server import Server
+
+RECORDS = pathlib.Path(__file__).parents[1] / "experiments" / "results"
+FIGURE_7 = RECORDS / "figure_7.json"
+RUN = RECORDS / "temporal_order_50.json"
+TOO_LARGE = ("must fit into memory", "GB; this machine has")
+
+# (launcher, arguments, parts of what is said)
+MISTAKES = [
+  ("train.py", "--task=temporal_ordr", ("task", "temporal_ordr", "adding")),
+  ("train.py", "--length=9", ("length must be at least 10", "got 9")),
+  ("train.py", "--length=ten", ("length must be an integer, got 'ten'",)),
+  ("train.py", "--length=50.5", ("length must be an integer, got '50.5'",)),
+  ("train.py", "--length=1e2", ("length must be an integer, got '1e2'",)),
+  ("train.py", "--length=", ("length must be an integer, got ''",)),
+  ("train.py", "--length=50,100", ("length", "'50,100'", "sweep.py takes")),
+  ("train.py", "--length=3000000000", ("length", "3000000000", "2147483647")),
+  ("train.py", "--max_length=40", ("max_length must be at least", "got 40")),
+  ("train.py", "--max_norm=-1", ("max_norm must be greater than 0", "-1")),
+  ("train.py", "--max_norm=nan", ("max_norm must be", "got nan")),
+  ("train.py", "--learning_rate=0", ("learning_rate", "than 0", "got 0")),
+  ("train.py", "--learning_rate=inf", ("learning_rate", "finite", "inf")),
+  ("train.py", "--learning_rate=1e-50", ("learning_rate", "1e-50")),
+  ("train.py", "--learning_rate=1e-2,1e-3", ("1e-2,1e-3", "sweep.py takes")),
+  ("train.py", "--init=sigmoid,basic_tanh", ("init must be one", "sweep")),
+  ("train.py", "--omega_weight=-2", ("omega_weight", "at least 0", "-2")),
+  ("train.py", "--label_smoothing=1", ("label_smoothing", "under 1", "got 1")),
+  ("train.py", "--solved_below=0", ("solved_below", "greater than 0", "0")),
+  ("train.py", "--seeds=0", ("seeds must be at least 1", "got 0")),
+  ("train.py", "--seeds=1000000", ("seeds must be at most", "1000000")),
+  ("train.py", "--first_seed=-1", ("first_seed must be at least 0", "-1")),
+  ("train.py", "--check_size=1001", ("check_size", "multiple", "1001")),
+  ("train.py", "--check_every=0", ("check_every must be at least 1", "0")),
+  ("train.py", "--go_on=perhaps", ("go_on must be true or false", "perhaps")),
+  ("train.py", "--nogo_on=true", ("--nogo_on=true does not take",)),
+  ("train.py", "--start=a-run", ("start must be none here", "a-run", "sweep")),
+  ("train.py", "--start_speed=2", ("start_speed must be none", "got 2")),
+  ("train.py", "--seed=3", ("--seed", "--seeds", "--first_seed")),
+  ("train.py", "--sedes=4", ("--sedes", "did you mean --seeds")),
+  ("train.py", "--hidden-size=4", ("--hidden-size", "--hidden_size")),
+  ("train.py", "--units=4", ("there is no flag --units", "--help")),
+  ("train.py", "--length", ("Missing value", "--length")),
+  ("train.py", "temporal_order", ("unexpected arguments: temporal_order",)),
+  ("train.py", "--run_dir=", ("run_dir must be a path", "got ''")),
+  ("train.py", "--run_dir=~nobody-here/a", ("run_dir", "~nobody-here/a")),
+  ("train.py", "--run_dir=/dev/null/a", ("run_dir", "/dev/null/a", "written")),
+  ("train.py", "--run_dir=a.txt", ("run_dir", "a.txt", "directory")),
+  ("train.py", "--hidden_size=1000000", ("hidden_size", *TOO_LARGE)),
+  ("train.py", "--length=1000000000", ("length", "1000000000", *TOO_LARGE)),
+  ("train.py", "--max_length=1000000000", ("max_length", *TOO_LARGE)),
+  ("train.py", "--batch_size=1000000000", ("batch_size", *TOO_LARGE)),
+  ("train.py", "--task=addition --length=2147483647", ("length", *TOO_LARGE)),
+  ("natural.py", "--data=jbs", ("data must be one of piano", "jbs")),
+  ("natural.py", "--data=jsb,piano", ("data", "natural_search.py takes")),
+  ("natural.py", "--preset=ours2", ("preset must be one of", "'ours2'")),
+  ("natural.py", "--average=2", ("average must be at most 1", "got 2")),
+  ("natural.py", "--min_gain=1", ("min_gain must be under 1", "got 1")),
+  ("natural.py", "--max_epochs=0", ("max_epochs must be at least 1", "0")),
+  ("natural.py", "--data_dir=nowhere", ("data_dir nowhere has no",)),
+  ("natural.py", "--data=jsb", ("JSB_Chorales.mat is damaged", "sha256")),
+  ("natural.py", "--data=jsb --nocheck_data --hidden_size=1000000",
+   ("hidden_size", "1000000", *TOO_LARGE)),
+  ("natural.py", "--data=jsb --nocheck_data --chunk_length=1000000000",
+   ("chunk_length", "1000000000", *TOO_LARGE)),
+  ("natural_search.py", "", ("search_dir must be given",)),
+  ("natural_search.py", "--search_dir=s --cell=gru", ("cell", "lstm", "gru")),
+  ("natural_search.py", "--search_dir=s --data=jsb,ptb", ("data must be one",)),
+  ("natural_search.py", "--search_dir=s --minutes=-1", ("minutes", "'-1'")),
+  ("natural_probe.py", "", ("runs must name at least one",)),
+  ("natural_probe.py", "--runs=nowhere", ("runs must have ended", "nowhere")),
+  ("natural_probe.py", "--runs=a --lags=1", ("lags must be", "[2", "'1'")),
+  ("sweep.py", "--length=50,9", ("length must be at least 10", "got 9")),
+  ("sweep.py", "--length=50,ten", ("length must be an integer", "'ten'")),
+  ("sweep.py", "--learning_rate=fast", ("learning_rate must be a number",)),
+  ("sweep.py", "--seeds=1,2", ("seeds must be one number", "[1, 2]")),
+  ("sweep.py", "--preset=fig8", ("preset must be one of", "'fig8'")),
+  ("sweep.py", "--slots=0", ("slots must be", "'0'")),
+  ("sweep.py", "--sweep_dir=/dev/null/x", ("sweep_dir", "/dev/null/x")),
+  ("sweep.py", "--merge=nowhere", ("merge must be", "nowhere")),
+  ("sweep.py", "--done=nowhere", ("nowhere",)),
+  ("sweep.py", "--start=a-run", ("starts must be", "start=a-run")),
+  ("sweep.py", "--start=a-run --plan", ("starts must be", "start=a-run")),
+  ("sweep.py", "--hidden_size=8,1000000", ("hidden_size", *TOO_LARGE)),
+  ("sweep.py", "--length=50,1000000000", ("length", *TOO_LARGE)),
+  ("generalise.py", "", ("runs must name at least one",)),
+  ("generalise.py", "--runs=nowhere", ("runs must have ended", "nowhere")),
+  ("generalise.py", "--runs=nowhere --lengths=", ("lengths must be",)),
+  ("generalise.py", "--runs=nowhere --lengths=1,x", ("lengths", "got 1,x")),
+  ("generalise.py", "--runs=nowhere --size=0", ("size must be", "'0'")),
+  ("waits.py", "--runs=nowhere --out=a.jpg", ("out must be a file *.png",)),
+  ("waits.py", "--runs=a --out=/dev/null/a.png", ("out", "/dev/null/a.png")),
+  ("every_step.py", "--runs=nowhere", ("nowhere",)),
+  ("every_step.py", "--runs=nowhere --steps=0", ("steps must be", "'0'")),
+  ("analyse.py", "", ("analysis must be given: one of bifurcation",)),
+  ("analyse.py", "--analysis=maps2", ("analysis must be one of", "'maps2'")),
+  ("analyse.py", "--analysis=maps --cell=lstm", ("maps", "lstm")),
+  ("analyse.py", "--analysis=maps --out=a.txt", ("out", "directory", "a.txt")),
+  ("draw.py", "--sweeps=a", ("figure must be given: one of", "training")),
+  ("draw.py", "--figure=success_rate", ("sweeps must name at least one",)),
+  ("draw.py", "--figure=tasks --sweeps=nowhere", ("sweeps", "nowhere")),
+  ("draw.py", f"--figure=success_rate --sweeps={FIGURE_7}",
+   ("out must be a file *.png, got None",)),
+  ("draw.py", f"--figure=tasks --sweeps={FIGURE_7} --where=length",
+   ("where must be field=value", "'length'")),
+  ("draw.py", f"--figure=training --sweeps={FIGURE_7} --out=a.png",
+   ("figure_7.json", "training")),
+  ("draw.py", "--figure=training --sweeps=nowhere --out=a.png",
+   ("sweeps must be a run that has ended", "nowhere")),
+  ("draw.py", "--figure=natural --sweeps=a,b --out=a.png",
+   ("sweeps must be one run", "a, b")),
+  ("draw.py", "--figure=success_rate --sweeps=a-run --out=a.png",
+   ("sweeps must be directories of sweep.py", "a-run", "--figure=training")),
+  ("collect.py", "--out=a.json", ("sweeps must name at least one",)),
+  ("collect.py", "--sweeps=a", ("out must be a file *.json, got None",)),
+  ("collect.py", "--sweeps=a --out=/dev/null/a.json", ("out", "/dev/null")),
+  ("benchmarks/update.py", "--seeds=0", ("--seeds must be at least 1", "0")),
+  ("benchmarks/update.py", "--algorithms=adam", ("--algorithms", "adam")),
+  ("benchmarks/epoch.py", "--problem=art", ("problem must be one of", "art")),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server():
+  found = Server()
+  yield found
+  found.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+  """Where the commands run: a text, a run of train.py, data of music."""
+  directory = tmp_path_factory.mktemp("place")
+  (directory / "a.txt").write_text("a\n")
+  (directory / "a-run").mkdir()
+  (directory / "a-run" / "record.json").write_text(RUN.read_text())
+  natural_cases.small_music(directory / "JSB_Chorales.mat")
+  return directory
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: " ".join(m[:2]))
+def test_a_mistake_is_a_sentence(server, place, mistake):
+  script, words, parts = mistake
+  words = words.split()
+  if script.startswith("natural") and "--data_dir" not in "".join(words):
+    words += [f"--data_dir={place}"]
+  before = {p: p.stat().st_mtime_ns for p in place.rglob("*")}
+  status, out, err, compiled = server.launch(script, *words, cwd=place)
+  assert (status, out, compiled) == (1, "", 0), err
+  assert "Traceback" not in err and err.count("\n") == 1, err
+  assert err.startswith(f"{pathlib.Path(script).name}: ")
+  for part in parts:
+    assert part in err
+  after = {p: p.stat().st_mtime_ns for p in place.rglob("*")}
+  left = {p.name for p in after if after[p] != before.get(p)}
+  assert left <= {"s", "runs", "sweep", ".lock", "records", "states"}, left

@@ -1,0 +1,330 @@
+"""Fields of both configurations: kinds, limits, and the names they make."""
+
+import ast
+import dataclasses
+import enum
+import fractions
+import math
+import pathlib
+import types
+import typing
+
+import grids
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sweep_records
+
+from steadygrad import options, records
+from steadygrad.config import MAX_SEEDS, TrainConfig, integers
+from steadygrad.natural_config import NaturalConfig
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "experiments" / "results"
+FIELDS = [
+  pytest.param(config, field, id=f"{config.__name__}.{field.name}")
+  for config in (TrainConfig, NaturalConfig)
+  for field in dataclasses.fields(config)
+]
+# What is not of a kind, by the kind.
+WRONG = {
+  int: (50.5, 50.0, np.float64(50), "50", True, np.True_, math.inf, 1j,
+        np.array(50), jnp.array(50), fractions.Fraction(50), np.timedelta64(50),
+        [50], (50,), b"50", range(50)),
+  float: ("0.5", True, np.False_, 0.5j, np.array(0.5), jnp.float32(0.5), [0.5],
+          b"0.5", np.timedelta64(1)),
+  bool: ("no", "yes", "true", 0, 1, 1.0, np.int64(1), np.array(True),
+         jnp.array(True), []),
+  str: (5, True, 0.5, ["x"], b"x", np.array("x"), {}, ""),
+}  # fmt: skip
+
+
+def said(config, **fields):
+  with pytest.raises(ValueError) as error:
+    config(**fields)
+  return str(error.value)
+
+
+@pytest.mark.parametrize("config,field", FIELDS)
+def test_a_value_of_another_kind_names_field_and_value(config, field):
+  kind = field.metadata["kind"]
+  wrong = [*WRONG[kind], object()]
+  if field.default is not None:
+    wrong.append(None)
+  for value in wrong:
+    message = said(config, **{field.name: value})
+    assert message.startswith(f"{field.name} must ")
+    assert repr(value) in message
+    allowed = options.KINDS[kind]
+    if kind is str:
+      allowed = "one of" if field.metadata["choices"] else ("text", "empty")
+    assert any(a in message for a in np.atleast_1d(allowed))
+
+
+def test_a_traced_number_is_none():
+  with pytest.raises(ValueError, match="learning_rate must be a number that"):
+    jax.make_jaxpr(lambda x: TrainConfig(learning_rate=x) and x)(0.1)
+
+
+@pytest.mark.parametrize("config,field", FIELDS)
+def test_the_kind_is_the_annotations(config, field):
+  annotation = typing.get_type_hints(config)[field.name]
+  kind, optional = field.metadata["kind"], field.default is None
+  assert annotation == (kind | None if optional else kind)
+  assert isinstance(annotation, types.UnionType) == optional
+
+
+@pytest.mark.parametrize("config,field", FIELDS)
+def test_numbers_are_those_that_a_program_can_hold(config, field):
+  kind, infinite = field.metadata["kind"], field.metadata["infinite"]
+  if kind is int:
+    most = field.metadata["high"]
+    own = {"seeds": MAX_SEEDS, "first_seed": 2**32 - 1}
+    assert most == own.get(field.name, 2**31 - 1)
+    for value in (most + 1, 3_000_000_000_000, 10**5000):
+      message = said(config, **{field.name: value})
+      assert f"{field.name} must be at most {most}, got" in message
+    with pytest.raises(ValueError, match=f"{field.name} must be at least"):
+      config(**{field.name: -(10**30)})
+  if kind is float:
+    for value in (1e-50, 5e-324, 1e-40, 1e39, 1e300, 10**400, -(10**400)):
+      message = said(config, **{field.name: value})
+      assert message.startswith(f"{field.name} must be ")
+      assert "1.1754944e-38 to 3.4028235e+38" in message
+      assert str(value) in message
+    assert infinite == (field.name == "max_norm")
+    assert "nan" in said(config, **{field.name: math.nan})
+    said(config, **{field.name: -math.inf})
+    if infinite:
+      assert config(**{field.name: math.inf}).max_norm == math.inf
+    else:
+      assert "finite" in said(config, **{field.name: math.inf})
+
+
+@pytest.mark.parametrize(
+  "config,name,value,allowed",
+  [
+    (TrainConfig, "max_norm", 0, "greater than 0"),
+    (NaturalConfig, "max_norm", 0.0, "greater than 0"),
+    (TrainConfig, "label_smoothing", 1 - 1e-12, "under 1.*in float32 1.0"),
+    (NaturalConfig, "min_gain", 1.0, "under 1"),
+    (NaturalConfig, "min_gain", 1 - 1e-12, "under 1.*in float32 1.0"),
+    (NaturalConfig, "average", 1.5, "at most 1"),
+    (NaturalConfig, "halve_after", 0, "at least 1"),
+    (NaturalConfig, "seeds", 100_000, "at most 10000"),
+    (TrainConfig, "seeds", 100_000, "at most 10000"),
+  ],
+)
+def test_a_number_beyond_a_limit_is_refused(config, name, value, allowed):
+  with pytest.raises(ValueError, match=f"^{name} must be {allowed}"):
+    config(**{name: value})
+
+
+def test_the_largest_numbers_are_taken():
+  config = TrainConfig(
+    task="copy",  # Whose chance loss is a mean over all lengths.
+    length=1,
+    max_length=2**31 - 1,
+    max_updates=2**31 - 1,
+    first_seed=2**32 - 4,
+    learning_rate=3.4028235e38,
+    omega_min_squared_norm=1.1754944e-38,
+  )
+  assert config.digest()
+
+
+class Task(str, enum.Enum):  # noqa: UP042
+  ADDING = "adding"
+
+
+def test_scalars_of_numpy_are_pythons_and_name_the_same_run():
+  given = dict(
+    task=np.str_("adding"),
+    length=np.int64(60),
+    hidden_size=np.uint8(9),
+    learning_rate=np.float64(0.02),
+    max_norm=np.int32(3),
+    omega_weight=-0.0,
+    go_on=np.True_,
+    solved_below=fractions.Fraction(1, 4),
+  )
+  own = dict(
+    task="adding",
+    length=60,
+    hidden_size=9,
+    learning_rate=0.02,
+    max_norm=3.0,
+    omega_weight=0.0,
+    go_on=True,
+    solved_below=0.25,
+  )
+  got, expected = TrainConfig(**given), TrainConfig(**own)
+  assert got == expected and repr(got) == repr(expected)
+  assert got.digest() == expected.digest()
+  assert grids.run_name(got) == grids.run_name(expected)
+  for field in dataclasses.fields(got):
+    value = getattr(got, field.name)
+    assert value is None or type(value) is field.metadata["kind"]
+  assert type(TrainConfig(task=Task.ADDING).task) is str
+  assert NaturalConfig(use_bias=np.False_).use_bias is False
+
+
+def test_single_precision_is_not_rounded():
+  single = TrainConfig(learning_rate=np.float32(0.01))
+  assert single.learning_rate == 0.009999999776482582
+  assert single.digest() != TrainConfig().digest()
+  exact = TrainConfig(learning_rate=np.float32(0.5))
+  assert exact.digest() == TrainConfig(learning_rate=0.5).digest()
+
+
+def test_a_number_wider_than_a_float_is_not_inf():
+  wide = np.longdouble("1e400")
+  if np.isinf(wide):
+    pytest.skip("long double is double here")
+  assert "3.4028235e+38" in said(TrainConfig, max_norm=wide)
+
+
+def test_an_option_states_its_kind():
+  assert options.option(None, "Help.", kind=int).metadata["kind"] is int
+  for default, kind in ((None, None), ([], None), (5, complex)):
+    with pytest.raises(ValueError, match="kind must be int, float, bool or"):
+      options.option(default, "Help.", kind=kind)
+
+
+def test_a_later_field_at_its_default_is_in_no_name():
+  @dataclasses.dataclass(frozen=True)
+  class Old:
+    size: int = options.option(3, "Help.")
+
+  @dataclasses.dataclass(frozen=True)
+  class New(Old):
+    rate: float = options.option(0.5, "Help.", later=True)
+
+  assert options.digest(New()) == options.digest(Old())
+  # Zero is a value as others are.
+  assert options.digest(New(rate=0.0)) != options.digest(Old())
+  assert options.digest(New(size=4)) == options.digest(Old(size=4))
+
+
+def restored(values):
+  return {k: math.inf if v == "inf" else v for k, v in values.items()}
+
+
+def committed(kind):
+  found = {p: records.read_json(p) for p in sorted(RESULTS.rglob("*.json"))}
+  return {
+    path: record
+    for path, record in found.items()
+    if isinstance(record, dict) and record.get("kind") == kind
+  }
+
+
+def test_runs_of_committed_records_keep_their_names():
+  runs = {}
+  for path in committed("sweep"):
+    runs |= {(path, k): r for k, r in sweep_records.unpack(path).items()}
+  for kind in ("waits", "every_step"):
+    for path, record in committed(kind).items():
+      runs |= {(path, name): run for name, run in record["runs"].items()}
+  assert len(runs) > 800
+  for (path, name), run in runs.items():
+    config = TrainConfig(**restored(run["config"]))
+    assert grids.run_name(config) == name, path
+  # A preset's runs begin with some of these.
+  begun = {
+    f"{config.start}-{config.first_seed}"
+    for path in grids.PRESETS.glob("[a-z]*.py")
+    for config in grids.expand(grids.preset(path.stem), {})
+    if config.start is not None
+  }
+  assert len(begun) > 20 and begun <= {name for _, name in runs}
+
+
+# Records of single runs do not hold their names: these are from before kinds
+# were checked.
+DIGESTS = {
+  "temporal_order_50.json": "72702f14",
+  "temporal_order_50_32_seeds.json": "f8de2496",
+  "temporal_order_50_msgd.json": "549e795a",
+  "temporal_order_50_msgd_c.json": "0d7b8cb2",
+  "musedata-msgd.json": "795e463e",
+  "musedata-msgd_c.json": "bd9647cb",
+  "musedata-msgd_cr.json": "bbbd364c",
+  "musedata-ours.json": "7e306c37",
+  "nottingham-lstm.json": "69b3acdb",
+  "nottingham-msgd.json": "63883750",
+  "nottingham-msgd_c.json": "6d2586ed",
+  "nottingham-msgd_cr.json": "c80e3cc4",
+  "nottingham-ours.json": "5e4c9817",
+  "piano-msgd.json": "68bea4cd",
+  "piano-msgd_c.json": "ab6ce9bc",
+  "piano-msgd_cr.json": "abfa4ad0",
+  "piano-ours.json": "bfe41641",
+  "ptb-60-longer.json": "e0e356a4",
+  "ptb-adam.json": "68d57dc8",
+  "ptb-average-longer.json": "12753dd6",
+  "ptb-c-average-longer.json": "bffd867f",
+  "ptb-longer.json": "7f55cff7",
+  "ptb-lstm.json": "a4845215",
+  "ptb-msgd.json": "f8113ca1",
+  "ptb-msgd_c.json": "2a914674",
+  "ptb-msgd_cr.json": "91ecb788",
+  "ptb-rate.json": "cabbeb98",
+  "ptb5-msgd_c.json": "20350ff1",
+  "ptb5-msgd_cr.json": "568c7f8a",
+}
+
+
+def test_single_runs_of_committed_records_keep_their_digests():
+  made = {
+    path.name: config(**restored(record["config"])).digest()
+    for kind, config in (("training", TrainConfig), ("natural", NaturalConfig))
+    for path, record in committed(kind).items()
+  }
+  assert made.items() >= DIGESTS.items()
+
+
+@pytest.mark.parametrize(
+  "words,message",
+  [
+    ([], "lengths must be at least one integer, got none"),
+    (["5", "x"], "lengths must be integers, got 5,x"),
+    (["50.0"], "lengths must be integers, got 50.0"),
+    ([""], "lengths must be integers, got "),
+    (["20", "9"], "lengths must be at least 10 and at most 2147483647, got 9"),
+    (["3000000000"], "at most 2147483647, got 3000000000"),
+  ],
+)
+def test_a_list_of_integers_is_checked(words, message):
+  with pytest.raises(ValueError, match=message):
+    integers("lengths", words, 10)
+  assert integers("lengths", ["10", " 20"], 10) == [10, 20]
+
+
+def test_numbers_of_launchers_have_limits():
+  """Every number that is a flag of its own: both bounds, and no nan."""
+  found = 0
+  for path in sorted((ROOT / "experiments").rglob("*.py")):
+    calls = [
+      node
+      for node in ast.walk(ast.parse(path.read_text()))
+      if isinstance(node, ast.Call)
+      and ast.unparse(node.func).startswith("flags.")
+    ]
+    checked = [
+      c.args[0].value
+      for c in calls
+      if ast.unparse(c.func) == "flags.register_validator"
+    ]
+    for call in calls:
+      given = {keyword.arg for keyword in call.keywords}
+      kind = ast.unparse(call.func)
+      if kind == "flags.DEFINE_integer":
+        assert {"lower_bound", "upper_bound"} <= given, (path, call.args)
+        found += 1
+      elif kind == "flags.DEFINE_float":
+        assert "lower_bound" in given, (path, call.args)
+        assert call.args[0].value in checked, (path, call.args)
+        found += 1
+  assert found > 10

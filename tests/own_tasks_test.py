@@ -1,0 +1,96 @@
+"""Tasks of your own: their names, and what no name may stand for."""
+
+import functools
+
+import grids
+import pytest
+
+from steadygrad import training
+from steadygrad.activations import ACTIVATIONS
+from steadygrad.config import TrainConfig
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.tasks import TASKS, make_task, register_task
+from steadygrad.types import Task
+
+
+def first_bit(length, max_length=None, name="first_bit"):
+  """A task of one's own: `temporal_order` under another name."""
+  return TASKS["temporal_order"](length, max_length)._replace(name=name)
+
+
+@pytest.mark.usefixtures("own_tasks")
+def test_a_task_of_your_own_has_a_name_at_any_time():
+  with pytest.raises(ValueError, match="task must be one of .*'first_bit'"):
+    TrainConfig(task="first_bit")
+  register_task("first_bit", first_bit)
+  config = TrainConfig(task="first_bit", length=12)
+  exp = training.experiment(config)
+  assert exp.task.name == exp.config.task == "first_bit"
+  assert config.digest() != TrainConfig(length=12).digest()
+  (run,) = grids.expand([{"task": "first_bit"}], {"seeds": [1]})
+  assert grids.run_name(run).startswith("first_bit-50-basic_tanh-msgd_cr-")
+  with pytest.raises(ValueError, match="length must be at least 10.*got 9"):
+    TrainConfig(task="first_bit", length=9)
+  # Without the function too.
+  TASKS["last_bit"] = functools.partial(first_bit, name="last_bit")
+  assert TrainConfig(task="last_bit").task == "last_bit"
+
+
+def test_an_activation_of_your_own_has_a_name_at_any_time(monkeypatch):
+  monkeypatch.setitem(ACTIVATIONS, "mine", ACTIVATIONS["tanh"])
+  assert TrainConfig(activation="mine").activation == "mine"
+  assert NaturalConfig(activation="mine").activation == "mine"
+
+
+@pytest.mark.usefixtures("own_tasks")
+@pytest.mark.parametrize(
+  "name,factory,said",
+  [
+    ("temporal_order", first_bit, "name must be new.*'temporal_order'"),
+    ("first-bit", first_bit, "name must be letters.*'first-bit'"),
+    ("../first", first_bit, "name must be letters.*'../first'"),
+    ("", first_bit, "name must be letters.*''"),
+    (5, first_bit, "name must be letters.*5"),
+    ("first_bit", "first_bit", "factory must be a function.*'first_bit'"),
+  ],
+)
+def test_what_cannot_be_registered_is_named(name, factory, said):
+  before = dict(TASKS)
+  with pytest.raises(ValueError, match=said):
+    register_task(name, factory)
+  assert before == TASKS
+
+
+@pytest.mark.usefixtures("own_tasks")
+@pytest.mark.parametrize(
+  "factory,said",
+  [
+    (lambda *_: None, "task mine must be a Task, .* made None"),
+    (lambda *_: ("mine", 1), "task mine must be a Task"),
+    (first_bit, "task mine must have this name, but has 'first_bit'"),
+    (lambda: None, "task mine cannot be made of length=50 and max_length=None"),
+    (lambda length: None, "task mine cannot be made"),
+    ("mine", "task mine cannot be made .* not callable"),
+  ],
+)
+def test_what_makes_no_task_is_named(factory, said):
+  TASKS["mine"] = factory
+  for make in (lambda: TrainConfig(task="mine"), lambda: make_task("mine", 50)):
+    with pytest.raises(ValueError, match=said):
+      make()
+
+
+@pytest.mark.usefixtures("own_tasks")
+def test_an_experiment_has_the_task_that_its_configuration_names():
+  exp = training.experiment(TrainConfig())
+  own = exp.task._replace(name="first_bit")
+  assert isinstance(own, Task)
+  with pytest.raises(
+    ValueError, match="task must be temporal_order, .*first_b"
+  ):
+    training.Experiment(exp.config, own, exp.model, exp.tx)
+  register_task("first_bit", first_bit)
+  config = TrainConfig(task="first_bit")
+  by_hand = training.Experiment(config, own, exp.model, exp.tx)
+  assert by_hand == (config, own, exp.model, exp.tx)
+  assert by_hand._replace(model=None).config == config
