@@ -1,16 +1,82 @@
-"""Fixtures. Warnings are errors, see pyproject.toml."""
+"""Fixtures, and what all processes of a test session share.
 
+Warnings are errors, see pyproject.toml.
+"""
+
+import atexit
+import importlib.metadata
 import os
 import pathlib
+import re
+import shutil
+import tempfile
+import tomllib
 
-import jax
-import numpy as np
 import pytest
 
 GOLDEN = "authors_step.npz"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+
+def _missing() -> list[str]:
+  """Dependencies of the package that are not installed."""
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  names = (re.match(r"[\w-]+", d)[0] for d in project["dependencies"])
+  missing = []
+  for name in names:
+    try:
+      importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+      missing.append(name)
+  return missing
+
+
+def _share() -> None:
+  """Sets what this process and those that it starts read, before JAX does.
+
+  The CPU, also beside a GPU: that one rounds products in its own way, and two
+  processes do not fit into its memory. One directory of compiled programs for
+  this session, unless one is set.
+  """
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    directory = tempfile.mkdtemp(prefix="steadygrad-tests-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = directory
+  os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+if _missing():
+  pytest.exit(
+    f"the tests need {', '.join(_missing())}: pip install -e '.[test]'", 4
+  )
+_share()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+# A plugin may have imported JAX before.
+for _name in (
+  "jax_platforms",
+  "jax_compilation_cache_dir",
+  "jax_persistent_cache_min_compile_time_secs",
+):
+  _type = float if _name.endswith("secs") else str
+  jax.config.update(_name, _type(os.environ[_name.upper()]))
 # Seeds are spread over devices: two of them, whatever the machine has.
 jax.config.update("jax_num_cpu_devices", 2)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """Neighbours to the same worker, which then makes a module's fixtures once.
+
+  By default each worker gets every second test, and every worker makes them.
+  """
+  from xdist.scheduler import WorkStealingScheduling
+
+  if config.getoption("dist") == "load":
+    return WorkStealingScheduling(config, log)
 
 
 @pytest.fixture
@@ -33,9 +99,8 @@ def golden():
   Looked for in $STEADYGRAD_SHARED/golden and $STEADYGRAD_SHARED, then beside
   the repository in ../shared/golden.
   """
-  repository = pathlib.Path(__file__).resolve().parents[1]
   shared = pathlib.Path(
-    os.environ.get("STEADYGRAD_SHARED", repository.parent / "shared")
+    os.environ.get("STEADYGRAD_SHARED", ROOT.parent / "shared")
   )
   for path in (shared / "golden" / GOLDEN, shared / GOLDEN):
     if path.is_file():
