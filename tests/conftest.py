@@ -4,6 +4,7 @@ Warnings are errors, see pyproject.toml.
 """
 
 import atexit
+import contextlib
 import importlib.metadata
 import os
 import pathlib
@@ -39,6 +40,8 @@ def _share() -> None:
   this session, unless one is set.
   """
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  # For gpu_test, which launches commands beside itself.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     directory = tempfile.mkdtemp(prefix="steadygrad-tests-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -79,12 +82,38 @@ def pytest_xdist_make_scheduler(config, log):
     return WorkStealingScheduling(config, log)
 
 
+@contextlib.contextmanager
+def quick_compilation():
+  """Programs as they are, compiled to slower code in about half the time.
+
+  For what is compared with an oracle within a tolerance: what LLVM makes of a
+  program is not its subject. Not for equal bits, memory or what a user runs.
+  """
+  before = jax.config.read("jax_disable_most_optimizations")
+  jax.config.update("jax_disable_most_optimizations", True)
+  try:
+    yield
+  finally:
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def x64():
-  """float64 for this test only; JAX's default dtypes come back after it."""
-  with jax.enable_x64(True):
+  """float64 for this test only; JAX's default dtypes come back after it.
+
+  No user trains in it: its tests are about algebra, and compiled quickly.
+  """
+  with jax.enable_x64(True), quick_compilation():
     yield
   assert not jax.config.jax_enable_x64, "float64 leaked out of a test"
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+  """`quick_compilation` for a module, whose programs no other one runs."""
+  with quick_compilation():
+    yield
+  jax.clear_caches()
 
 
 @pytest.fixture

@@ -29,9 +29,12 @@ DEVICES = {"cuda": ("gpu", "NVIDIA H100", 132), "tpu": ("tpu", "TPU v5e", 1)}
 CALLS = {"pallas_gpu": "__gpu$xla.gpu.triton", "pallas_tpu": "tpu_custom_call"}
 
 # Later JAX warns that Pallas's Triton will go; see `elman_scan` for what then.
-pytestmark = pytest.mark.filterwarnings(
-  "ignore:The Pallas Triton backend:DeprecationWarning"
-)
+pytestmark = [
+  pytest.mark.filterwarnings(
+    "ignore:The Pallas Triton backend:DeprecationWarning"
+  ),
+  pytest.mark.usefixtures("quickly_compiled"),
+]
 
 # σ(x) and σ′(x), written apart from the library.
 PHI = {
