@@ -19,17 +19,31 @@ GOLDEN = "authors_step.npz"
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+# Of the extra `test`, but no test needs them.
+TOOLS = {"ruff", "pytest-xdist"}
+
+
 def _missing() -> list[str]:
-  """Dependencies of the package that are not installed."""
+  """What the package and its tests need and is not installed."""
   project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-  names = (re.match(r"[\w-]+", d)[0] for d in project["dependencies"])
+  extras = project["optional-dependencies"]
+
+  def names(needs):
+    for need in needs:
+      name, _, more = re.match(r"([\w-]+)(\[([\w,-]+)\])?", need).groups()
+      if name == project["name"]:
+        for extra in more.split(","):
+          yield from names(extras[extra])
+      else:
+        yield name
+
   missing = []
-  for name in names:
+  for name in names(project["dependencies"] + extras["test"]):
     try:
       importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
       missing.append(name)
-  return missing
+  return sorted(set(missing) - TOOLS)
 
 
 def _share() -> None:
