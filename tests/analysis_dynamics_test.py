@@ -15,6 +15,8 @@ from steadygrad.analysis import (
 )
 from tests.analysis_models import cell_of, params_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = 1e-9  # Newton's residual of 2e-14, over slopes of at least 1e-2.
 GOLDEN = 5e-5  # The issue gives four digits.
 

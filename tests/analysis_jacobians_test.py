@@ -28,6 +28,8 @@ from tests.analysis_models import (
   squared_error,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROUNDING = 1e-11  # Some thousand units in the last place of float64.
 
 

@@ -12,6 +12,8 @@ from steadygrad.analysis import (
 )
 from tests.analysis_models import cell_of, params_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 EXACT = 1e-9  # Exponents that rounding alone moves, over hundreds of steps.
 STATISTICAL = 5e-4  # Three digits; the standard errors here are below 2.5e-4.
 

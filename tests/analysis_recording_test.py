@@ -11,6 +11,8 @@ from steadygrad.analysis import (
 )
 from tests.analysis_models import batch_of, model_of, params_of, squared_error
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 CLOSE = 2e-4  # float32 through a pass of six steps and its norms.
 
 

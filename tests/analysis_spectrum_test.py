@@ -17,6 +17,8 @@ from steadygrad.analysis import (
 from steadygrad.unroll import unroll
 from tests.analysis_models import batch_of, cell_of, params_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 EIGENVALUE = 1e-10  # Residual 2e-14 times the condition of these eigenvalues.
 GELFAND = 1e-6  # 26 squarings: log(N) / 2^26 besides rounding.
 

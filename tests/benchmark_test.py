@@ -1,6 +1,7 @@
 """The benchmark's table: every implementation does the same work."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -16,7 +17,7 @@ SCRIPT = ROOT / "experiments" / "benchmarks" / "update.py"
 def launch(*flags):
   return subprocess.run(
     [sys.executable, str(SCRIPT), *flags],
-    env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     capture_output=True,
     text=True,
     timeout=300,
@@ -115,7 +116,7 @@ def test_passes_are_timed_side_by_side(tmp_path, problem):
       "--rounds=2",
       f"--json={path}",
     ],
-    env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     capture_output=True,
     text=True,
     timeout=300,

@@ -16,6 +16,8 @@ from steadygrad.types import Batch
 from steadygrad.unroll import unroll
 from tests import adjoints_test, cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float64: rounding over 6 steps of 4 units, numbers of order 1.
 ROUNDING = 1e-12
 # float32: the same of numbers good to 6e-8.

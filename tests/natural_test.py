@@ -15,6 +15,8 @@ from steadygrad.natural_config import NaturalConfig
 from steadygrad.tasks import music
 from tests import natural_cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SMALL = NaturalConfig(
   data="jsb",
   hidden_size=5,
@@ -145,6 +147,13 @@ def test_parts_of_a_pass_change_no_bit(stream):
   chex.assert_trees_all_equal(whole, parts)
 
 
+@functools.cache
+def pass_end(exp_changes):
+  exp = experiment(**dict(exp_changes))
+  run = functools.partial(natural.end_epoch, exp)
+  return exp, jax.jit(run, static_argnums=(1, 3))
+
+
 def ended(
   stream,
   params=None,
@@ -155,17 +164,17 @@ def ended(
   **state,
 ):
   """(state, info) after the end of a pass without an update."""
-  exp = experiment(
-    go_back=go_back,
-    halve_after=halve_after,
-    min_gain=min_gain,
-    average=share,
-  )
+  changes = {
+    "go_back": go_back,
+    "halve_after": halve_after,
+    "min_gain": min_gain,
+    "average": share,
+  }
+  exp, run = pass_end(tuple(changes.items()))
   before = started(exp)._replace(**state)
   before = before._replace(params=params or before.params)
-  return natural.end_epoch(
-    exp, stream.rows, 1, packing.deal(stream, 3, 6), len(LENGTHS), before
-  )
+  plan = packing.deal(stream, 3, 6)
+  return run(stream.rows, 1, plan, len(LENGTHS), before)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The README's code and commands, as they stand there."""
 
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -62,7 +63,7 @@ def test_command_runs_as_written_but_shorter(command, tmp_path):
   done = subprocess.run(
     [sys.executable, *words, *short],
     cwd=ROOT,
-    env={"PYTHONPATH": "src", "PATH": "", "HOME": str(tmp_path)},
+    env=os.environ | {"PYTHONPATH": "src", "HOME": str(tmp_path)},
     capture_output=True,
     text=True,
     timeout=300,
@@ -96,7 +97,7 @@ def test_commands_of_sweeps_run_as_written_but_shorter(tmp_path):
         *plan,
       ],
       cwd=tmp_path,
-      env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", "HOME": str(tmp_path)},
+      env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
       capture_output=True,
       text=True,
       timeout=300,
