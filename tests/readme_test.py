@@ -24,12 +24,13 @@ def test_code_runs_as_written(number):
 
 def test_a_task_of_your_own_is_one_of_the_launchers(tmp_path):
   (block,) = [b for b in BLOCKS if "register_task(" in b]
-  assert "`import train` and\n`absl.app.run(train.main)`" in README
+  assert "runs import launch` and `launch.main(train.main)`" in README
   script = tmp_path / "own.py"
   script.write_text(
-    f"import sys\nfrom absl import app\n{block.split('config = ')[0]}"
+    f"import sys\n{block.split('config = ')[0]}"
     f"sys.path.append({str(ROOT / 'experiments')!r})\n"
-    "import train\napp.run(train.main)\n"
+    "import train\nfrom steadygrad.runs import launch\n"
+    "launch.main(train.main)\n"
   )
   done = subprocess.run(
     [
@@ -37,7 +38,7 @@ def test_a_task_of_your_own_is_one_of_the_launchers(tmp_path):
       *("--max_updates=2", "--check_every=2", "--check_size=10"),
       *("--test_size=10", f"--run_dir={tmp_path / 'run'}", "--noprogress"),
     ],
-    env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", "HOME": str(tmp_path)},
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
     capture_output=True,
     text=True,
     timeout=300,

@@ -41,7 +41,7 @@ def eigenvalues(w):
 
 def by_mpmath(w):
   with mpmath.workdps(60):
-    values = mpmath.eig(mpmath.matrix(w.tolist()), left=False, right=False)
+    values, _ = mpmath.eig(mpmath.matrix(w.tolist()))
     return float(max(abs(v) for v in values))
 
 
