@@ -170,8 +170,8 @@ def _is_same(what: str, there: dict, config: Any) -> bool:
   if not differing:
     return True
   for name in _BUDGETS:
-    if [name] == list(differing):
-      old, new = differing[name]
+    old, new = differing.get(name, (None, None))
+    if len(differing) == 1 and type(old) is int:
       if new > old:
         return False
       raise ValueError(
