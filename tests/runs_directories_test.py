@@ -88,9 +88,10 @@ def test_a_run_that_cannot_begin_holds_no_lock(tmp_path, monkeypatch):
 
   with monkeypatch.context() as patch:
     patch.setattr(records, "write_json", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as error:
       directories.prepare(tmp_path, Config())
   directories.prepare(tmp_path, Config()).lock.release()
+  assert error.tb  # It has kept what the failed call knew, a lock for one.
 
 
 def test_leftovers_are_removed(tmp_path):

@@ -77,7 +77,7 @@ def test_what_is_no_such_file_is_named(tmp_path, name, data):
   with pytest.raises(FileNotFoundError):
     store.read_arrays(path)
   path.mkdir()
-  with pytest.raises(ValueError, match=f"{name} cannot be read"):
+  with pytest.raises(ValueError, match=f"{name} must be a file"):
     store.read_arrays(path)
 
 

@@ -40,6 +40,20 @@ def expand(path: str | os.PathLike) -> pathlib.Path:
   return path.absolute() if str(path).startswith("~") else path
 
 
+def read_whole(path: str | pathlib.Path) -> bytes:
+  """What a file holds.
+
+  Raises:
+    ValueError: if it is a directory; what is there is wrong.
+    OSError: if it cannot be read, FileNotFoundError for one; what is there may
+      be right.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():  # Systems differ in what reading one raises.
+    raise ValueError(f"{path} must be a file, but is a directory")
+  return path.read_bytes()
+
+
 def write_whole(path: str | pathlib.Path, data: bytes) -> None:
   """Writes a file so that a reader finds the old one or the whole new one.
 

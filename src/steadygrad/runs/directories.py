@@ -12,7 +12,6 @@ read without.
 import dataclasses
 import os
 import pathlib
-import sys
 from typing import Any
 
 import filelock
@@ -20,6 +19,7 @@ import filelock
 from steadygrad import config as configuration
 from steadygrad import files, records
 from steadygrad.runs import checkpoints, store
+from steadygrad.runs.signals import say
 
 CONFIG = "config.json"
 RECORD = "record.json"
@@ -72,7 +72,7 @@ def finished(
     problem = str(e)
   else:
     return record
-  print(f"{problem}; made again from the run's state", file=sys.stderr)
+  say(f"{problem}; made again from the run's state")
   return None
 
 
