@@ -18,6 +18,7 @@ PACKAGE = "steadygrad"
 LAYERS = (
   "types",
   "options",
+  "trees",
   "activations",
   "numerics",
   "segments",
@@ -48,9 +49,9 @@ LAYERS = (
 # Layers that see less than all that lies below them.
 ONLY = {
   "kernels": {"types", "activations", "numerics", "unroll"},
-  "adjoints": {"types", "unroll"},
+  "adjoints": {"types", "trees", "unroll"},
   "models": {"types", "unroll"},
-  "transforms": {"types", "numerics", "segments", "unroll"},
+  "transforms": {"types", "trees", "numerics", "segments", "unroll"},
   "options": set(),
   "tasks": {"types", "losses", "options"},
   "packing": set(),

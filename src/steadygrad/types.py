@@ -81,8 +81,8 @@ class Fused(NamedTuple):
       the gradient of the loss in the outputs, [T, B, N], or [1, B, N] where
       the loss sees the last one alone.
     factors: Trajectory -> Factors.
-    gradient: (Trajectory, pull=None) -> dE/dparams. With a `Pull`, the
-      derivative of what it is the derivative of is added in w_rec.
+    gradient: (Trajectory, pull=None) -> dE/dparams, a tree like params. With a
+      `Pull`, the derivative of what it is the derivative of is added in w_rec.
   """
 
   forward: Callable[..., tuple[PyTree, Array]]
@@ -107,6 +107,9 @@ class Pull(NamedTuple):
 
 class Cell(NamedTuple):
   """A recurrent cell: pure functions on a batch; states may be any PyTree.
+
+  Leaves of parameters and states that are neither floating nor complex have no
+  derivative, see `adjoints`.
 
   Attributes:
     init: key -> params.
@@ -180,6 +183,8 @@ class Trajectory(NamedTuple):
     products: deltas[t] J_t, as `xs`.
     mask: bool [T, B], False beyond a sequence's length; None if all count.
     ys: what the readout saw, [T, B, N]; None stands for `cell.output(xs)`.
+    grads: the gradient in `params`, before any transformation of it; None
+      where nobody formed it.
   """
 
   params: PyTree
@@ -190,6 +195,7 @@ class Trajectory(NamedTuple):
   products: PyTree
   mask: Array | None = None
   ys: Array | None = None
+  grads: PyTree | None = None
 
 
 class Task(NamedTuple):

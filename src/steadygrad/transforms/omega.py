@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import numerics, trees
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
 from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
@@ -84,7 +84,8 @@ def omega_terms(
   Wherever a plain sum of squares would overflow or underflow, both norms are
   formed after a division by the largest |δ_t| of each pair, so that the ratio
   survives as long as the dtype holds the numbers themselves.
-  States of several leaves count with their joint norm.
+  States of several leaves count with their joint norm, over those leaves that
+  are floating or complex; the others have cotangents of zero.
 
   Args:
     trajectory: from `adjoints`.
@@ -129,6 +130,8 @@ def omega_terms(
   factor = factor * inverse
 
   def cotangent(p):
+    if not trees.is_inexact(p):
+      return jnp.zeros_like(p)
     wide = (slice(None),) * 2 + (None,) * (p.ndim - 2)
     p = p.astype(dtype) * inverse[wide]
     return jnp.where(valid[wide], p * factor[wide], 0)
@@ -142,15 +145,19 @@ def omega_terms(
 
 def _squares(trajectory, min_squared_norm):
   """(m, |δ_t|² / m², |p_t|² / m²), [T, B] each, with an m that is safe."""
-  deltas, products, mask = trajectory[4:7]
+  deltas, products = map(
+    trees.inexact_leaves, (trajectory.deltas, trajectory.products)
+  )
+  if not deltas:
+    raise ValueError("Omega needs a state with a floating-point leaf")
 
   def scaled():
     m, delta_sq = numerics.scaled_squares(deltas, batch_ndim=2)
     return m, delta_sq, squares(products, m)
 
-  def squares(tree, m=None):
+  def squares(leaves, m=None):
     total = 0
-    for x in jax.tree.leaves(tree):
+    for x in leaves:
       x = x.astype(numerics.accumulator_dtype(x))
       if m is not None:
         x = x / m.reshape(m.shape + (1,) * (x.ndim - 2))
@@ -164,7 +171,7 @@ def _squares(trajectory, min_squared_norm):
   # Sums as they are cost a third of the scaled ones, and serve nearly always:
   # what underflows in them is below the bound and counts for nothing.
   _, (delta_sq, product_sq) = in_segments(
-    both, (deltas, products), num_steps(mask)
+    both, (deltas, products), num_steps(trajectory.mask)
   )
   plain = jnp.all(delta_sq < _PLAIN[1]) & jnp.all(product_sq < _PLAIN[1])
   plain &= jnp.asarray(min_squared_norm) >= _PLAIN[0]
@@ -189,29 +196,40 @@ def omega_gradient(
 
   Returns:
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
-    the closed form.
+    the closed form. Leaves of `params` without a derivative have zeros.
   """
   params, x_0, xs, us, deltas = trajectory[:5]
   if cell.fused:
     _, rights, scales = cell.fused.factors(trajectory)
     lefts = cotangents if scales is None else cotangents * scales
     w_rec = numerics.sum_outer(lefts, rights)
-    return {k: w_rec if k == "w_rec" else None for k in params}
+    placed = {"w_rec": jax.tree.map(lambda _: w_rec, params["w_rec"])}
+    return trees.place(params, placed, otherwise=lambda _: None)
 
   x_tm1s = previous_states(x_0, xs)
 
   def products_of(params):
     def send(x_tm1, u_t, delta_t):
-      _, vjp = jax.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
+      _, vjp = trees.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
       return vjp(delta_t)[0]
 
     return jax.vmap(send)(x_tm1s, us, deltas)
 
-  products, vjp = jax.vjp(products_of, params)
+  products, vjp = trees.vjp(products_of, params)
   cotangents = jax.tree.map(
     lambda c, p: c.astype(p.dtype), cotangents, products
   )
   return vjp(cotangents)[0]
+
+
+def _check_order(wrong: Array) -> None:
+  """ValueError if the updates point down; traced values pass."""
+  if not isinstance(wrong, jax.core.Tracer) and wrong:
+    raise ValueError(
+      "the updates that reach add_omega_gradient point against the gradient of"
+      " the loss, as behind an optimiser, where it would climb Omega: put it"
+      " before, optax.chain(add_omega_gradient(cell), optax.adam(1e-3))"
+    )
 
 
 def add_omega_gradient(
@@ -229,8 +247,21 @@ def add_omega_gradient(
   `update` takes `trajectory=`, the third result of `adjoints`; parameters come
   from there. Only leaves present in the updates are written, found by their
   path below `at`, so that `optax.masked` and `optax.partition` work, and dtypes
-  of the updates are kept. Put it before the clipping: the joint norm is clipped
-  once.
+  of the updates are kept.
+
+  Its place is before the clipping, since the joint norm is clipped once, and
+  before the optimiser, since what it adds is a gradient and optimisers turn
+  gradients into steps of the other sign:
+
+    optax.chain(add_omega_gradient(cell), optax.adam(1e-3))  # right
+    optax.chain(optax.adam(1e-3), add_omega_gradient(cell))  # climbs Ω
+
+  The second order is refused at the first update, if no update of the cell has
+  the sign of its gradient in `trajectory.grads` and some have the other sign:
+  by a ValueError where values are concrete; under jit, which cannot raise, by
+  NaN in what the link writes and in its telemetry. It passes unseen where the
+  first update is zero, as under a rate that rises from zero, where weight decay
+  turned the sign of some update, and with `merged`.
 
   Args:
     cell: the `Cell` that the trajectory is of.
@@ -258,8 +289,8 @@ def add_omega_gradient(
 
   Raises:
     ValueError: for an unknown mode or a negative concrete weight or bound; at
-      update if `trajectory` is missing, or no leaf that Ω touches lies below
-      `at`.
+      update if `trajectory` is missing, no leaf that Ω touches lies below `at`,
+      or the link stands behind an optimiser, see above.
   """
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
@@ -270,7 +301,7 @@ def add_omega_gradient(
   _check_modes(ratio, reduction, min_squared_norm)
 
   def init(params):
-    dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
+    dtype = numerics.accumulator_dtype(*trees.inexact_leaves(params))
     zero = jnp.zeros([], dtype)
     return OmegaState(jnp.zeros([], jnp.int32), zero, zero)
 
@@ -288,6 +319,12 @@ def add_omega_gradient(
       min_squared_norm=min_squared_norm,
     )
     alpha = weight(state.count) if callable(weight) else weight
+    omega = terms.omega
+    if trajectory.grads is not None and not merged:
+      grads = _common.leaves_by_path(trajectory.grads, below=at)
+      wrong = (state.count == 0) & _common.points_down(updates, grads)
+      _check_order(wrong)
+      alpha, omega = (jnp.where(wrong, jnp.nan, x) for x in (alpha, omega))
     if merged:
       pull = terms.pull._replace(factor=alpha * terms.pull.factor)
       grads = cell.fused.gradient(trajectory, pull)
@@ -301,7 +338,7 @@ def add_omega_gradient(
     dtype = state.omega.dtype
     return updates, OmegaState(
       optax.safe_increment(state.count),
-      terms.omega.astype(dtype),
+      omega.astype(dtype),
       terms.valid_fraction.astype(dtype),
     )
 
