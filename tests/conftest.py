@@ -1,4 +1,4 @@
-"""Fixtures. Warnings are errors, see pyproject.toml."""
+"""Fixtures, and JAX's strict modes. Warnings are errors, see pyproject.toml."""
 
 import os
 import pathlib
@@ -11,6 +11,11 @@ GOLDEN = "authors_step.npz"
 
 # Seeds are spread over devices: two of them, whatever the machine has.
 jax.config.update("jax_num_cpu_devices", 2)
+
+# Whoever works in these modes can use the library, and no axis or dtype of ours
+# comes from a promotion that nobody wrote down.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture
