@@ -96,7 +96,9 @@ def test_counts_the_two_attractors_of_a_latch():
     "b": jnp.zeros(1),
   }
   batch = batch_of(inputs=1, size=4)
-  us = jnp.ones_like(batch.us) * jnp.array([1.0, -1.0, 1.0, -1.0])[:, None]
+  us = (
+    jnp.ones_like(batch.us) * jnp.array([1.0, -1.0, 1.0, -1.0])[None, :, None]
+  )
   record = dynamics_recorder(model, squared_error, num_starts=4)
   found = jax.jit(record)(params, batch._replace(us=us))
   assert found.attractor_count == 2 and found.unsettled_count == 0

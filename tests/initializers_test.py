@@ -194,8 +194,8 @@ def test_seeds_differ_and_repeat(name):
   "arguments, said",
   [
     (dict(connections=0), ["connections", "at least 1", "0"]),
-    (dict(radius=0.0), ["radius", "positive", r"0\.0"]),
-    (dict(radius=float("nan")), ["radius", "positive", "nan"]),
+    (dict(radius=0.0), ["radius", "above 0", r"0\.0"]),
+    (dict(radius=float("nan")), ["radius", "above 0", "nan"]),
     (dict(per="unit"), ["per", '"target" or "source"', "unit"]),
   ],
 )

@@ -24,6 +24,4 @@ ROUNDING = 1e-6
 
 
 def mesh():
-  return jax.make_mesh(
-    (2,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
-  )
+  return jax.make_mesh((2,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))

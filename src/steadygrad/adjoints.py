@@ -79,9 +79,15 @@ def _checked(model, params, batch, x_0) -> tuple[Batch, Array | None]:
   for what, size in (("step", num_steps), ("sequence", batch_size)):
     if size < 1:
       raise ValueError(f"us must have at least one {what}, got {size}")
-  lengths = unrolling.check_run(
-    model.cell, params["cell"], batch.us, x_0, batch.lengths
+  theta = params["cell"]
+  trees.check_no_keys("params", params)
+  trees.check_no_keys(
+    "x_0",
+    jax.eval_shape(lambda p: model.cell.initial_state(p, batch_size), theta)
+    if x_0 is None
+    else x_0,
   )
+  lengths = unrolling.check_run(model.cell, theta, batch.us, x_0, batch.lengths)
   mask = unrolling.step_mask(lengths, num_steps, batch_size)
   us = unrolling.finite_beyond(batch.us, mask)
   batch = batch._replace(us=us, lengths=lengths)
@@ -92,14 +98,14 @@ def _checked(model, params, batch, x_0) -> tuple[Batch, Array | None]:
 def _check_targets(model: Model, batch: Batch) -> None:
   """ValueError where targets of [B, ...] have T in place of B.
 
-  Batch-major arrays with B = T, and targets of every step, pass unseen: their
-  shapes are right.
+  Batch-major arrays with B = T, and targets [T, B, ...] for a loss of the
+  user's, pass unseen: their shapes are right.
   """
   shape = getattr(batch.targets, "shape", ())
   num_steps, size = batch.us.shape[:2]
   if model.readout.reads != "last" or not shape:
     return
-  if shape[0] == num_steps != size:
+  if shape[0] == num_steps != size and shape[1:2] != (size,):
     hint = _validate.batch_major_hint(batch, shape)
     raise ValueError(f"targets must have B = {size} rows, got {shape[0]}{hint}")
 
@@ -142,8 +148,8 @@ def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
   num_segments = -(-num_steps // every)
   padding = num_segments * every - num_steps
   us = jnp.pad(us, ((0, padding), (0, 0), (0, 0)))
-  lengths = num_steps if lengths is None else lengths
-  starts = every * jnp.arange(num_segments)
+  lengths = num_steps if lengths is None else lengths.astype(jnp.int32)
+  starts = every * jnp.arange(num_segments, dtype=jnp.int32)
 
   def split(x):
     return x.reshape(num_segments, every, *x.shape[1:])
@@ -251,14 +257,12 @@ def adjoints(
   cell = model.cell
 
   def loss_and_adjoints(params, batch: Batch, x_0: PyTree | None = None):
-    trees.check_no_keys("params", params)
     batch, mask = _checked(model, params, batch, x_0)
     batch_size, lengths = batch.us.shape[1], batch.lengths
     theta = params["cell"]
     carried = x_0 is not None
     if not carried:
       x_0 = cell.initial_state(theta, batch_size)
-    trees.check_no_keys("x_0", x_0)
 
     def loss_of(readout, ys):
       loss, grads = jax.value_and_grad(

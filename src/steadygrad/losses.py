@@ -53,17 +53,18 @@ def cross_entropy(
   """
   _validate.check_number("smoothing", smoothing, below=1)
   classes, mask = _classes(outputs, batch), _mask(outputs, batch)
+  wrong = (classes < 0) | (classes >= outputs.shape[-1])
+  if mask is not None:
+    wrong &= mask
+  # Added to the logits, so that their gradient is NaN too.
+  nan = jnp.where(wrong, jnp.nan, 0).astype(outputs.dtype)
+  outputs = outputs + nan[..., None]
   if _validate.is_concrete(smoothing) and not smoothing:
     losses = optax.softmax_cross_entropy_with_integer_labels(outputs, classes)
   else:
     targets = jax.nn.one_hot(classes, outputs.shape[-1])
     targets = optax.smooth_labels(targets, smoothing)
     losses = optax.softmax_cross_entropy(*promoted(outputs, targets))
-  wrong = (classes < 0) | (classes >= outputs.shape[-1])
-  if mask is not None:
-    wrong &= mask
-  # A product, so that the gradient is NaN too and nothing learns from them.
-  losses *= jnp.where(wrong, jnp.nan, 1).astype(losses.dtype)
   return _mean(losses, mask)
 
 

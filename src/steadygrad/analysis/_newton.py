@@ -75,7 +75,7 @@ def newton(
 
   def step(state):
     x, value, direction, _, count, _ = state
-    candidates = x - sizes[:, None] * direction
+    candidates = x[None] - sizes[:, None] * direction[None]
     values = jax.vmap(g)(candidates)
     norms = jnp.linalg.norm(values, axis=-1)
     best = jnp.argmin(jnp.where(jnp.isfinite(norms), norms, jnp.inf))

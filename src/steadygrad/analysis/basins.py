@@ -173,7 +173,7 @@ def basin_labels(
 
   def label(x):
     x = iterate(f, num_steps)(x)
-    distances = jnp.linalg.norm(orbits - x, axis=-1).min(1)
+    distances = jnp.linalg.norm(orbits - x[None, None], axis=-1).min(1)
     usable = attractors.distinct & jnp.isfinite(distances)
     distances = jnp.where(usable, distances, jnp.inf)
     nearest = jnp.argmin(distances)

@@ -16,7 +16,7 @@ import numpy as np
 from steadygrad import unroll as unrolling
 from steadygrad.activations import activation as find_activation
 from steadygrad.analysis import _checks, _states
-from steadygrad.numerics import joint_norm
+from steadygrad.numerics import joint_norm, promoted
 from steadygrad.types import Array, Cell, PyTree, Trajectory
 
 
@@ -123,10 +123,16 @@ def elman_jacobians(
       )
   sigma = find_activation(activation)
   if form == "x":
-    return w_rec.T * sigma.phi_prime(x_tm1s)[..., None, :]
+    return _scaled(w_rec, sigma.phi_prime(x_tm1s)[..., None, :])
   if form != "h" or xs is None:
     raise ValueError(f'form must be "x", or "h" with xs, got {form!r}')
-  return w_rec.T * sigma.prime_of_phi(xs)[..., :, None]
+  return _scaled(w_rec, sigma.prime_of_phi(xs)[..., :, None])
+
+
+def _scaled(w_rec: Array, primes: Array) -> Array:
+  """w_recᵀ times a row or a column for every step and sequence."""
+  w_rec, primes = promoted(w_rec.T, primes)
+  return jnp.expand_dims(w_rec, range(primes.ndim - 2)) * primes
 
 
 def jacobian_products(jacobians: Array) -> tuple[Array, Array]:

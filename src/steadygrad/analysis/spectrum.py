@@ -212,12 +212,12 @@ def power_iteration(
   start = (
     jnp.linalg.qr(q)[0],
     jnp.zeros([], jnp.int32),
-    jnp.zeros([], jnp.result_type(w.dtype, jnp.complex64)),
+    jnp.zeros([], numerics.common_dtype(w.dtype, jnp.complex64)),
     jnp.asarray(jnp.inf, w.dtype),
   )
   _, count, value, residual = jax.lax.while_loop(going, step, start)
-  value = value * norm
-  value = value.real + 1j * jnp.abs(value.imag)
+  value = value * norm.astype(value.dtype)
+  value = jax.lax.complex(value.real, jnp.abs(value.imag))
   return PowerIteration(
     value, jnp.abs(value), residual, count, residual <= tolerance
   )
@@ -225,18 +225,19 @@ def power_iteration(
 
 def _dominant_of_2x2(h: Array) -> tuple[Array, Array]:
   """Largest eigenvalue of a real [1, 1] or [2, 2], and its unit vector."""
-  kind = jnp.result_type(h.dtype, jnp.complex64)
+  kind = numerics.common_dtype(h.dtype, jnp.complex64)
   if h.shape[0] == 1:
     return h[0, 0].astype(kind), jnp.ones(1, kind)
   half = (h[0, 0] + h[1, 1]) / 2
   square = ((h[0, 0] - h[1, 1]) / 2) ** 2 + h[0, 1] * h[1, 0]
-  root = jnp.sqrt(square.astype(kind))
-  value = half + jnp.where(half < 0, -root, root)
+  root, h = jnp.sqrt(square.astype(kind)), h.astype(kind)
+  half = half.astype(kind)
+  value = half + jnp.where(half.real < 0, -root, root)
   # Either row of h - λ gives the vector; the larger is the safer one.
   rows = jnp.stack(
     [
-      jnp.stack([h[0, 1].astype(kind), value - h[0, 0]]),
-      jnp.stack([value - h[1, 1], h[1, 0].astype(kind)]),
+      jnp.stack([h[0, 1], value - h[0, 0]]),
+      jnp.stack([value - h[1, 1], h[1, 0]]),
     ]
   )
   lengths = jnp.sqrt(jnp.sum(jnp.abs(rows) ** 2, 1))
@@ -244,4 +245,6 @@ def _dominant_of_2x2(h: Array) -> tuple[Array, Array]:
   length = jnp.max(lengths)
   zero = length == 0
   unit = jnp.array([1, 0], kind)
-  return value, jnp.where(zero, unit, v / jnp.where(zero, 1, length))
+  return value, jnp.where(
+    zero, unit, v / jnp.where(zero, 1, length).astype(kind)
+  )

@@ -135,7 +135,7 @@ def _check_step(name, params, initial_state, apply, input_size) -> int | None:
   ValueError unless the leaves of the carry are [B, ...] and stay so.
   """
   sizes = (2, 3)
-  u_t = jax.ShapeDtypeStruct((sizes[0], input_size), jnp.float32)
+  u_t = jax.ShapeDtypeStruct((sizes[0], input_size), jnp.result_type(float))
   with _traced(name):
     starts = [
       jax.eval_shape(lambda p, b=b: initial_state(p, b), params) for b in sizes

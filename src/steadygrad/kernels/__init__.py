@@ -12,6 +12,7 @@ from steadygrad import _validate
 from steadygrad.activations import Activation
 from steadygrad.activations import activation as find_activation
 from steadygrad.kernels import _xla
+from steadygrad.numerics import promoted
 from steadygrad.types import Array
 
 __all__ = ["ElmanScan", "elman_scan"]
@@ -117,7 +118,7 @@ def _kernel_pair(name, form, sigma, interpret=False):
     dxs = dhs
     if form == "x":
       primes = sigma.prime_of_phi(hs.astype(jnp.float32))
-      dxs = (dhs * primes).astype(dhs.dtype)
+      dxs = jnp.multiply(*promoted(dhs, primes)).astype(dhs.dtype)
     return adjoints(w_rec, x_0, xs, dxs, lengths)
 
   return ElmanScan(forward, backward), admit

@@ -208,7 +208,9 @@ def omega_gradient(
   params, x_0, xs, us, deltas = trajectory[:5]
   if cell.fused:
     _, rights, scales = cell.fused.factors(trajectory)
-    lefts = cotangents if scales is None else cotangents * scales
+    lefts = cotangents
+    if scales is not None:
+      lefts = jnp.multiply(*numerics.promoted(cotangents, scales))
     w_rec = numerics.sum_outer(lefts, rights)
     w_rec = varying.summed_like(w_rec, params["w_rec"])
     placed = {"w_rec": jax.tree.map(lambda _: w_rec, params["w_rec"])}
