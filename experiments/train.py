@@ -19,7 +19,7 @@ import run_files
 from absl import flags
 
 from steadygrad import config as configuration
-from steadygrad.runs import commands
+from steadygrad.runs import commands, directories
 from steadygrad.runs.signals import say
 
 _RUN_DIR = commands.path_flag(
@@ -58,7 +58,7 @@ def main() -> dict:
   results = record["results"]
   say(
     f"{sum(results['solved'])} of {config.seeds} seeds solved; record.json,"
-    f" parameters and training.png are in {directory}"
+    f" {directories.PARAMETERS} and training.png are in {directory}"
   )
   return summary(record, directory / "record.json")
 

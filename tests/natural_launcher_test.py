@@ -1,6 +1,5 @@
 """natural.py: what it prints, writes, and survives."""
 
-import concurrent.futures
 import json
 import pathlib
 import signal
@@ -127,33 +126,3 @@ def test_a_seed_alone_has_the_bits_it_has_among_others(
   for name, curve in one["curves"].items():
     if name != "epoch":
       assert [a[0] for a in curve] == [b[2] for b in many["curves"][name]]
-
-
-MISTAKES = {
-  "--data=jbs": ("data must be one of", "jbs"),
-  "--data=jsb": ("JSB_Chorales.mat is damaged", "expected sha256 ac0e608"),
-  "--data=ptb --nocheck_data --batch_size=100000": ("batch_size", "too large"),
-  "--data=jsb jsb": ("unexpected arguments: jsb",),
-}
-
-
-@pytest.fixture(scope="module")
-def mistakes(data_dir, tmp_path_factory):
-  """All the wrong commands at once: most of a launch is waiting for imports."""
-  run_dir = tmp_path_factory.mktemp("mistakes")
-
-  def run(mistake):
-    words = mistake.split()
-    return natural(*words, f"--data_dir={data_dir}", f"--run_dir={run_dir}")
-
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    return dict(zip(MISTAKES, pool.map(run, MISTAKES), strict=True))
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named_without_a_traceback(mistakes, mistake):
-  status, out, err = mistakes[mistake]
-  assert status not in (0, None)
-  assert "Traceback" not in err
-  for part in MISTAKES[mistake]:
-    assert part in err + out
