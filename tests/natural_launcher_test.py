@@ -108,6 +108,19 @@ def test_sigterm_saves_and_other_data_are_refused(whole, data_dir, tmp_path):
   assert deterministic(run_dir) == deterministic(whole[0])
 
 
+def test_a_larger_budget_trains_on_to_the_same_bits(whole, data_dir, tmp_path):
+  flags = [f for f in TINY if not f.startswith("--max_epochs")]
+  flags += [f"--data_dir={data_dir}", f"--run_dir={tmp_path}"]
+  status, out, err = natural(*flags, "--max_epochs=2")
+  assert status == 0, err
+  assert json.loads(out)["epochs"] == [2] * 3
+  status, _, err = natural(*flags, "--max_epochs=5")
+  assert status == 0, err
+  assert deterministic(tmp_path) == deterministic(whole[0])
+  status, _, err = natural(*flags, "--max_epochs=4")
+  assert status == 1 and "max_epochs must be at least 5, got 4" in err
+
+
 def test_a_seed_alone_has_the_bits_it_has_among_others(
   whole, data_dir, tmp_path
 ):
