@@ -15,7 +15,7 @@ import numpy as np
 import run_files
 import sweep_store
 
-from steadygrad import evaluation, placement, records, training
+from steadygrad import evaluation, files, placement, records, training
 from steadygrad.config import TrainConfig
 from steadygrad.runs import directories, kinds, store
 
@@ -177,6 +177,7 @@ def generalise(run: str, lengths: list[int], size: int) -> dict[int, list]:
     seconds = time.perf_counter() - began
     print(f"{run}: length {length}: {told} ({seconds:.0f} s)", file=sys.stderr)
     path.parent.mkdir(exist_ok=True)
+    files.remove_leftovers(path.parent, path.name)
     records.write_json(path, _record(record, measured, size))
   return measured
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ def default_dir(config: TrainConfig | NaturalConfig) -> pathlib.Path:
 
 def draw_beside(name: str, record: dict[str, Any], run_dir: pathlib.Path):
   """Draws the record of a run into <name>.png, where that is not done yet."""
+  if not os.access(run_dir, os.W_OK):
+    return  # A run that has ended is shown where nothing can be written.
   path = run_dir / f"{name}.png"
   newest = (run_dir / directories.RECORD).stat().st_mtime_ns
   if not path.exists() or path.stat().st_mtime_ns < newest:

@@ -12,7 +12,6 @@ carried to another machine goes on there.
 """
 
 import pathlib
-import sys
 from collections.abc import Container
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ import run_files
 from steadygrad import files
 from steadygrad.config import TrainConfig
 from steadygrad.runs import kinds, store
+from steadygrad.runs.signals import say
 from steadygrad.training import TrainState
 
 STATE = ".safetensors"
@@ -157,10 +157,8 @@ class Store:
     except FileNotFoundError:
       return None
     except ValueError as e:
-      print(
-        f"{e}; set aside as {files.set_aside(path).name}, the run starts anew",
-        file=sys.stderr,
-      )
+      aside = files.set_aside(path).name
+      say(f"{e}; set aside as {aside}, the run starts anew")
       return None
     state = jax.tree.map(lambda x: x[0], state)
     return Progress(state, run_files.curves_of(arrays), meta["spent"])
@@ -186,7 +184,7 @@ class Store:
     try:
       record = read_record(source) if source.exists() else None
     except ValueError as e:
-      print(f"{e}; passed over", file=sys.stderr)
+      say(f"{e}; passed over")
       record = None
     state = read_state(other, name)
     own = read_state(self.directory, name, own=True)
@@ -218,7 +216,7 @@ def read_state(
   except ValueError as e:
     aside = own and files.set_aside(path)
     fate = f"set aside as {aside.name}" if aside else "passed over"
-    print(f"{e}; {fate}", file=sys.stderr)
+    say(f"{e}; {fate}")
     return None
 
 

@@ -102,7 +102,7 @@ def test_what_is_no_state_is_not_used(saved):
   assert "holds the run another" in checkpoints.restore(saved, NAME).problems[0]
   newest.mkdir()
   restored = checkpoints.restore(saved, NAME)
-  assert "cannot be read" in restored.problems[0] and restored.step == 2
+  assert "must be a file" in restored.problems[0] and restored.step == 2
 
 
 @pytest.mark.parametrize("step", [3, 2, -1])
@@ -156,3 +156,18 @@ def test_a_save_that_fails_leaves_what_is_there(saved, monkeypatch):
   with pytest.raises(OSError, match="No space"):
     save(saved, 4)
   assert {p: p.read_bytes() for p in saved.iterdir()} == before
+
+
+def test_a_state_that_cannot_be_read_now_is_not_set_aside(saved, monkeypatch):
+  """As on a network file system that is away for a moment."""
+
+  def away(*_):
+    raise OSError(5, "Input/output error")
+
+  before = {p.name for p in saved.iterdir()}
+  with monkeypatch.context() as patch:
+    patch.setattr("pathlib.Path.read_bytes", away)
+    with pytest.raises(OSError, match="Input/output error"):
+      checkpoints.restore(saved, NAME)
+  assert {p.name for p in saved.iterdir()} == before
+  assert checkpoints.restore(saved, NAME).step == 3

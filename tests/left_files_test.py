@@ -148,6 +148,27 @@ def test_a_run_in_use_is_left_alone(home):
   assert {p: p.stat().st_mtime_ns for p in run_dir.iterdir()} == before
 
 
+def test_a_finished_run_of_before_is_read(home, left):
+  """Parameters in an .npz, no digests, and states of Orbax."""
+  run_dir = home / "ended"
+  for path in run_dir.glob("*.json"):
+    path.write_text(json.dumps(records.read_json(path)))
+  for path in run_dir.glob("*.safetensors"):
+    if path.name == "parameters.safetensors":
+      arrays = store.read_arrays(path).arrays
+      np.savez_compressed(
+        path.with_suffix(".npz"), meta=np.array("null"), **arrays
+      )
+    path.unlink()
+  (run_dir / "checkpoints").mkdir()
+  before = {p: p.stat().st_mtime_ns for p in run_dir.iterdir()}
+  again = host_loop.train(flips.CONFIG, run_dir, progress=False)
+  assert again == records.read_json(left / "ended" / "record.json")
+  loaded = [generalise_loop.load(str(x / "ended")) for x in (home, left)]
+  assert flips.same(*loaded)
+  assert {p: p.stat().st_mtime_ns for p in run_dir.iterdir()} == before
+
+
 def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(home, left):
   host_loop.train(flips.CONFIG, home / "stopped", progress=False)
   path = left / "ended" / "parameters.safetensors"

@@ -225,6 +225,15 @@ def test_a_probe_of_text(flags, data_dir, tmp_path):
     natural_probe.probe([run, run], tmp_path / "out")
   with pytest.raises(ValueError, match="must have ended.*record.json"):
     natural_probe.probe([str(tmp_path)], tmp_path / "out")
+  for name in ("parameters.safetensors", "record.json"):
+    path = tmp_path / "run" / name
+    whole = path.read_bytes()
+    for data in (whole.replace(b"1", b"3", 1), whole[:-9], b"[]", b"{}"):
+      path.write_bytes(data)
+      with pytest.raises(ValueError, match=name):
+        natural_probe.load(run)
+    path.write_bytes(whole)
+  natural_probe.load(run)
 
 
 def test_error_signals_are_the_products_of_jacobians(data_dir, tmp_path):

@@ -150,7 +150,7 @@ def test_what_is_no_record_is_named(tmp_path, text):
 
 def test_a_directory_in_its_place_is_named(tmp_path):
   (tmp_path / "record.json").mkdir()
-  with pytest.raises(ValueError, match="record.json cannot be read"):
+  with pytest.raises(ValueError, match="record.json must be a file"):
     records.read_json(tmp_path / "record.json")
   with pytest.raises(FileNotFoundError):
     records.read_json(tmp_path / "none.json")

@@ -18,6 +18,7 @@ SCHEMA = {"kind": "training", "config": dict, "results": dict}
 @dataclasses.dataclass
 class Config:
   length: int = 50
+  max_updates: int = 100
   max_norm: float = float("inf")
 
 
@@ -84,9 +85,10 @@ def test_a_run_that_cannot_begin_holds_no_lock(tmp_path, monkeypatch):
 
   with monkeypatch.context() as patch:
     patch.setattr(records, "write_json", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as error:
       directories.prepare(tmp_path, Config())
   directories.prepare(tmp_path, Config()).lock.release()
+  assert error.tb  # It has kept what the failed call knew, a lock for one.
 
 
 def test_leftovers_are_removed(tmp_path):
@@ -132,6 +134,17 @@ def test_what_is_no_record_is_named(ended, name, text):
   other = name == "config.json" and text == "{}"
   said = f"{ended[0]} holds another configuration" if other else str(path)
   assert said in str(error.value)
+
+
+@pytest.mark.parametrize("there", ["x", None, [], {}, 1.5])
+@pytest.mark.parametrize("name", ["config.json", "record.json"])
+def test_a_budget_that_is_none_is_named(ended, name, there):
+  run_dir, record = ended
+  config = record["config"] | {"max_updates": there}
+  holds = config if name == "config.json" else record | {"config": config}
+  records.write_json(run_dir / name, holds)
+  with pytest.raises(ValueError, match="max_updates: .* there, 100 asked for"):
+    finished(run_dir)
 
 
 def test_a_run_without_its_configuration_is_refused(ended):

@@ -77,7 +77,7 @@ def test_what_is_no_such_file_is_named(tmp_path, name, data):
   with pytest.raises(FileNotFoundError):
     store.read_arrays(path)
   path.mkdir()
-  with pytest.raises(ValueError, match=f"{name} cannot be read"):
+  with pytest.raises(ValueError, match=f"{name} must be a file"):
     store.read_arrays(path)
 
 
@@ -249,5 +249,7 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path, monkeypatch):
   kept = (".lock", "record.json", "a.npz", ".hidden", ".a.json", "b.tmp")
   for name in (*old, *kept):
     (tmp_path / name).touch()
+  files.remove_leftovers(tmp_path, "parameters.npz")
+  assert not (tmp_path / old[0]).exists() and (tmp_path / old[1]).exists()
   files.remove_leftovers(tmp_path)
   assert {p.name for p in tmp_path.iterdir()} == set(kept)

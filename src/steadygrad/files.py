@@ -40,6 +40,20 @@ def expand(path: str | os.PathLike) -> pathlib.Path:
   return path.absolute() if str(path).startswith("~") else path
 
 
+def read_whole(path: str | pathlib.Path) -> bytes:
+  """What a file holds.
+
+  Raises:
+    ValueError: if it is a directory; what is there is wrong.
+    OSError: if it cannot be read, FileNotFoundError for one; what is there may
+      be right.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():  # Systems differ in what reading one raises.
+    raise ValueError(f"{path} must be a file, but is a directory")
+  return path.read_bytes()
+
+
 def write_whole(path: str | pathlib.Path, data: bytes) -> None:
   """Writes a file so that a reader finds the old one or the whole new one.
 
@@ -79,14 +93,18 @@ def sync_directory(directory: pathlib.Path) -> None:
       raise
 
 
-def remove_leftovers(directory: str | pathlib.Path) -> None:
-  """Removes what killed writers have left; for who holds the directory's lock.
+def remove_leftovers(
+  directory: str | pathlib.Path, file: str | None = None
+) -> None:
+  """Removes what writers left that were killed.
 
-  Files of generalise.py stay: it writes without that lock.
+  Args:
+    directory: where they wrote, and nobody writes now.
+    file: name of what they wrote; of any file if None.
   """
   for path in pathlib.Path(directory).glob(".*"):
     found = _LEFTOVER.fullmatch(path.name)
-    if found and found["file"] != "generalisation.json":
+    if found and file in (None, found["file"]):
       path.unlink(missing_ok=True)
 
 

@@ -171,16 +171,11 @@ def read_json(path: str | pathlib.Path, like: Any = dict) -> Any:
     like: what it must hold, see `schema`.
 
   Raises:
-    FileNotFoundError: if it is not there.
-    ValueError: naming the file, if it cannot be read, is not JSON, holds
-      something else, or is not as it was written.
+    ValueError: naming the file, if it is not JSON, holds something else, or is
+      not as it was written.
+    OSError: if it cannot be read, FileNotFoundError if it is not there.
   """
-  try:
-    text = pathlib.Path(path).read_bytes()
-  except FileNotFoundError:
-    raise
-  except OSError as e:  # A directory in its place, for one.
-    raise ValueError(f"{path} cannot be read: {e}") from e
+  text = files.read_whole(path)
   try:
     value = json.loads(text.decode(), parse_constant=_refuse)
     same = not isinstance(value, dict) or _verified(value)

@@ -7,13 +7,13 @@ whole state at any time; a writer holds the directory's lock.
 
 import os
 import pathlib
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from steadygrad import files
 from steadygrad.runs import store
+from steadygrad.runs.signals import say
 
 NEWEST = "state.safetensors"
 PREVIOUS = "state.previous.safetensors"
@@ -107,7 +107,7 @@ def save(
   # Read again, so that no damaged file ever takes the place of a whole one.
   latest = restore(directory, name)
   for problem in latest.problems:
-    print(problem, file=sys.stderr)
+    say(problem)
   if latest.step is not None and step <= latest.step:
     raise ValueError(
       f"step must be above {latest.step}, the latest in {directory}, got {step}"

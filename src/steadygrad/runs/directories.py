@@ -12,7 +12,6 @@ read without.
 import dataclasses
 import os
 import pathlib
-import sys
 from typing import Any
 
 import filelock
@@ -20,6 +19,7 @@ import filelock
 from steadygrad import config as configuration
 from steadygrad import files, records
 from steadygrad.runs import checkpoints, store
+from steadygrad.runs.signals import say
 
 CONFIG = "config.json"
 RECORD = "record.json"
@@ -72,7 +72,7 @@ def finished(
     problem = str(e)
   else:
     return record
-  print(f"{problem}; made again from the run's state", file=sys.stderr)
+  say(f"{problem}; made again from the run's state")
   return None
 
 
@@ -87,7 +87,12 @@ def record_of(
   path = pathlib.Path(run_dir) / RECORD
   if not os.path.lexists(path):
     return None
-  record = records.read_json(path, schema)
+  try:
+    record = records.read_json(path, schema)
+  except ValueError as e:
+    raise ValueError(
+      f"{e}; without this file the run ends again from its state"
+    ) from e
   same = _is_same(f"{path} is the record of", record["config"], config)
   return record if same else None
 
@@ -165,8 +170,8 @@ def _is_same(what: str, there: dict, config: Any) -> bool:
   if not differing:
     return True
   for name in _BUDGETS:
-    if [name] == list(differing):
-      old, new = differing[name]
+    old, new = differing.get(name, (None, None))
+    if len(differing) == 1 and type(old) is int:
       if new > old:
         return False
       raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 
 from steadygrad import records, schema
 
+_VALUE = (float, bool)  # Of a curve.
 # What there is in a record of training, of train.py or of a sweep.
 TRAINING = {
   "kind": "training",
@@ -28,7 +29,7 @@ TRAINING = {
     "max_updates": int,
     "check_every": int,
   },
-  "curves": {"update": [int], str: [[float]]},
+  "curves": {"update": [int], str: [[_VALUE]]},
   "provenance": {"updates_per_second": float},
 }
 # And of one on music or text.
@@ -50,7 +51,7 @@ NATURAL = {
     "test": [float],
     "floors": dict,
   },
-  "curves": {"epoch": [int], str: [[float]]},
+  "curves": {"epoch": [int], str: [[_VALUE]]},
   "provenance": {"wall_seconds": float},
 }
 # And of what generalise.py writes beside one.
@@ -75,7 +76,7 @@ COLLECTED = {
       "relapses": int,
       "chance_error": float,
       "chance_loss": float,
-      "curves": {"update": [int], str: [float]},
+      "curves": {"update": list, str: list},
       "provenance": {"source": int},
     }
   },

@@ -85,17 +85,12 @@ def read_arrays(path: str | pathlib.Path, name: str | None = None) -> Stored:
     name: of the run that it must be of, if given.
 
   Raises:
-    FileNotFoundError: if it is not there.
-    ValueError: naming the file, if it cannot be read, is not as it was written
-      or is of another run.
+    ValueError: naming the file, if it is not as it was written or is of another
+      run.
+    OSError: if it cannot be read, FileNotFoundError if it is not there.
   """
   path = pathlib.Path(path)
-  try:
-    data = path.read_bytes()
-  except FileNotFoundError:
-    raise
-  except OSError as e:
-    raise ValueError(f"{path} cannot be read: {e}") from e
+  data = files.read_whole(path)
   read = _read_npz if path.suffix == ".npz" else _read_safetensors
   try:
     stored = read(data)
