@@ -215,7 +215,7 @@ def test_error_curves_show_every_seed_of_every_setting(drawn):
   assert lines(order, "o") == sorted(
     [(colours[constant], [0.002]), (colours[fall], [0.0005])]
   )
-  many = [with_curve(0, "cut", [0.4], max_norm=i) for i in range(5)]
+  many = [with_curve(0, "cut", [0.4], max_norm=i) for i in range(1, 6)]
   with pytest.raises(ValueError, match="at most 4 settings, got 5.*--where"):
     error_curves.draw(many, "nowhere.png")
 

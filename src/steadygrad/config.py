@@ -6,6 +6,7 @@ and what is allowed stand here and nowhere else.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -243,7 +244,8 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
     ValueError: naming the flag, its value and what is allowed.
   """
   names = [field.name for field in dataclasses.fields(TrainConfig)]
-  return TrainConfig(**{name: values[name].value for name in names})
+  given: dict[str, Any] = {name: values[name].value for name in names}
+  return TrainConfig(**given)
 
 
 def integers(name: str, words: Sequence[str], low: int = 1) -> list[int]:

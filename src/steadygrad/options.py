@@ -22,14 +22,14 @@ KINDS = {
   bool: "true or false",
   str: "a text",
 }
-_ACCEPTED = {
+_ACCEPTED: dict[type, Any] = {
   int: numbers.Integral,
   float: numbers.Real,
   bool: (bool, np.bool_),
   str: str,
 }
 # Python and NumPy count these among the integers.
-_NO_NUMBERS = (bool, np.timedelta64)
+_NO_NUMBERS: Any = (bool, np.timedelta64)
 _FLOAT32 = np.finfo(np.float32)
 _LIMITS = (
   ("low", "at least", operator.ge),
@@ -152,7 +152,7 @@ def _in_float32(name: str, value: float, infinite: bool) -> float:
   return rounded
 
 
-def _out_of_range(name: str, value: float) -> ValueError:
+def _out_of_range(name: str, value: Any) -> ValueError:
   return ValueError(
     f"{name} must be 0 or {_FLOAT32.tiny:.8g} to {_FLOAT32.max:.8g} in size,"
     f" the range of float32; got {_shown(value)}"
@@ -166,7 +166,7 @@ def _check_limits(name: str, value: float, about, shown: str) -> None:
       raise ValueError(f"{name} must be {words} {bound}, got {shown}")
 
 
-def _shown(value: float) -> str:
+def _shown(value: Any) -> str:
   try:
     return str(value)
   except ValueError:  # Python does not write out more than 4300 digits.
