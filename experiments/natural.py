@@ -25,7 +25,7 @@ from absl import flags
 
 from steadygrad import config as configuration
 from steadygrad.natural_config import NaturalConfig
-from steadygrad.runs import commands, directories
+from steadygrad.runs import commands
 from steadygrad.runs.signals import say
 
 _RUN_DIR = commands.path_flag(
@@ -80,9 +80,7 @@ def main() -> dict:
     began=launch.started(),
   )
   run_files.draw_beside("natural", record, directory)
-  say(
-    f"record.json, {directories.PARAMETERS} and natural.png are in {directory}"
-  )
+  say(run_files.contents("natural", directory))
   return record["results"] | {"record": str(directory / "record.json")}
 
 

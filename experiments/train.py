@@ -19,7 +19,7 @@ import run_files
 from absl import flags
 
 from steadygrad import config as configuration
-from steadygrad.runs import commands, directories
+from steadygrad.runs import commands
 from steadygrad.runs.signals import say
 
 _RUN_DIR = commands.path_flag(
@@ -55,10 +55,10 @@ def main() -> dict:
     config, directory, progress=_PROGRESS.value, began=launch.started()
   )
   run_files.draw_beside("training", record, directory)
-  results = record["results"]
+  solved = sum(record["results"]["solved"])
   say(
-    f"{sum(results['solved'])} of {config.seeds} seeds solved; record.json,"
-    f" {directories.PARAMETERS} and training.png are in {directory}"
+    f"{solved} of {config.seeds} seeds solved;"
+    f" {run_files.contents('training', directory)}"
   )
   return summary(record, directory / "record.json")
 
