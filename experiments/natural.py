@@ -80,7 +80,7 @@ def main() -> dict:
     began=launch.started(),
   )
   run_files.draw_beside("natural", record, directory)
-  say(f"record.json, parameters and natural.png are in {directory}")
+  say(run_files.contents("natural", directory))
   return record["results"] | {"record": str(directory / "record.json")}
 
 

@@ -52,6 +52,14 @@ def draw_beside(name: str, record: dict[str, Any], run_dir: pathlib.Path):
     importlib.import_module(f"figures.{name}").draw(record, path)
 
 
+def contents(name: str, run_dir: pathlib.Path) -> str:
+  """What is where of a run that has ended and is drawn in <name>.png."""
+  parameters = directories.parameters_path(run_dir).name
+  names = (directories.RECORD, parameters, f"{name}.png")
+  *most, last = [n for n in names if (run_dir / n).exists()]
+  return f"{', '.join(most)} and {last} are in {run_dir}"
+
+
 def with_curves(states, curves: dict[str, list]) -> dict[str, np.ndarray]:
   """Arrays of a state file: the leaves of `states`, and what was measured.
 

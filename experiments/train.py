@@ -55,10 +55,10 @@ def main() -> dict:
     config, directory, progress=_PROGRESS.value, began=launch.started()
   )
   run_files.draw_beside("training", record, directory)
-  results = record["results"]
+  solved = sum(record["results"]["solved"])
   say(
-    f"{sum(results['solved'])} of {config.seeds} seeds solved; record.json,"
-    f" parameters and training.png are in {directory}"
+    f"{solved} of {config.seeds} seeds solved;"
+    f" {run_files.contents('training', directory)}"
   )
   return summary(record, directory / "record.json")
 

@@ -5,7 +5,7 @@ a process of its own each line of its input is a request, the JSON of
 
   argv   launcher and arguments
   cwd    where it runs
-  full   name of a file that finds no room on the disk, or None
+  full   name of a file that finds no room on the disk, * of all, or None
 
 and each line of its output the answer: status, out, err, and how many programs
 were compiled.
@@ -79,7 +79,7 @@ def _child(request: dict, where: str) -> int:
   write_whole = files.write_whole
 
   def full(path, data):
-    if pathlib.Path(path).name == request["full"]:
+    if request["full"] in ("*", pathlib.Path(path).name):
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     write_whole(path, data)
 

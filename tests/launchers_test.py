@@ -1,17 +1,26 @@
 """The launcher as a user meets it: one command, a kill, and mistakes."""
 
-import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import pytest
+import run_files
 
 from steadygrad import records
+from steadygrad.config import TrainConfig
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs import launch as launch_module
+from steadygrad.runs import store
+from tests import natural_cases
+from tests.fork_server import Server
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = (
@@ -28,12 +37,14 @@ TINY = (
 LIMIT = 300  # Seconds; a launch takes ten, most of it compilation.
 
 
-def start(*flags, script="train.py", cwd=None):
-  env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+def start(*flags, script="train.py", cwd=None, first=None, stdout=None):
+  """A process, with what is in the directory `first` in place of packages."""
+  paths = [str(p) for p in (first, ROOT / "src") if p]
+  env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
   command = [sys.executable, str(ROOT / "experiments" / script), *flags]
   return subprocess.Popen(
     command,
-    stdout=subprocess.PIPE,
+    stdout=stdout or subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
     env=env,
@@ -53,22 +64,57 @@ def deterministic(run_dir):
   return {k: v for k, v in record.items() if k != "provenance"}
 
 
-def wait_for_checkpoint(run_dir, process):
+def wait_for_checkpoint(run_dir, process, since=0):
   deadline = time.monotonic() + LIMIT
   while time.monotonic() < deadline and process.poll() is None:
-    if (run_dir / "state.safetensors").exists():
-      return
+    with contextlib.suppress(FileNotFoundError):
+      if (run_dir / "state.safetensors").stat().st_mtime_ns > since:
+        return
     time.sleep(0.005)
   pytest.fail(f"no checkpoint: {process.communicate()}")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-  """An uninterrupted run: its directory and what it printed."""
+def launched(tmp_path_factory):
+  """An uninterrupted run: its directory, what it printed, and what it said."""
   run_dir = tmp_path_factory.mktemp("whole")
   status, out, err = launch(*TINY, f"--run_dir={run_dir}")
   assert status == 0, err
-  return run_dir, out
+  return run_dir, out, err
+
+
+@pytest.fixture(scope="module")
+def whole(launched):
+  """An uninterrupted run: its directory and what it printed."""
+  return launched[:2]
+
+
+def test_what_is_said_goes_to_standard_error(launched):
+  run_dir, out, err = launched
+  assert out.count("\n") == 1
+  cores = launch_module.cores()
+  said = err.splitlines()
+  assert said[0] == (
+    f"train.py: compiling for {cores} CPU core{'s' * (cores > 1)}, then 3 seeds"
+    " of temporal_order, up to 3000 updates each"
+  )
+  assert sum(" solved at " in line for line in said) == 3
+  assert said[-1] == (
+    "train.py: 3 of 3 seeds solved; record.json, parameters.safetensors and"
+    f" training.png are in {run_dir}"
+  )
+
+
+def test_a_reader_that_has_gone_does_not_end_the_run(whole, tmp_path):
+  """As of `train.py | head -1`."""
+  reader, writer = os.pipe()
+  os.close(reader)
+  process = start(*TINY, f"--run_dir={tmp_path}", stdout=writer)
+  os.close(writer)
+  _, err = process.communicate(timeout=LIMIT)
+  assert process.returncode == 0, err
+  assert "ipe" not in err
+  assert deterministic(tmp_path) == deterministic(whole[0])
 
 
 def test_last_line_is_json_with_what_a_script_needs(whole):
@@ -162,34 +208,201 @@ def test_a_seed_alone_has_the_bits_it_has_among_others(whole, tmp_path):
         assert a[0] == b[2], name
 
 
-MISTAKES = {
-  "--task=temporal_ordr": ("task", "temporal_ordr", "temporal_order"),
-  "--length=9": ("length", "9", "at least 10"),
-  "--length=ten": ("length", "ten"),
-  "--max_norm=-1": ("max_norm", "-1", "greater than 0"),
-  "--omega_weight=-2": ("omega_weight", "-2", "at least 0"),
-  "--seeds=0": ("seeds", "0", "at least 1"),
-  "--sedes=4": ("sedes", "seeds"),
-  "temporal_order": ("unexpected", "temporal_order"),
-  "--run_dir={root}/README.md/run": ("run_dir", "README.md/run"),
-}
+def read_until(process, part):
+  """Reads what the process says up to a line with this part; all of it."""
+  said = ""
+  for line in process.stderr:
+    said += line
+    if part in line:
+      return said
+  pytest.fail(f"{part!r} was not said: {said}")
+
+
+def test_a_signal_is_answered_in_a_long_chunk_and_obeyed(tmp_path):
+  """In one of a million updates, twice: what was made is not lost."""
+  long = ("--check_every=1000000", "--max_updates=2000000")
+  path, made = tmp_path / "state.safetensors", [0]
+  for _ in range(2):
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    process = start(*TINY, *long, f"--run_dir={tmp_path}")
+    wait_for_checkpoint(tmp_path, process, since=before)
+    process.send_signal(signal.SIGINT)
+    said = read_until(process, "once more stops now")
+    assert "SIGINT: stopping" in said and "loses the work since update" in said
+    _, said = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "stopped by SIGINT at update" in said
+    state = store.read_arrays(path).arrays
+    made.append(int(state["state.sums['updates']"].max()))
+  assert 0 < made[1] < made[2] < 1000000
+
+
+def test_the_second_signal_stops_now(tmp_path):
+  long = ("--check_every=1000000", "--max_updates=2000000", "--length=2000")
+  process = start(*TINY, *long, "--batch_size=100", f"--run_dir={tmp_path}")
+  wait_for_checkpoint(tmp_path, process)
+  process.send_signal(signal.SIGTERM)
+  read_until(process, "SIGTERM: stopping")
+  process.send_signal(signal.SIGINT)
+  _, said = process.communicate(timeout=LIMIT)
+  assert process.returncode == 130, said
+  assert "Traceback" not in said
+  # The part may have come to its end between the two.
+  assert "SIGINT: stopped now" in said or "stopped by SIGTERM" in said
+
+
+def test_a_signal_during_imports_ends_at_once(tmp_path):
+  (tmp_path / "jax.py").write_text(
+    "import sys, time\nprint('importing', file=sys.stderr, flush=True)\n"
+    "time.sleep(1000)\n"
+  )
+  for script in ("train.py", "natural.py", "sweep.py", "analyse.py"):
+    process = start(script=script, first=tmp_path)
+    read_until(process, "importing")
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out) == (130, "")
+    assert said == (
+      f"{script}: stopped by SIGINT; the same command goes on from what is"
+      " saved\n"
+    )
+
+
+def test_a_signal_during_compilation_ends_at_once(tmp_path):
+  process = start(*TINY, "--hidden_size=9", f"--run_dir={tmp_path}")
+  read_until(process, "compiling")
+  process.send_signal(signal.SIGTERM)
+  _, said = process.communicate(timeout=LIMIT)
+  assert process.returncode == 130, said
+  assert "stopped by SIGTERM" in said and "Traceback" not in said
+
+
+def test_of_two_processes_one_trains_and_the_other_says_so(whole, tmp_path):
+  """Begun together, and one while the other trains or has ended."""
+  flags = (*TINY, f"--run_dir={tmp_path}")
+  pair = [start(*flags) for _ in range(2)]
+  ends = [process.communicate(timeout=LIMIT) for process in pair]
+  told = sorted(
+    (process.returncode, err)
+    for process, (_, err) in zip(pair, ends, strict=True)
+  )
+  assert told[0][0] == 0, told
+  # A late one finds the record.
+  assert told[1][0] in (0, 75), told
+  if told[1][0] == 75:
+    assert told[1][1] == (
+      f"train.py: run_dir {tmp_path} is in use by another process; name"
+      " another\n"
+    )
+  assert deterministic(tmp_path) == deterministic(whole[0])
 
 
 @pytest.fixture(scope="module")
-def mistakes():
-  """All the wrong commands at once: most of a launch is waiting for imports."""
-  flags = [m.format(root=ROOT) for m in MISTAKES]
-  with concurrent.futures.ThreadPoolExecutor(3) as pool:
-    return dict(zip(MISTAKES, pool.map(launch, flags), strict=True))
+def server():
+  found = Server()
+  yield found
+  found.close()
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named_without_a_traceback(mistakes, mistake):
-  status, out, err = mistakes[mistake]
-  assert status not in (0, None)
-  assert "Traceback" not in err
-  for part in MISTAKES[mistake]:
-    assert part in err + out
+@pytest.mark.parametrize(
+  "script,flag,words",
+  [
+    ("train.py", "run_dir", TINY),
+    ("natural.py", "run_dir", ("--data=jsb", "--nocheck_data")),
+    ("sweep.py", "sweep_dir", ("--length=12", "--hidden_size=8")),
+  ],
+)
+def test_a_directory_in_use_has_its_own_status(
+  server, tmp_path, script, flag, words
+):
+  natural_cases.small_music(tmp_path / "JSB_Chorales.mat")
+  words = (*words, f"--{flag}={tmp_path / 'run'}")
+  if script == "natural.py":
+    words = (*words, f"--data_dir={tmp_path}")
+  with store.lock(tmp_path / "run", flag):
+    told = server.launch(script, *words, cwd=tmp_path)
+  assert told == (
+    75,
+    "",
+    f"{script}: {flag} {tmp_path / 'run'} is in use by another process; name"
+    " another\n",
+    0,
+  )
+  assert {p.name for p in (tmp_path / "run").iterdir()} == {".lock"}
+
+
+FULL = "No space left on device"
+RESULTS = ROOT / "experiments" / "results"
+
+
+@pytest.mark.parametrize(
+  "full,script,words",
+  [
+    ("training.png", "train.py", ("--run_dir={run}", *TINY)),
+    ("a.png", "draw.py",
+     ("--figure=training", "--sweeps={run}", "--out=a.png")),
+    ("a.md", "draw.py",
+     ("--figure=tasks", f"--sweeps={RESULTS}/tasks.json", "--out=a.md")),
+    ("a.json", "collect.py",
+     (f"--sweeps={RESULTS}/figure_7.json", "--out=a.json")),
+    ("maps.png", "analyse.py",
+     ("--analysis=maps", "--draw_only", "--out={run}")),
+  ],
+)  # fmt: skip
+def test_a_full_disk_is_a_sentence(
+  server, whole, tmp_path, full, script, words
+):
+  run = tmp_path / "run"
+  shutil.copytree(whole[0], run)
+  shutil.copy(RESULTS / "analysis" / "maps.json", run)
+  (run / "training.png").unlink()
+  words = [word.format(run=run) for word in words]
+  status, out, err, _ = server.launch(script, *words, cwd=tmp_path, full=full)
+  assert (status, out, err.count("\n")) == (1, "", 1), err
+  for part in (f"{script}: ", FULL, full, "the same command goes on"):
+    assert part in err
+  status, out, err, _ = server.launch(script, *words, cwd=tmp_path)
+  assert status == 0, err
+  assert deterministic(run) == deterministic(whole[0])
+
+
+def test_a_finished_run_is_shown_again_where_nothing_can_be_written(
+  server, whole, tmp_path
+):
+  """Nobody is root everywhere: each write fails in this process."""
+  run_dir, out = whole
+  files = {p: p.stat().st_mtime_ns for p in run_dir.iterdir()}
+  told = server.launch(
+    "train.py", *TINY, f"--run_dir={run_dir}", cwd=tmp_path, full="*"
+  )
+  assert told[:2] == (0, out)
+  assert {p: p.stat().st_mtime_ns for p in run_dir.iterdir()} == files
+
+
+def test_a_default_directory_has_no_budget_in_its_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  config = TrainConfig(max_updates=7)
+  assert run_files.default_dir(config) == run_files.default_dir(TrainConfig())
+  old = pathlib.Path(
+    "runs", f"temporal_order-50-basic_tanh-msgd_cr-{config.digest()}"
+  )
+  assert run_files.default_dir(config) != old
+  old.mkdir(parents=True)
+  assert run_files.default_dir(config) == old
+  natural = NaturalConfig(max_epochs=7)
+  assert run_files.default_dir(natural) == run_files.default_dir(
+    NaturalConfig()
+  )
+
+
+def test_one_of_several_processes_is_refused(monkeypatch):
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  with pytest.raises(ValueError, match="process of its own, got one of 2"):
+    launch_module.one_process()
+  monkeypatch.setattr(jax, "process_count", lambda: 1)
+  launch_module.one_process()
 
 
 def test_another_configuration_in_the_directory_is_refused(whole):
@@ -203,8 +416,9 @@ def test_another_configuration_in_the_directory_is_refused(whole):
   assert {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")} == before
 
 
-def test_help_explains_every_flag():
-  _, out, err = launch("--help")
+def test_help_explains_every_flag(server, tmp_path):
+  status, out, err, _ = server.launch("train.py", "--help", cwd=tmp_path)
+  assert status == 0
   for name in ("task", "length", "init", "algorithm", "hidden_size",
                "batch_size", "learning_rate", "max_norm", "omega_weight",
                "seeds", "max_updates", "check_every", "run_dir"):  # fmt: skip

@@ -72,6 +72,9 @@ MISTAKES = [
    ("hidden_size", "1000000", *TOO_LARGE)),
   ("natural.py", "--data=jsb --nocheck_data --chunk_length=1000000000",
    ("chunk_length", "1000000000", *TOO_LARGE)),
+  ("natural.py", "--data=ptb --nocheck_data --batch_size=100000",
+   ("batch_size 100000", "too large")),
+  ("natural.py", "--data=jsb jsb", ("unexpected arguments: jsb",)),
   ("natural_search.py", "", ("search_dir must be given",)),
   ("natural_search.py", "--search_dir=s --cell=gru", ("cell", "lstm", "gru")),
   ("natural_search.py", "--search_dir=s --data=jsb,ptb", ("data must be one",)),
@@ -144,6 +147,7 @@ def place(tmp_path_factory):
   (directory / "a-run").mkdir()
   (directory / "a-run" / "record.json").write_text(RUN.read_text())
   natural_cases.small_music(directory / "JSB_Chorales.mat")
+  natural_cases.small_text(directory)
   return directory
 
 

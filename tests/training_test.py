@@ -100,6 +100,21 @@ def test_a_seed_has_the_same_bits_whatever_its_siblings(exp, seeds):
   assert_same(*[jax.tree.map(lambda x: x[0], s) for s in (many, one)])
 
 
+def test_parts_of_a_chunk_have_its_bits(exp, keys):
+  chunk = jax.jit(
+    lambda s, n, ends: training.run_chunk(exp, keys[0], s, n, ends)
+  )
+  whole = parts = training.init(exp, keys[0])
+  for cut in ((1, 4, 5), (7, 3), (10, 0)):
+    whole, info = chunk(whole, 10, True)
+    for n in cut[:-1]:
+      parts, nothing = chunk(parts, n, False)
+      assert all(np.isnan(v) for k, v in nothing.items() if k != "step")
+    parts, same = chunk(parts, cut[-1], True)
+    assert np.isfinite(info["loss"]) and int(parts.sums["updates"]) == 0
+    assert_same((whole, info), (parts, same))
+
+
 def test_a_solved_seed_rests(exp, keys):
   easy = replaced(exp, solved_below=1.1)
   chunk = jax.jit(lambda s: training.run_chunk(easy, keys[0], s, 10))

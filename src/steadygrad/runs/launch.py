@@ -187,6 +187,11 @@ def use_jax(*, all_cores: bool = True) -> None:
   if all_cores:
     use_all_cores()
   use_compilation_cache()
+  one_process()
+
+
+def one_process() -> None:
+  """ValueError if this is one of several processes of `jax.distributed`."""
   import jax
 
   if jax.distributed.is_initialized() and jax.process_count() > 1:

@@ -1,0 +1,101 @@
+"""Starts two processes on one run directory, again and again.
+
+  python tests/long/races.py --starts=20
+
+The second process begins at a random moment of the first: together with it,
+while it compiles, trains, writes or has ended. One of them must train to the
+record of a run alone, and the other must say that the directory is in use, with
+its own status, or return the record. The exit status is 1 if it was otherwise.
+"""
+
+import argparse
+import collections
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src")]
+
+from steadygrad import records  # noqa: E402
+from steadygrad.runs import directories, store  # noqa: E402
+from steadygrad.runs.launch import IN_USE  # noqa: E402
+
+FLAGS = (
+  "--length=10 --hidden_size=8 --batch_size=2 --seeds=2 --algorithm=msgd_c"
+  " --max_updates=20000 --check_every=20 --check_size=20 --test_size=20"
+  " --solved_below=1e-9 --noprogress"
+).split()
+SECONDS = 300  # For one process, which takes ten.
+
+
+def start(run_dir: pathlib.Path) -> subprocess.Popen:
+  """A process of train.py."""
+  train = str(ROOT / "experiments" / "train.py")
+  return subprocess.Popen(
+    [sys.executable, train, *FLAGS, f"--run_dir={run_dir}"],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+  )
+
+
+def end(process: subprocess.Popen) -> tuple[int, str]:
+  """(exit status, what it said)."""
+  _, err = process.communicate(timeout=SECONDS)
+  return process.returncode, err
+
+
+def left(run_dir: pathlib.Path):
+  """What is a function of the configuration in a run's directory."""
+  record = records.read_json(run_dir / directories.RECORD)
+  arrays = store.read_arrays(directories.parameters_path(run_dir)).arrays
+  del record["provenance"]
+  return record, {name: x.tobytes() for name, x in arrays.items()}
+
+
+def outcome(status: int, said: str) -> str:
+  if status == IN_USE and "is in use by another process" in said:
+    return "in use"
+  if status == 0:
+    return "trained or shown"
+  return f"WRONG: status {status}: {said[-500:]}"
+
+
+def main(starts: int, seed: int) -> int:
+  draw, counts, wrong = random.Random(seed), collections.Counter(), []
+  with tempfile.TemporaryDirectory() as home:
+    alone = pathlib.Path(home, "alone")
+    began = time.monotonic()
+    assert end(start(alone))[0] == 0
+    lasts, expected = time.monotonic() - began, left(alone)
+    for number in range(starts):
+      run_dir = pathlib.Path(home, str(number))
+      first = start(run_dir)
+      time.sleep(draw.uniform(0, 1.1 * lasts) if number else 0)
+      both = first, start(run_dir)
+      found = [outcome(*end(process)) for process in both]
+      counts.update(found)
+      if "trained or shown" not in found or left(run_dir) != expected:
+        found.append("WRONG: not the record of a run alone")
+      wrong += [text for text in found if text.startswith("WRONG")]
+      leftovers = [p.name for p in run_dir.glob(".*") if p.name != ".lock"]
+      wrong += [f"WRONG: {name} was left" for name in leftovers]
+  for text in wrong:
+    print(text, file=sys.stderr)
+  told = ", ".join(f"{n} {text}" for text, n in sorted(counts.items()))
+  print(f"{starts} pairs: {told}; {len(wrong)} wrong")
+  return int(bool(wrong))
+
+
+if __name__ == "__main__":
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--starts", type=int, default=20, help="Pairs.")
+  parser.add_argument("--seed", type=int, default=0, help="Of the moments.")
+  told = parser.parse_args()
+  sys.exit(main(told.starts, told.seed))
