@@ -24,6 +24,7 @@ def launch(*flags):
   )
 
 
+@pytest.mark.usefixtures("quickly_launched")
 def test_rows_have_what_is_promised(tmp_path):
   path = tmp_path / "rows.json"
   done = launch(
@@ -101,6 +102,7 @@ def test_the_naive_omega_is_ours(monkeypatch):
   np.testing.assert_allclose(naive, ours, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("quickly_launched")
 @pytest.mark.parametrize("problem", ["music", "text"])
 def test_passes_are_timed_side_by_side(tmp_path, problem):
   path = tmp_path / "rows.json"

@@ -138,6 +138,12 @@ def quickly_compiled():
 
 
 @pytest.fixture
+def quickly_launched(monkeypatch):
+  """What the test launches compiles as `quick_compilation` does."""
+  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+@pytest.fixture
 def own_tasks():
   """Tasks that the test registers are gone after it."""
   before = dict(TASKS)

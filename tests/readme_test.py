@@ -56,6 +56,7 @@ def test_the_three_stories_are_there():
     assert any(words in block for block in BLOCKS)
 
 
+@pytest.mark.usefixtures("quickly_launched")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_runs_as_written_but_shorter(command, tmp_path):
   words = shlex.split(command)
@@ -73,6 +74,7 @@ def test_command_runs_as_written_but_shorter(command, tmp_path):
   assert (tmp_path / "record.json").exists()
 
 
+@pytest.mark.usefixtures("quickly_launched")
 def test_commands_of_sweeps_run_as_written_but_shorter(tmp_path):
   script = r"python experiments/((?:sweep|generalise|draw)\.py [^\n`]*)"
   commands = re.findall(script, README)
