@@ -56,6 +56,7 @@ def test_zero_lets_later_links_run():
   chex.assert_trees_all_equal(updates, jax.tree.map(lambda g: g / 2, grads()))
 
 
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("leaf", ["readout", "cell"])
 @pytest.mark.parametrize("bad", BAD)
 def test_skip_leaves_the_inner_state_to_the_bit(bad, leaf):
@@ -72,6 +73,7 @@ def test_skip_leaves_the_inner_state_to_the_bit(bad, leaf):
   )
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_skip_is_its_inner_transformation_on_finite_gradients():
   tx, inner = skip_nonfinite(optax.adam(0.1)), optax.adam(0.1)
   state, expected_state = tx.init(params()), inner.init(params())

@@ -40,6 +40,7 @@ def test_names_in_the_order_of_the_chain():
   assert names(msgd_cr(cell, 0.1, 1.0, 4.0)) == OMEGA + CLIP
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_values_are_those_of_the_last_update():
   tx = optax.chain(clip_by_global_norm(1.0), optax.adam(0.1))
   state = tx.init(PARAMS)
