@@ -221,6 +221,34 @@ def test_vmap_over_a_number_equals_a_loop(name):
   assert np.max(np.abs(leaf[0] - leaf[-1])) > 1e-3
 
 
+def with_integers(tree, number):
+  """The tree with an integer and a boolean leaf in either part."""
+  more = {"count": jnp.array(number, jnp.int32), "on": jnp.array([True, False])}
+  return {part: leaves | more for part, leaves in tree.items()}
+
+
+@every_link
+@pytest.mark.parametrize("bad", [0.0, np.nan])
+def test_leaves_without_a_derivative_pass_as_they_are(name, bad):
+  """And change nothing about the others, not even their norm."""
+  link, given = LINKS[name], problem()
+  # Of links around others, one around a link of ours.
+  tx = build(name, **(link.vary(link.values[-1]) if link.vary else {}))
+  given.grads["cell"]["w_in"] += bad
+  expected, expected_state = once(tx, given)
+  wide = given._replace(
+    grads=with_integers(given.grads, 7), params=with_integers(given.params, 3)
+  )
+  updates, state = once(tx, wide)
+  for part, leaves in updates.items():
+    chex.assert_trees_all_equal(
+      {k: leaves.pop(k) for k in ("count", "on")},
+      {k: wide.grads[part][k] for k in ("count", "on")},
+    )
+    chex.assert_trees_all_equal_dtypes(leaves, given.params[part])
+  assert_close((updates, state), (expected, expected_state))
+
+
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 

@@ -17,6 +17,7 @@ PACKAGE = "steadygrad"
 # Lowest first: a module of one layer imports its own layer and lower ones.
 LAYERS = (
   "types",
+  "trees",
   "activations",
   "numerics",
   "segments",
@@ -45,9 +46,9 @@ LAYERS = (
 # Layers that see less than all that lies below them.
 ONLY = {
   "kernels": {"types", "activations", "numerics", "unroll"},
-  "adjoints": {"types", "unroll"},
+  "adjoints": {"types", "trees", "unroll"},
   "models": {"types", "unroll"},
-  "transforms": {"types", "numerics", "segments", "unroll"},
+  "transforms": {"types", "trees", "numerics", "segments", "unroll"},
   "tasks": {"types", "losses"},
   "packing": set(),
   "natural_config": {"activations", "config", "initializers"},

@@ -81,8 +81,8 @@ class Fused(NamedTuple):
       the gradient of the loss in the outputs, [T, B, N], or [1, B, N] where
       the loss sees the last one alone.
     factors: Trajectory -> Factors.
-    gradient: (Trajectory, pull=None) -> dE/dparams. With a `Pull`, the
-      derivative of what it is the derivative of is added in w_rec.
+    gradient: (Trajectory, pull=None) -> dE/dparams, a tree like params. With a
+      `Pull`, the derivative of what it is the derivative of is added in w_rec.
   """
 
   forward: Callable[..., tuple[PyTree, Array]]
@@ -107,6 +107,9 @@ class Pull(NamedTuple):
 
 class Cell(NamedTuple):
   """A recurrent cell: pure functions on a batch; states may be any PyTree.
+
+  Leaves of parameters and states that are neither floating nor complex have no
+  derivative, see `adjoints`.
 
   Attributes:
     init: key -> params.

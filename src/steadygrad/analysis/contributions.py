@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import trees
 from steadygrad import unroll as unrolling
 from steadygrad.numerics import joint_norm
 from steadygrad.types import Array, Batch, Cell, Model, PyTree
@@ -84,12 +85,12 @@ def step_contributions(
     delta = jax.tree.map(lambda d, p: jnp.where(k == t, d, p), dx_t, p_tp1)
     zeros = jax.tree.map(jnp.zeros_like, delta)
     sent = unrolling.select(mask_k, delta, zeros)
-    _, vjp = jax.vjp(lambda p, x: cell.step(p, x, u_k), params, x_tm1)
+    _, vjp = trees.vjp(lambda p, x: cell.step(p, x, u_k), params, x_tm1)
     part, product = vjp(sent)
     total = jax.tree.map(jnp.add, total, part)
     kept = part if return_parts else None
     return (unrolling.select(mask_k, product, delta), total), (
-      joint_norm(part),
+      joint_norm(trees.inexact_leaves(part)),
       kept,
     )
 
@@ -137,14 +138,15 @@ def temporal_contributions(
     num_steps, size = len(batch.us), unrolling.batch_size(batch.us)
     chosen = _indices(steps, num_steps)
     theta, lengths = params["cell"], batch.lengths
-    x_0, pull_x_0 = jax.vjp(lambda p: cell.initial_state(p, size), theta)
+    x_0, pull_x_0 = trees.vjp(lambda p: cell.initial_state(p, size), theta)
     xs = unrolling.unroll(cell, theta, batch.us, x_0=x_0, lengths=lengths)
 
     def immediate_loss(xs):
       outputs = model.readout.apply(params["readout"], cell.output(xs))
       return loss_fn(outputs, batch)
 
-    loss, dxs = jax.value_and_grad(immediate_loss)(xs)
+    loss, dxs = jax.value_and_grad(immediate_loss, allow_int=True)(xs)
+    dxs = trees.zeros_where_exact(dxs, xs)
 
     def one(t):
       dx_t = jax.tree.map(lambda d: d[t], dxs)
@@ -162,7 +164,8 @@ def temporal_contributions(
       initial = pull_x_0(dx_0)[0]
       total = jax.tree.map(jnp.add, total, initial)
       kept = initial if return_parts else None
-      return Contributions(norms, joint_norm(initial), total, parts, kept)
+      initial_norm = joint_norm(trees.inexact_leaves(initial))
+      return Contributions(norms, initial_norm, total, parts, kept)
 
     return loss, jax.vmap(one)(jnp.asarray(chosen))
 

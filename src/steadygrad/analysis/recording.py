@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import numerics
+from steadygrad import numerics, trees
 from steadygrad.adjoints import adjoints
 from steadygrad.analysis import _states
 from steadygrad.analysis.basins import attractors
@@ -99,7 +99,7 @@ def dynamics_recorder(
     exponent = _driven_exponent(model.cell, trajectory, num_sequences)
     values = (
       loss,
-      numerics.joint_norm(grads),
+      numerics.joint_norm(trees.inexact_leaves(grads)),
       numerics.spectral_radius(w),
       jnp.linalg.norm(w, 2),
       exponent,
@@ -115,7 +115,7 @@ def dynamics_recorder(
 def _recurrent_matrix(matrix, theta, f, x_0) -> Array:
   if matrix is not None:
     w = matrix(theta)
-  elif isinstance(theta, dict) and "w_rec" in theta:
+  elif trees.is_mapping(theta) and "w_rec" in theta:
     w = theta["w_rec"]
   else:
     w = jax.jacfwd(f)(x_0)

@@ -14,7 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from steadygrad import kernels
+from steadygrad import kernels, trees
 from steadygrad.activations import activation as find_activation
 from steadygrad.initializers import Initializers, basic_tanh
 from steadygrad.numerics import matmul, sum_outer
@@ -150,4 +150,11 @@ def _gradient(form, sigma, trajectory, pull=None):
   }
   if "b" in params:
     grads["b"] = total[-1]
-  return {name: g.astype(params[name].dtype) for name, g in grads.items()}
+  # A parameter of Flax NNX is no array but a tree with one leaf.
+  return trees.place(
+    params,
+    {
+      name: jax.tree.map(lambda p, g=g: g.astype(p.dtype), params[name])
+      for name, g in grads.items()
+    },
+  )

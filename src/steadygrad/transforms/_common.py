@@ -1,8 +1,9 @@
 """What several links need: argument checks, and writing at paths of a tree."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+
+from steadygrad import trees
 
 
 def check_not_negative(name: str, value) -> None:
@@ -15,28 +16,12 @@ def check_not_negative(name: str, value) -> None:
     )
 
 
-def check_inexact(name: str, tree) -> None:
-  """ValueError if a leaf is neither floating nor complex."""
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.inexact):
-      raise ValueError(
-        f"{name} must be floating-point, got {dtype} at"
-        f" {jax.tree_util.keystr(path)}"
-      )
-
-
-def _names(path) -> tuple[str, ...]:
-  return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
-
-
 def leaves_by_path(tree, below: tuple[str, ...] = ()) -> dict:
   """{path: leaf} with paths as tuples of names, moved below a prefix.
 
   None leaves and `optax.MaskedNode`s hold no leaf and do not appear.
   """
-  flat = jax.tree_util.tree_leaves_with_path(tree)
-  return {tuple(below) + _names(path): leaf for path, leaf in flat}
+  return {tuple(below) + path: x for path, x in trees.named_leaves(tree)}
 
 
 def write_paths(updates, additions: dict, combine):
@@ -44,7 +29,8 @@ def write_paths(updates, additions: dict, combine):
 
   Args:
     updates: any tree; its structure and dtypes are kept. Leaves missing from it
-      (as under `optax.masked`) are left missing.
+      (as under `optax.masked`) are left missing, and those without a derivative
+      as they are.
     additions: {path: leaf}, see `leaves_by_path`.
     combine: (update, addition) -> update.
 
@@ -54,17 +40,15 @@ def write_paths(updates, additions: dict, combine):
   Raises:
     ValueError: if no leaf is in both, which would silently do nothing.
   """
-  paths = leaves_by_path(updates)
+  leaves, numbers = trees.numbered(updates)
+  paths = leaves_by_path(numbers)
   if not set(paths) & set(additions):
     raise ValueError(
       f"the updates have none of the leaves {sorted(additions)}; they have"
       f" {sorted(paths)}. Does `at` name the path of the parameters?"
     )
-
-  def write(path, leaf):
-    addition = additions.get(_names(path))
-    if addition is None:
-      return leaf
-    return combine(leaf, addition).astype(leaf.dtype)
-
-  return jax.tree_util.tree_map_with_path(write, updates)
+  for path, number in paths.items():
+    leaf = leaves[number]
+    if path in additions and trees.is_inexact(leaf):
+      leaves[number] = combine(leaf, additions[path]).astype(leaf.dtype)
+  return jax.tree.map(leaves.__getitem__, numbers)

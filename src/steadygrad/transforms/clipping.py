@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import numerics, trees
 from steadygrad.transforms import _common
 from steadygrad.types import Array
 
@@ -53,7 +53,7 @@ def clip_by_global_norm(
   max_norm inf                            the updates: the link only measures
   an element inf or NaN                   the updates, to the bit, whatever the
                                           threshold; `finite` is False
-  an integer leaf                         ValueError
+  an integer leaf, a boolean one          as it is; not counted in the norm
   no leaves                               no leaves; norm 0
   max_norm negative or NaN, concrete      ValueError
   max_norm negative, traced               as 0 (Optax: gradient ascent)
@@ -76,13 +76,12 @@ def clip_by_global_norm(
   _common.check_not_negative("max_norm", max_norm)
 
   def init(params):
-    dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
+    dtype = numerics.accumulator_dtype(*trees.inexact_leaves(params))
     return ClipState(jnp.zeros([], dtype), jnp.array(False), jnp.array(True))
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    _common.check_inexact("updates", updates)
-    scale, squares = numerics.scaled_squares(updates)
+    scale, squares = numerics.scaled_squares(trees.inexact_leaves(updates))
     zero = squares == 0
     root = jnp.sqrt(jnp.where(zero, 1, squares))
     norm = jnp.where(zero, 0 * squares, scale * root)
@@ -95,6 +94,8 @@ def clip_by_global_norm(
     factor = jnp.where(clipped, jnp.where(clipped, limit, 1) / root, 1)
 
     def rescale(u):
+      if not trees.is_inexact(u):
+        return u
       small = jnp.where(clipped, u.astype(_wide(u, norm)) / scale, 0) * factor
       return jnp.where(clipped, small.astype(u.dtype), u)
 

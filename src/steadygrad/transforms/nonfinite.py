@@ -4,6 +4,9 @@ Each is a link of its own and stands *before* the clipping, which passes inf and
 NaN through. The rule of the authors' code also fires above a norm of 1e10, so
 an exploding gradient that a clip would have rescaled is replaced instead: their
 precedence, kept by the order of the links.
+
+Leaves that are neither floating nor complex, as of integer parameters, always
+count as finite and pass as they are.
 """
 
 from typing import NamedTuple
@@ -12,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import numerics, trees
 from steadygrad.transforms import _common
 from steadygrad.types import Array, PyTree
 
@@ -49,7 +52,19 @@ def _next(state, finite, inner=()):
 
 
 def _choose(condition, tree, otherwise):
-  return jax.tree.map(lambda x, y: jnp.where(condition, x, y), tree, otherwise)
+  return jax.tree.map(
+    lambda x, y: x if x is y else jnp.where(condition, x, y), tree, otherwise
+  )
+
+
+def _zeros(updates):
+  return jax.tree.map(
+    lambda u: jnp.zeros_like(u) if trees.is_inexact(u) else u, updates
+  )
+
+
+def _all_finite(updates):
+  return numerics.all_finite(trees.inexact_leaves(updates))
 
 
 def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
@@ -65,9 +80,8 @@ def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    finite = numerics.all_finite(updates)
-    zeros = jax.tree.map(jnp.zeros_like, updates)
-    return _choose(finite, updates, zeros), _next(state, finite)
+    finite = _all_finite(updates)
+    return _choose(finite, updates, _zeros(updates)), _next(state, finite)
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -89,11 +103,10 @@ def skip_nonfinite(
     return _init(inner.init(params))
 
   def update(updates, state, params=None, **extra_args):
-    finite = numerics.all_finite(updates)
-    zeros = jax.tree.map(jnp.zeros_like, updates)
-    safe = _choose(finite, updates, zeros)
+    finite = _all_finite(updates)
+    safe = _choose(finite, updates, _zeros(updates))
     new, inner_state = inner.update(safe, state.inner, params, **extra_args)
-    new = _choose(finite, new, jax.tree.map(jnp.zeros_like, new))
+    new = _choose(finite, new, _zeros(new))
     inner_state = _choose(finite, inner_state, state.inner)
     return new, _next(state, finite, inner_state)
 
@@ -127,15 +140,16 @@ def shrink_if_nonfinite(
     del extra_args
     if params is None:
       raise ValueError("shrink_if_nonfinite needs params in update")
-    norm = numerics.joint_norm(updates)
+    norm = numerics.joint_norm(trees.inexact_leaves(updates))
     finite = jnp.isfinite(norm) & (norm <= max_norm)
-    zeros = jax.tree.map(jnp.zeros_like, updates)
     decay = {
       path: leaf
       for path, leaf in _common.leaves_by_path(params).items()
       if path[: len(at)] == tuple(at)
     }
-    shrink = _common.write_paths(zeros, decay, lambda zero, w: zero + rate * w)
+    shrink = _common.write_paths(
+      _zeros(updates), decay, lambda zero, w: zero + rate * w
+    )
     return _choose(finite, updates, shrink), _next(state, finite)
 
   return optax.GradientTransformationExtraArgs(init, update)

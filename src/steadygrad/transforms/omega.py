@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import numerics, trees
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
 from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
@@ -84,7 +84,8 @@ def omega_terms(
   Wherever a plain sum of squares would overflow or underflow, both norms are
   formed after a division by the largest |δ_t| of each pair, so that the ratio
   survives as long as the dtype holds the numbers themselves.
-  States of several leaves count with their joint norm.
+  States of several leaves count with their joint norm, over those leaves that
+  are floating or complex; the others have cotangents of zero.
 
   Args:
     trajectory: from `adjoints`.
@@ -129,6 +130,8 @@ def omega_terms(
   factor = factor * inverse
 
   def cotangent(p):
+    if not trees.is_inexact(p):
+      return jnp.zeros_like(p)
     wide = (slice(None),) * 2 + (None,) * (p.ndim - 2)
     p = p.astype(dtype) * inverse[wide]
     return jnp.where(valid[wide], p * factor[wide], 0)
@@ -142,15 +145,19 @@ def omega_terms(
 
 def _squares(trajectory, min_squared_norm):
   """(m, |δ_t|² / m², |p_t|² / m²), [T, B] each, with an m that is safe."""
-  deltas, products, mask = trajectory[4:7]
+  deltas, products = map(
+    trees.inexact_leaves, (trajectory.deltas, trajectory.products)
+  )
+  if not deltas:
+    raise ValueError("Omega needs a state with a floating-point leaf")
 
   def scaled():
     m, delta_sq = numerics.scaled_squares(deltas, batch_ndim=2)
     return m, delta_sq, squares(products, m)
 
-  def squares(tree, m=None):
+  def squares(leaves, m=None):
     total = 0
-    for x in jax.tree.leaves(tree):
+    for x in leaves:
       x = x.astype(numerics.accumulator_dtype(x))
       if m is not None:
         x = x / m.reshape(m.shape + (1,) * (x.ndim - 2))
@@ -164,7 +171,7 @@ def _squares(trajectory, min_squared_norm):
   # Sums as they are cost a third of the scaled ones, and serve nearly always:
   # what underflows in them is below the bound and counts for nothing.
   _, (delta_sq, product_sq) = in_segments(
-    both, (deltas, products), num_steps(mask)
+    both, (deltas, products), num_steps(trajectory.mask)
   )
   plain = jnp.all(delta_sq < _PLAIN[1]) & jnp.all(product_sq < _PLAIN[1])
   plain &= jnp.asarray(min_squared_norm) >= _PLAIN[0]
@@ -189,25 +196,26 @@ def omega_gradient(
 
   Returns:
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
-    the closed form.
+    the closed form. Otherwise parameters without a derivative have zeros.
   """
   params, x_0, xs, us, deltas = trajectory[:5]
   if cell.fused:
     _, rights, scales = cell.fused.factors(trajectory)
     lefts = cotangents if scales is None else cotangents * scales
     w_rec = numerics.sum_outer(lefts, rights)
-    return {k: w_rec if k == "w_rec" else None for k in params}
+    placed = {"w_rec": jax.tree.map(lambda _: w_rec, params["w_rec"])}
+    return trees.place(params, placed, otherwise=lambda _: None)
 
   x_tm1s = previous_states(x_0, xs)
 
   def products_of(params):
     def send(x_tm1, u_t, delta_t):
-      _, vjp = jax.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
+      _, vjp = trees.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
       return vjp(delta_t)[0]
 
     return jax.vmap(send)(x_tm1s, us, deltas)
 
-  products, vjp = jax.vjp(products_of, params)
+  products, vjp = trees.vjp(products_of, params)
   cotangents = jax.tree.map(
     lambda c, p: c.astype(p.dtype), cotangents, products
   )
@@ -270,7 +278,7 @@ def add_omega_gradient(
   _check_modes(ratio, reduction, min_squared_norm)
 
   def init(params):
-    dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
+    dtype = numerics.accumulator_dtype(*trees.inexact_leaves(params))
     zero = jnp.zeros([], dtype)
     return OmegaState(jnp.zeros([], jnp.int32), zero, zero)
 
