@@ -92,6 +92,12 @@ def test_gradients_have_the_parameters_own_structure(name, where, mapping):
 
 
 @pytest.mark.parametrize("name", ["elman", "gru"])
+def test_the_trajectory_holds_the_cells_gradient(name):
+  grads, trajectory = gradients(name)
+  chex.assert_trees_all_equal(trajectory.grads, grads["cell"])
+
+
+@pytest.mark.parametrize("name", ["elman", "gru"])
 def test_each_gradient_is_at_its_name(name):
   """In a mapping of another order than a dict's."""
   model, params = problem(name)

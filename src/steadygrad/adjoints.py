@@ -248,6 +248,10 @@ def adjoints(
       dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), dx_0, x_0)
       d_cell = jax.tree.map(jnp.add, d_cell, vjp(dx_0)[0])
     parts = {"cell": d_cell, "readout": done.d_readout}
-    return done.loss, trees.place(params, parts), trajectory
+    return (
+      done.loss,
+      trees.place(params, parts),
+      trajectory._replace(grads=d_cell),
+    )
 
   return loss_and_adjoints

@@ -183,6 +183,8 @@ class Trajectory(NamedTuple):
     products: deltas[t] J_t, as `xs`.
     mask: bool [T, B], False beyond a sequence's length; None if all count.
     ys: what the readout saw, [T, B, N]; None stands for `cell.output(xs)`.
+    grads: the gradient in `params`, before any transformation of it; None
+      where nobody formed it.
   """
 
   params: PyTree
@@ -193,6 +195,7 @@ class Trajectory(NamedTuple):
   products: PyTree
   mask: Array | None = None
   ys: Array | None = None
+  grads: PyTree | None = None
 
 
 class Task(NamedTuple):

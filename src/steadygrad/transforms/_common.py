@@ -1,9 +1,11 @@
-"""What several links need: argument checks, and writing at paths of a tree."""
+"""What links need: checks of arguments and updates, writing at paths."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from steadygrad import trees
+from steadygrad.types import Array
 
 
 def check_not_negative(name: str, value) -> None:
@@ -52,3 +54,25 @@ def write_paths(updates, additions: dict, combine):
     if path in additions and trees.is_inexact(leaf):
       leaves[number] = combine(leaf, additions[path]).astype(leaf.dtype)
   return jax.tree.map(leaves.__getitem__, numbers)
+
+
+def points_down(updates, gradients: dict) -> Array:
+  """Whether the updates are steps down the loss already: bool [].
+
+  So it is at the first update of every usual optimiser. A gradient that was
+  clipped, or averaged over batches, has some sign in common with this one.
+
+  Args:
+    updates: any tree.
+    gradients: {path: leaf}, see `leaves_by_path`; other leaves are left aside.
+  """
+  signs = [
+    jnp.sign(u) * jnp.sign(gradients[path]).astype(u.dtype)
+    for path, u in trees.named_leaves(updates)
+    if path in gradients and jnp.issubdtype(u.dtype, jnp.floating)
+  ]
+  along, against = jnp.array(False), jnp.array(False)
+  for sign in signs:
+    along |= jnp.any(sign > 0)
+    against |= jnp.any(sign < 0)
+  return against & ~along

@@ -222,6 +222,16 @@ def omega_gradient(
   return vjp(cotangents)[0]
 
 
+def _check_order(wrong: Array) -> None:
+  """ValueError if the updates point down; traced values pass."""
+  if not isinstance(wrong, jax.core.Tracer) and wrong:
+    raise ValueError(
+      "the updates that reach add_omega_gradient point against the gradient of"
+      " the loss, as behind an optimiser, where it would climb Omega: put it"
+      " before, optax.chain(add_omega_gradient(cell), optax.adam(1e-3))"
+    )
+
+
 def add_omega_gradient(
   cell: Cell,
   weight: float | Array | Callable[[Array], Array] = 4.0,
@@ -237,8 +247,21 @@ def add_omega_gradient(
   `update` takes `trajectory=`, the third result of `adjoints`; parameters come
   from there. Only leaves present in the updates are written, found by their
   path below `at`, so that `optax.masked` and `optax.partition` work, and dtypes
-  of the updates are kept. Put it before the clipping: the joint norm is clipped
-  once.
+  of the updates are kept.
+
+  Its place is before the clipping, since the joint norm is clipped once, and
+  before the optimiser, since what it adds is a gradient and optimisers turn
+  gradients into steps of the other sign:
+
+    optax.chain(add_omega_gradient(cell), optax.adam(1e-3))  # right
+    optax.chain(optax.adam(1e-3), add_omega_gradient(cell))  # climbs Ω
+
+  The second order is refused at the first update, if no update of the cell has
+  the sign of its gradient in `trajectory.grads` and some have the other sign:
+  by a ValueError where values are concrete; under jit, which cannot raise, by
+  NaN in what the link writes and in its telemetry. It passes unseen where the
+  first update is zero, as under a rate that rises from zero, where weight decay
+  turned the sign of some update, and with `merged`.
 
   Args:
     cell: the `Cell` that the trajectory is of.
@@ -266,8 +289,8 @@ def add_omega_gradient(
 
   Raises:
     ValueError: for an unknown mode or a negative concrete weight or bound; at
-      update if `trajectory` is missing, or no leaf that Ω touches lies below
-      `at`.
+      update if `trajectory` is missing, no leaf that Ω touches lies below `at`,
+      or the link stands behind an optimiser, see above.
   """
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
@@ -296,6 +319,12 @@ def add_omega_gradient(
       min_squared_norm=min_squared_norm,
     )
     alpha = weight(state.count) if callable(weight) else weight
+    omega = terms.omega
+    if trajectory.grads is not None and not merged:
+      grads = _common.leaves_by_path(trajectory.grads, below=at)
+      wrong = (state.count == 0) & _common.points_down(updates, grads)
+      _check_order(wrong)
+      alpha, omega = (jnp.where(wrong, jnp.nan, x) for x in (alpha, omega))
     if merged:
       pull = terms.pull._replace(factor=alpha * terms.pull.factor)
       grads = cell.fused.gradient(trajectory, pull)
@@ -309,7 +338,7 @@ def add_omega_gradient(
     dtype = state.omega.dtype
     return updates, OmegaState(
       optax.safe_increment(state.count),
-      terms.omega.astype(dtype),
+      omega.astype(dtype),
       terms.valid_fraction.astype(dtype),
     )
 
