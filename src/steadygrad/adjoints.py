@@ -241,9 +241,9 @@ def adjoints(
     Parameters and states may have leaves that are neither floating nor complex,
     as masks, counters and phases. Their gradients, error signals and products
     are zeros of their own dtype, where `jax.grad` with `allow_int` has float0.
-    Links of this package leave such leaves as they come. Optax's do not: Adam
-    keeps moments of another dtype for them, and weight decay shortens integers.
-    Put an optimiser that is not `msgd` or a relative into `optax.masked`.
+    Links of this package leave such leaves as they come. Optax's do not: Adam's
+    moments of them change their dtype, and weight decay changes integers. Wrap
+    any optimiser but `msgd`, `msgd_c` and `msgd_cr` in `optax.masked`.
 
   Raises:
     ValueError: if checkpoint_every is no integer of at least 1; if the batch is

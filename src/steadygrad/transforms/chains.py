@@ -65,14 +65,18 @@ def msgd_cr(
 
 
 def _sgd(learning_rate) -> optax.GradientTransformationExtraArgs:
-  """`optax.sgd`, which would make integer updates floating-point zeros.
+  """`optax.sgd` for the updates that have a derivative; the others stay.
 
-  Added to the parameters those would round integers above 2^24.
+  Optax would make floating-point zeros of integer ones, which round integer
+  parameters above 2^24 when they are added. The state is that of `optax.sgd`.
   """
   tx = optax.with_extra_args_support(optax.sgd(learning_rate))
 
   def update(updates, state, params=None, **extra_args):
-    scaled, state = tx.update(updates, state, params, **extra_args)
+    inexact = jax.tree.map(
+      lambda u: u if trees.is_inexact(u) else optax.MaskedNode(), updates
+    )
+    scaled, state = tx.update(inexact, state, params, **extra_args)
     return jax.tree.map(
       lambda u, s: s if trees.is_inexact(u) else u, updates, scaled
     ), state

@@ -203,7 +203,7 @@ def omega_gradient(
 
   Returns:
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
-    the closed form. Leaves of `params` without a derivative have zeros.
+    the closed form. Otherwise parameters without a derivative have zeros.
   """
   params, x_0, xs, us, deltas = trajectory[:5]
   if cell.fused:
