@@ -78,7 +78,7 @@ def test_a_mistake_is_named(flag, parts):
     assert part in done.stderr
 
 
-@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.usefixtures("promotion")
 def test_the_naive_omega_is_ours(monkeypatch):
   """What is timed against ours computes the same derivative."""
   monkeypatch.syspath_prepend(str(ROOT / "experiments"))

@@ -91,16 +91,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-@pytest.fixture
-def standard_promotion():
-  """JAX's default modes, for code of others that needs them, or of a test."""
-  with (
-    jax.numpy_rank_promotion("allow"),
-    jax.numpy_dtype_promotion("standard"),
-  ):
-    yield
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
   """Neighbours to the same worker, which then makes a module's fixtures once.
@@ -160,6 +150,13 @@ def own_tasks():
   yield
   TASKS.clear()
   TASKS.update(before)
+
+
+@pytest.fixture
+def promotion():
+  """JAX's usual promotion, for code of Optax and Flax, or a cell of a test."""
+  with jax.numpy_dtype_promotion("standard"):
+    yield
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_inject_hyperparams(name):
   assert "cell" not in state.hyperparams | state.hyperparams_states
 
 
-@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.usefixtures("promotion")
 @every_link
 def test_multi_steps(name):
   """Two equal micro-batches; Ω and what has it stand outside."""

@@ -158,8 +158,7 @@ def test_what_is_not_finite_does_not_count(bad, where):
     np.testing.assert_allclose(terms.cotangents, 0, atol=SINGLE)
 
 
-@pytest.mark.usefixtures("standard_promotion")
-def test_the_weight_may_be_a_schedule_of_the_count(x64):
+def test_the_weight_may_be_a_schedule_of_the_count(x64, promotion):
   name = "elman_x_tanh"
   trajectory = trajectory_of(name)
   zeros = {"cell": jax.tree.map(jnp.zeros_like, trajectory.params)}
@@ -248,7 +247,7 @@ def gradients_of(name):
   return params, grads, trajectory
 
 
-@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.usefixtures("promotion")
 @pytest.mark.parametrize("optimiser", sorted(OPTIMISERS))
 @pytest.mark.parametrize("name", ["elman_x_tanh", "lstm"])
 def test_behind_an_optimiser_it_is_refused(x64, name, optimiser):
@@ -273,7 +272,7 @@ def _others(grads):
   return jax.tree.map(lambda g: (g + 3 * rng.normal(size=g.shape)) / 2, grads)
 
 
-@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.usefixtures("promotion")
 @pytest.mark.parametrize("order", ["scaled", "decoupled", "averaged", "zeros"])
 def test_what_may_stand_before_it(x64, order):
   """It adds what it adds to the gradient itself, also outside jit."""

@@ -91,7 +91,7 @@ def test_a_part_of_another_shape_is_refused():
     trees.place(TREE, {"b": {"x": 1.0, "more": 2.0}})
 
 
-@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.usefixtures("promotion")
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int32", "uint32"])
 def test_pull_back_through_leaves_without_a_derivative(dtype):
   """They have zeros of their own dtype; the others what `jax.grad` gives."""

@@ -41,7 +41,9 @@ def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
     delta_t = jax.tree.map(jnp.add, dx_t, p_tp1)
     zeros = jax.tree.map(jnp.zeros_like, delta_t)
     sent = unrolling.select(mask_t, delta_t, zeros)
-    _, vjp = trees.vjp(lambda p, x: cell.step(p, x, u_t), params, x_tm1)
+    _, vjp = trees.vjp(
+      lambda p, x: unrolling.take_step(cell, p, x, u_t), params, x_tm1
+    )
     grads_t, product_t = vjp(sent)
     grads = jax.tree.map(jnp.add, grads, grads_t)
     p_t = unrolling.select(mask_t, product_t, delta_t)

@@ -144,6 +144,11 @@ def select(mask: Array | None, tree: PyTree, otherwise: PyTree) -> PyTree:
   return jax.tree.map(pick, tree, otherwise)
 
 
+def take_step(cell: Cell, params: PyTree, x_tm1: PyTree, u_t: Array) -> PyTree:
+  """x_t, which varies between devices as x_{t-1} does, constants in it too."""
+  return varying.alike(cell.step(params, x_tm1, u_t), x_tm1)
+
+
 def previous_states(x_0: PyTree, xs: PyTree) -> PyTree:
   """x_{t-1} for every step: [x_0, xs[0], ..., xs[T-2]], leaves [T, B, ...]."""
 
@@ -189,8 +194,7 @@ def unroll(
 
   def step(x_tm1, inputs):
     u_t, mask_t = inputs
-    x_t = select(mask_t, cell.step(params, x_tm1, u_t), x_tm1)
-    x_t = varying.alike(x_t, x_tm1)
+    x_t = select(mask_t, take_step(cell, params, x_tm1, u_t), x_tm1)
     return x_t, x_t
 
   return jax.lax.scan(step, x_0, (us, mask))[1]

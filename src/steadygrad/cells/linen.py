@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import errors
 from flax import linen as nn
 
-from steadygrad import trees
+from steadygrad import _validate, trees
 from steadygrad.types import Cell
 
 
@@ -87,8 +87,7 @@ def linen(
 def _check_arguments(cell, input_size) -> None:
   if not isinstance(cell, nn.RNNCellBase):
     raise ValueError(f"cell must be a linen RNNCellBase, got {type(cell)}")
-  if input_size < 1:
-    raise ValueError(f"input_size must be at least 1, got {input_size}")
+  _validate.check_integer("input_size", input_size)
   try:
     axes = cell.num_feature_axes
   except NotImplementedError:

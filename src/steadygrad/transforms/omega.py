@@ -26,7 +26,7 @@ from steadygrad import _validate, numerics, trees, varying
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
 from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
-from steadygrad.unroll import check_step, previous_states
+from steadygrad.unroll import previous_states, take_step
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
 _PLAIN = 1e-30, 1e25  # Sums of squares in it, and inverses, lose nothing.
@@ -220,7 +220,7 @@ def omega_gradient(
 
   def products_of(params):
     def send(x_tm1, u_t, delta_t):
-      _, vjp = trees.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
+      _, vjp = trees.vjp(lambda x: take_step(cell, params, x, u_t), x_tm1)
       return vjp(delta_t)[0]
 
     return jax.vmap(send)(x_tm1s, us, deltas)
@@ -249,11 +249,21 @@ def _check_trajectory(cell: Cell, trajectory) -> None:
       "add_omega_gradient needs update(..., trajectory=), the third result of"
       f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
     )
-  params, x_0, us = trajectory.params, trajectory.x_0, trajectory.us
+  size = jax.tree.leaves(trajectory.deltas)[0].shape[1]
   try:
-    check_step(cell, params, x_0, us)
-  except ValueError as error:
-    raise ValueError(f"trajectory must be of the cell: {error}") from error
+    own = jax.eval_shape(
+      lambda p: cell.initial_state(p, size), trajectory.params
+    )
+  except Exception as error:
+    raise ValueError(
+      f"trajectory must be of the cell, got params it does not take: {error}"
+    ) from error
+  wanted = jax.tree.map(lambda x: x.shape, own)
+  given = jax.tree.map(lambda x: x.shape[1:], trajectory.products)
+  if wanted != given:
+    raise ValueError(
+      f"trajectory must be of the cell, whose states are {wanted}, got {given}"
+    )
 
 
 def _combine(merged, alpha, u, g):

@@ -101,8 +101,10 @@ def choose_max_norm(
     )
   average = float(finite.mean())
   if max_norm is not None:
-    _validate.check_number("max_norm", max_norm, finite=False)
+    _validate.check_number("max_norm", max_norm, least=None, finite=False)
   judged = average if max_norm is None else float(max_norm)
+  if judged < 0:
+    raise ValueError(f"max_norm must not be negative, got {max_norm}")
   clipped = float(np.mean(finite > judged))
   return ThresholdAdvice(
     suggested=average,
