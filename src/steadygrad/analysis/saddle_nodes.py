@@ -29,7 +29,8 @@ class SaddleNode(NamedTuple):
   Attributes:
     point: [N]; NaN where not converged, as `parameter`.
     parameter: [].
-    null_vector: [N], v, unit eigenvector to the eigenvalue 1.
+    null_vector: [N], v, unit eigenvector to the eigenvalue 1, its largest
+      component positive.
     transversality: [], w · ∂f/∂b, where the search ended; w is the left
       eigenvector to the eigenvalue 1 with w · v = 1.
     curvature: [], w · ∂²f/∂x² [v, v], where the search ended. Near the fold x +
@@ -110,7 +111,7 @@ def saddle_node(
   x, v, b = root.x[:size], root.x[size:-1], root.x[-1]
   terms = jnp.concatenate([2 * x, 2 * v, jnp.ones_like(x[:1])])
   ok = root.converged & is_regular(system, root.x, jnp.abs(terms))
-  v = v / jnp.linalg.norm(v)
+  v = v / jnp.linalg.norm(v) * jnp.sign(v[jnp.argmax(jnp.abs(v))])
   w = jnp.linalg.svd(jacobian(x, b))[0][:, -1]
   transversality, curvature = _normal_form(family, x, b, v, w / jnp.dot(w, v))
   return SaddleNode(
