@@ -256,8 +256,9 @@ def _train(config, run_dir, name, progress: bool, began) -> dict[str, Any]:
   devices = jax.devices()
   restored, saver = _restore(config, run_dir, name)
   say(
-    f"compiling for {launch.in_words(devices)}, then {config.seeds} seeds of"
-    f" {config.task}, up to {config.max_updates} updates each"
+    f"compiling for {launch.in_words(devices)}, then"
+    f" {launch.counted(config.seeds, 'seed')} of {config.task}, up to"
+    f" {launch.counted(config.max_updates, 'update')} each"
   )
   new = restored.step is None
   exp = training.experiment(config)

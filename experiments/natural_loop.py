@@ -240,8 +240,9 @@ def train(
   memory.refuse_natural(config, corpus.num_symbols, devices)
   with directories.prepare(run_dir, config):
     say(
-      f"compiling for {launch.in_words(devices)}, then {config.seeds} seeds of"
-      f" {config.data}, up to {config.max_epochs} passes each"
+      f"compiling for {launch.in_words(devices)}, then"
+      f" {launch.counted(config.seeds, 'seed')} of {config.data}, passes up to"
+      f" {config.max_epochs}"
     )
     seeds = Seeds(config, corpus, devices)
     curves, spent, saver = _restore(run_dir, name, seeds)

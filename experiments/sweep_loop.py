@@ -196,7 +196,8 @@ def run(
   default = 1 if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS
   size = slots_per_device or default
   slots = [Slots(device, size, parameters) for device in devices]
-  say(f"{len(runs)} runs to do on {launch.in_words(devices)}")
+  todo = launch.counted(len(runs), "run")
+  say(f"{todo} to do on {launch.in_words(devices)}")
 
   def guarded(own: Slots):
     try:

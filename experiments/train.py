@@ -57,7 +57,7 @@ def main() -> dict:
   run_files.draw_beside("training", record, directory)
   solved = sum(record["results"]["solved"])
   say(
-    f"{solved} of {config.seeds} seeds solved;"
+    f"{solved} of {launch.counted(config.seeds, 'seed')} solved;"
     f" {run_files.contents('training', directory)}"
   )
   return summary(record, directory / "record.json")

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -177,6 +178,17 @@ def test_the_second_signal_ends_a_loop_that_does_not_stop():
     "launcher_example.py: SIGTERM: stopped now; the same command goes on from"
     " update 3"
   ]
+
+
+def test_a_signal_that_comes_twice_at_once_is_one():
+  """As of `timeout -s INT`, which sends it to the process and to its group."""
+  process = begun("--do=obedient")
+  for _ in range(2):
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.02)  # Signals that wait for a process are one.
+  _, err = process.communicate(timeout=LIMIT)
+  assert process.returncode == 130
+  assert err.splitlines()[-1].endswith("stopped by SIGINT at update 3")
 
 
 def test_outside_of_a_loop_one_signal_is_enough():

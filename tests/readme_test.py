@@ -24,13 +24,15 @@ def test_code_runs_as_written(number):
 
 def test_a_task_of_your_own_is_one_of_the_launchers(tmp_path):
   (block,) = [b for b in BLOCKS if "register_task(" in b]
-  assert "runs import launch` and `launch.main(train.main)`" in README
+  assert (
+    "`import train` and\n`steadygrad.runs.launch.main(train.main)`" in README
+  )
   script = tmp_path / "own.py"
   script.write_text(
-    f"import sys\n{block.split('config = ')[0]}"
+    "import sys\nfrom steadygrad.runs import launch\n"
+    f"{block.split('config = ')[0]}"
     f"sys.path.append({str(ROOT / 'experiments')!r})\n"
-    "import train\nfrom steadygrad.runs import launch\n"
-    "launch.main(train.main)\n"
+    "import train\nlaunch.main(train.main)\n"
   )
   done = subprocess.run(
     [

@@ -4,7 +4,6 @@ import difflib
 import errno
 import pathlib
 import re
-import sys
 import tempfile
 
 from absl import flags
@@ -120,8 +119,9 @@ def parse(argv: list[str], several: str | None = None) -> list[str]:
 
 
 def _own_flags() -> list[flags.Flag]:
-  """Those of the launcher itself, not absl's."""
-  return flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+  """Those of launchers, not absl's."""
+  modules = flags.FLAGS.flags_by_module_dict().items()
+  return [f for m, fs in modules if not m.startswith("absl") for f in fs]
 
 
 def _is_list(flag: flags.Flag) -> bool:

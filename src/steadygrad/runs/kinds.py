@@ -23,7 +23,7 @@ TRAINING = {
     "updates": [int],
     "test_error": [float],
     "chance_error": float,
-    "chance_loss": float,
+    "chance_loss": (float, None),
     "success_rate": float,
     "success_interval": [float],
     "max_updates": int,
@@ -75,7 +75,7 @@ COLLECTED = {
       "test_error": float,
       "relapses": int,
       "chance_error": float,
-      "chance_loss": float,
+      "chance_loss": (float, None),
       "curves": {"update": list, str: list},
       "provenance": {"source": int},
     }

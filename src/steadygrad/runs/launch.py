@@ -232,9 +232,13 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def counted(count: int, thing: str) -> str:
+  """Such as "1 seed" and "2 seeds"."""
+  return f"{count} {thing}{'s' * (count != 1)}"
+
+
 def in_words(devices) -> str:
   """Such as "2 CPU cores"."""
-  count, kind = len(devices), devices[0].device_kind
-  if devices[0].platform == "cpu":
-    return f"{count} CPU core{'s' * (count > 1)}"
-  return f"{count} {kind} device{'s' * (count > 1)}"
+  cpu = devices[0].platform == "cpu"
+  kind = "CPU core" if cpu else f"{devices[0].device_kind} device"
+  return counted(len(devices), kind)

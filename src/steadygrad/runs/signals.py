@@ -8,6 +8,7 @@ from a socket, which the handlers of the C library fill, and answers.
 
 import _thread
 import contextlib
+import math
 import os
 import pathlib
 import signal
@@ -22,6 +23,9 @@ from tqdm import tqdm
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STATUS = 130  # Of a process that was told to stop.
+# What comes so soon again is the same signal: timeout(1) and others send one to
+# a process and to its group.
+SAME_SECONDS = 0.25
 # How long the main thread has to remove its temporary files, once it is told.
 GRACE_SECONDS = 0.5
 
@@ -78,6 +82,7 @@ class _Watch:
   def __init__(self):
     self.loop: tuple[list[str], Callable[[], tuple[str, str]]] | None = None
     self._ending = False
+    self._last: tuple[int, float] = 0, -math.inf
 
   def __enter__(self):
     reader, self._writer = socket.socketpair()
@@ -107,6 +112,10 @@ class _Watch:
           self._take(number[0])
 
   def _take(self, number: int) -> None:
+    now, (last, at) = time.monotonic(), self._last
+    self._last = number, now
+    if number == last and now - at < SAME_SECONDS:
+      return
     name, loop = signal.Signals(number).name, self.loop
     if loop is None:
       say(f"stopped by {name}; the same command goes on from what is saved")
