@@ -1,4 +1,4 @@
-"""Fixtures, and what all processes of a test session share.
+"""Fixtures, strict modes, and what all processes of a session share.
 
 Warnings are errors, see pyproject.toml.
 """
@@ -84,6 +84,11 @@ for _name in (
   jax.config.update(_name, _type(os.environ[_name.upper()]))
 # Seeds are spread over devices: two of them, whatever the machine has.
 jax.config.update("jax_num_cpu_devices", 2)
+
+# Whoever works in these modes can use the library, and no axis or dtype of ours
+# comes from a promotion that nobody wrote down.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics, trees
+from steadygrad import _validate, numerics, trees, varying
 from steadygrad.transforms import _common
 from steadygrad.types import Array, PyTree
 
@@ -40,8 +40,9 @@ class NonfiniteState(NamedTuple):
     }
 
 
-def _init(inner=()):
-  return NonfiniteState(jnp.array(True), jnp.zeros([], jnp.int32), inner)
+def _init(params, inner=()):
+  state = NonfiniteState(jnp.array(True), jnp.zeros([], jnp.int32), inner)
+  return varying.alike(state, params)
 
 
 def _next(state, finite, inner=()):
@@ -75,8 +76,7 @@ def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
   """
 
   def init(params):
-    del params
-    return _init()
+    return _init(params)
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
@@ -97,10 +97,14 @@ def skip_nonfinite(
   Args:
     inner: the transformation to protect, usually a whole chain.
   """
+  if not isinstance(inner, optax.GradientTransformation):
+    raise ValueError(
+      f"inner must be an Optax transformation, got {type(inner)}"
+    )
   inner = optax.with_extra_args_support(inner)
 
   def init(params):
-    return _init(inner.init(params))
+    return _init(params, inner.init(params))
 
   def update(updates, state, params=None, **extra_args):
     finite = _all_finite(updates)
@@ -129,12 +133,12 @@ def shrink_if_nonfinite(
     max_norm: a norm above it counts as not finite; the authors' 1e10.
     at: path of W_rec in the parameters.
   """
-  _common.check_not_negative("rate", rate)
-  _common.check_not_negative("max_norm", max_norm)
+  _validate.check_number("rate", rate)
+  _validate.check_number("max_norm", max_norm, finite=False)
+  _common.check_path("at", at)
 
   def init(params):
-    del params
-    return _init()
+    return _init(params)
 
   def update(updates, state, params=None, **extra_args):
     del extra_args
