@@ -55,7 +55,7 @@ def test_numbers_of_an_elman_network(lengths):
       return x, x
 
     counts = jnp.array(lengths or (6, 6, 6))
-    going = (jnp.arange(6)[:, None] < counts)[..., None]
+    going = (jnp.arange(6)[:, None] < counts[None])[..., None]
     xs = jax.lax.scan(step, jnp.zeros((3, 4)), (batch.us, taps, going))[1]
     outputs = model.readout.apply(params["readout"], model.cell.output(xs))
     return squared_error(outputs, batch)

@@ -269,7 +269,10 @@ def test_a_plain_cell_of_ones_own_is_taken():
 @pytest.mark.parametrize("output", [None, lambda x: x])
 def test_flax_cells_that_cannot_be_a_cell(make, said, output):
   """In words of ours, that name the cell, before its first step."""
-  with pytest.raises(ValueError, match=said) as caught:
+  with (
+    jax.numpy_rank_promotion("allow"),  # As most users have it.
+    pytest.raises(ValueError, match=said) as caught,
+  ):
     linen(make(), 2, output=output)
   assert type(make()).__name__ in str(caught.value)
 

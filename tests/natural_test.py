@@ -106,7 +106,7 @@ def test_a_pass_is_what_a_plain_loop_does(stream, cost, rate, max_norm):
       pre = h @ cell["w_rec"] + u @ cell["w_in"] + cell["b"]
       hs.append(h := jax.nn.sigmoid(pre))
     readout = params["readout"]
-    p = jnp.stack(hs) @ readout["w_out"] + readout["b_out"]
+    p = jnp.stack(hs) @ readout["w_out"] + readout["b_out"][None]
     terms = jnp.logaddexp(0, p) - targets * p
     return jnp.sum(terms), h
 
@@ -403,7 +403,7 @@ def test_a_text_with_a_period_is_learnt():
     state = run(stream.rows, ahead, plan, state, len(plan.begins))
     state = state._replace(update=jnp.int32(0))
   totals = natural.evaluate(exp, stream.rows, ahead, plan, state.params, 4)
-  assert float(totals.sum() / stream.lengths.sum()) < 0.3 * np.log(6)
+  assert float(totals.sum()) / stream.lengths.sum() < 0.3 * np.log(6)
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,10 @@ def restored(values):
 
 
 def committed(kind):
-  found = {p: records.read_json(p) for p in sorted(RESULTS.rglob("*.json"))}
+  found = {
+    p: records.read_json(p, (dict, list))
+    for p in sorted(RESULTS.rglob("*.json"))
+  }
   return {
     path: record
     for path, record in found.items()

@@ -158,7 +158,7 @@ def test_the_sum_of_many_large_single_precision_norms():
     (([],), ["gradient_norms", "0 finite of 0"]),
     (([np.nan, np.inf],), ["gradient_norms", "0 finite of 2"]),
     (([1.0, -2.0],), ["gradient_norms", "not negative"]),
-    (([1.0], -1.0), ["max_norm", "not negative", "-1"]),
+    (([1.0], -1.0), ["max_norm", "not be negative", "-1"]),
     (([1.0], np.nan), ["max_norm", "nan"]),
   ],
 )

@@ -158,7 +158,7 @@ def is_regular(g: Callable[[Array], Array], x: Array, terms: Array) -> Array:
   size = jnp.abs(jacobian) @ jnp.abs(x) + terms
   shape = (NUM_PROBES, *x.shape)
   signs = jax.random.rademacher(jax.random.key(0), shape, x.dtype)
-  errors = jnp.finfo(x.dtype).eps * size * signs
+  errors = jnp.finfo(x.dtype).eps * size[None] * signs
   columns = jnp.concatenate([g(x)[None], errors]).T
   moves = jnp.linalg.solve(jacobian, columns).T
 

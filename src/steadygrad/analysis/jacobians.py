@@ -199,7 +199,8 @@ def delta_norms_by_lag(trajectory: Trajectory) -> DeltaProfile:
   if trajectory.mask is None:
     return DeltaProfile(norms[::-1], jnp.ones((num_steps, size), bool))
   lengths = jnp.sum(trajectory.mask, 0, dtype=jnp.int32)
-  index = lengths - 1 - jnp.arange(num_steps, dtype=jnp.int32)[:, None]
+  steps = jnp.arange(num_steps, dtype=jnp.int32)
+  index = (lengths - 1)[None] - steps[:, None]
   valid = index >= 0
   norms = jnp.take_along_axis(norms, jnp.maximum(index, 0), 0)
   return DeltaProfile(jnp.where(valid, norms, 0), valid)

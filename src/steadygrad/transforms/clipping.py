@@ -99,7 +99,9 @@ def clip_by_global_norm(
     def rescale(u):
       if not trees.is_inexact(u):
         return u
-      small = jnp.where(clipped, u.astype(_wide(u, norm)) / scale, 0) * factor
+      wide = _wide(u, norm)
+      small = jnp.where(clipped, u.astype(wide) / scale.astype(wide), 0)
+      small *= factor.astype(wide)
       return jnp.where(clipped, small.astype(u.dtype), u)
 
     state = ClipState(norm.astype(state.gradient_norm.dtype), clipped, finite)
