@@ -120,7 +120,8 @@ REFUSED = {
   "a map elsewhere": (lambda: _points(f=jnp.sum), r"itself, got float32 \(\)"),
   "a map to integers": (
     lambda: _points(f=lambda x: x.astype(int)), "itself, got int"),
-  "a map to complex": (lambda: _points(f=lambda x: jax.lax.complex(x, x)), "got complex"),
+  "a map to complex": (
+    lambda: _points(f=lambda x: jax.lax.complex(x, x)), "got complex"),
   "a map to two": (lambda: _points(f=lambda x: (x, x)), "itself"),
   "no steps": (lambda: _points(max_steps=0), "max_steps.*0"),
   "half a step": (lambda: _points(max_steps=1.5), "max_steps.*1.5"),
