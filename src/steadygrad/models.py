@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
+from steadygrad import _validate
+from steadygrad.numerics import add, promoted
 from steadygrad.types import Cell, Model, Readout
 from steadygrad.unroll import unroll
 
@@ -31,14 +33,18 @@ def linear_readout(
     dtype: of the parameters.
 
   Raises:
-    ValueError: on a size under 1 or another `reads`.
+    ValueError: on a size under 1, another `reads`, or a dtype that is not
+      floating-point; when applied to no steps, if it reads the last.
   """
-  for name, size in (("input_size", input_size), ("output_size", output_size)):
-    if size < 1:
-      raise ValueError(f"{name} must be at least 1, got {size}")
-  if reads not in ("last", "every"):
-    raise ValueError(f'reads must be "last" or "every", got {reads!r}')
-  initializer = initializer or jax_initializers.lecun_normal()
+  _validate.check_integer("input_size", input_size)
+  _validate.check_integer("output_size", output_size)
+  _validate.check_one_of("reads", reads, ("last", "every"))
+  _validate.check_one_of("use_bias", use_bias, (True, False))
+  _validate.check_floating("dtype", dtype)
+  if initializer is None:
+    initializer = jax_initializers.lecun_normal()
+  if not callable(initializer):
+    raise ValueError(f"initializer must be a function, got {initializer!r}")
 
   def init(key):
     params = {"w_out": initializer(key, (input_size, output_size), dtype)}
@@ -47,24 +53,38 @@ def linear_readout(
     return params
 
   def apply(params, ys):
+    if reads == "last" and not len(ys):
+      raise ValueError(
+        f"ys must have at least one step to read, got shape {ys.shape}"
+      )
     # Beyond its length a state stays as it was, so the last row serves all.
     ys = ys[-1] if reads == "last" else ys
     product = jnp.matmul(
-      ys, params["w_out"], precision=jax.lax.Precision.HIGHEST
+      *promoted(ys, params["w_out"]), precision=jax.lax.Precision.HIGHEST
     )
-    return product + params["b_out"] if use_bias else product
+    return add(product, params["b_out"]) if use_bias else product
 
   return Readout(init, apply, reads)
 
 
 def recurrent(cell: Cell, readout: Readout) -> Model:
-  """The model that unrolls `cell` and applies `readout` to its outputs."""
+  """The model that unrolls `cell` and applies `readout` to its outputs.
+
+  Raises:
+    ValueError: if they are no `Cell` and no `Readout`.
+  """
+  for name, part, kind in (("cell", cell, Cell), ("readout", readout, Readout)):
+    if not isinstance(part, kind):
+      raise ValueError(
+        f"{name} must be a steadygrad {kind.__name__}, got {type(part)}"
+      )
 
   def init(key):
     key_cell, key_readout = jax.random.split(key)
     return {"cell": cell.init(key_cell), "readout": readout.init(key_readout)}
 
   def apply(params, us, lengths=None, x_0=None):
+    _validate.check_params(params)
     xs = unroll(cell, params["cell"], us, x_0=x_0, lengths=lengths)
     return readout.apply(params["readout"], cell.output(xs))
 
