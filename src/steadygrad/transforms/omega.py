@@ -94,10 +94,12 @@ def omega_terms(
       with δ_t = 0, beyond a length, or not finite.
 
   Returns:
-    `OmegaTerms`. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
+    `OmegaTerms`. Inside `jax.shard_map` they are of the sequences of all
+    devices. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
     its derivative may be inf. If no pair counts all of it is zero. In "norm" a
     zero product has cotangent zero, the subgradient.
   """
+  _check_kind(trajectory)
   _check_modes(ratio, reduction, min_squared_norm)
   products = trajectory.products
   scale, delta_sq, product_sq = _squares(trajectory, min_squared_norm)
@@ -242,13 +244,17 @@ def _check_order(wrong: Array) -> None:
     )
 
 
-def _check_trajectory(cell: Cell, trajectory) -> None:
-  """ValueError unless it is a trajectory that this cell may have made."""
+def _check_kind(trajectory) -> None:
+  """ValueError unless it is a trajectory."""
   if not isinstance(trajectory, Trajectory):
     raise ValueError(
       "add_omega_gradient needs update(..., trajectory=), the third result of"
       f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
     )
+
+
+def _check_cell(cell: Cell, trajectory: Trajectory) -> None:
+  """ValueError unless the cell may have made the trajectory."""
   size = jax.tree.leaves(trajectory.deltas)[0].shape[1]
   try:
     own = jax.eval_shape(
@@ -356,7 +362,8 @@ def add_omega_gradient(
 
   def update(updates, state, params=None, *, trajectory=None, **extra_args):
     del params, extra_args
-    _check_trajectory(cell, trajectory)
+    _check_kind(trajectory)
+    _check_cell(cell, trajectory)
     terms = omega_terms(
       trajectory,
       ratio=ratio,
