@@ -9,6 +9,7 @@ is the temporal contribution of step k to the error of step t; "long term" where
 k ≪ t, "short term" elsewhere.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import unroll as unrolling
+from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
 from steadygrad.types import Array, Batch, Cell, Model, PyTree
 
@@ -73,7 +75,16 @@ def step_contributions(
   Returns:
     norms [T]; dE_t/dθ without the initial state's share, as `params`; the
     parts, leaves [T, ...], or None; and dE_t/dx_0, leaves [B, ...].
+
+  Raises:
+    ValueError: if us are not [T, B, M], or t is no integer or concretely lies
+      outside 0..T-1.
   """
+  unrolling.batch_size(us)
+  if not jnp.issubdtype(jnp.result_type(t), jnp.integer) or jnp.ndim(t):
+    raise ValueError(f"t must be an integer [], got {t!r}")
+  if _checks.is_concrete(t) and not 0 <= t < len(us):
+    raise ValueError(f"t must lie in 0..{len(us) - 1}, got {t}")
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
 
@@ -173,7 +184,11 @@ def _indices(steps: Sequence[int] | None, num_steps: int) -> list[int]:
   """Steps counted from 0; ValueError where one lies outside."""
   if steps is None:
     return list(range(num_steps))
-  if not len(steps):
+  try:
+    steps = [operator.index(t) for t in steps]
+  except TypeError:
+    raise ValueError(f"steps must be integers, got {steps!r}") from None
+  if not steps:
     raise ValueError("steps must name at least one step")
   for t in steps:
     if not -num_steps <= t < num_steps:

@@ -4,7 +4,7 @@ A run that records `DynamicsRecord`s beside its losses lets a reader see what
 the dynamics did at the update at which the gradient jumped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from steadygrad import numerics
 from steadygrad.adjoints import adjoints
-from steadygrad.analysis import _states
+from steadygrad.analysis import _checks, _states
 from steadygrad.analysis.basins import attractors
 from steadygrad.analysis.dynamics import autonomous
 from steadygrad.analysis.jacobians import delta_norms_by_lag
@@ -35,7 +35,8 @@ class DynamicsRecord(NamedTuple):
     attractor_count: int32 [], attractors of the map at zero input that the
       starts reach.
     unsettled_count: int32 [], starts that reached none.
-    finite: bool [], whether all the numbers above are.
+    finite: bool [], whether all the numbers above are; False also where the
+      spectral radius could not be had and is NaN.
   """
 
   loss: Array
@@ -76,6 +77,10 @@ def dynamics_recorder(
   Returns:
     The function. Its cost is a gradient, `num_sequences` exponents and
     `num_starts * settle_steps` steps, so that it is for chosen updates.
+
+  Raises:
+    ValueError: if a count is not an integer of at least 1, or, where it is
+      called, the recurrent matrix is not square.
   """
   for name, value in (
     ("num_sequences", num_sequences),
@@ -83,7 +88,7 @@ def dynamics_recorder(
     ("settle_steps", settle_steps),
     ("max_period", max_period),
   ):
-    _states.check_positive(name, value)
+    _checks.check_count(name, value)
 
   def record(params, batch: Batch):
     loss, grads, trajectory = adjoints(model, loss_fn)(params, batch)
@@ -115,11 +120,11 @@ def dynamics_recorder(
 def _recurrent_matrix(matrix, theta, f, x_0) -> Array:
   if matrix is not None:
     w = matrix(theta)
-  elif isinstance(theta, dict) and "w_rec" in theta:
+  elif isinstance(theta, Mapping) and "w_rec" in theta:
     w = theta["w_rec"]
   else:
     w = jax.jacfwd(f)(x_0)
-  _states.check_square("the recurrent matrix", w)
+  _checks.check_square("the recurrent matrix", w)
   return w
 
 
