@@ -52,7 +52,9 @@ def sparse_spectral(
 
   Returns:
     (key, shape [N, N], dtype) -> array. The radius holds to about 1e-5 in
-    float32, times the condition number of the largest eigenvalue.
+    float32, times the condition number of the largest eigenvalue. A matrix
+    whose radius is 0 stays as it was drawn. One whose radius cannot be had, and
+    is NaN, becomes NaN: a wrong scale would not be seen.
   """
   if connections < 1:
     raise ValueError(f"connections must be at least 1, got {connections}")
@@ -71,7 +73,7 @@ def sparse_spectral(
     w = jnp.where(order < connections, w, 0)
     w = w if per == "target" else w.T
     rho = numerics.spectral_radius(w)
-    return w * jnp.where(rho > 0, radius / jnp.where(rho > 0, rho, 1), 1)
+    return w * jnp.where(rho == 0, 1, radius / jnp.where(rho == 0, 1, rho))
 
   return init
 

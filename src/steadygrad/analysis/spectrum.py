@@ -126,9 +126,9 @@ def conditions(w_rec: Array, gamma: float | Array) -> Conditions:
     largest_singular_value=top,
     threshold=threshold,
     vanishing_is_certain=top < threshold,
-    explosion_is_possible=top > threshold,
+    explosion_is_possible=~(top <= threshold),
     linear_vanishing=rho < 1,
-    linear_explosion_is_possible=rho > 1,
+    linear_explosion_is_possible=~(rho <= 1),
   )
 
 
