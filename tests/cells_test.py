@@ -194,7 +194,7 @@ def test_bad_arguments(make, said):
 def test_readouts_of_the_last_and_of_every_step(rng):
   ys = jnp.asarray(rng.normal(size=(5, 2, 3)), "float32")
   params = {"w_out": jnp.ones((3, 2)), "b_out": jnp.array([0.0, 1.0])}
-  expected = np.sum(ys, -1)[..., None] + np.array([0, 1])
+  expected = np.asarray(ys).sum(-1)[..., None] + np.array([0, 1])
   every = linear_readout(3, 2, reads="every").apply(params, ys)
   np.testing.assert_allclose(every, expected, rtol=SINGLE, atol=SINGLE)
   last = linear_readout(3, 2).apply(params, ys)

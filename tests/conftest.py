@@ -1,4 +1,4 @@
-"""Fixtures. Warnings are errors, see pyproject.toml."""
+"""Fixtures, and JAX's strict modes. Warnings are errors, see pyproject.toml."""
 
 import os
 import pathlib
@@ -12,6 +12,11 @@ GOLDEN = "authors_step.npz"
 # Seeds are spread over devices: two of them, whatever the machine has.
 jax.config.update("jax_num_cpu_devices", 2)
 
+# Whoever works in these modes can use the library, and no axis or dtype of ours
+# comes from a promotion that nobody wrote down.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
 
 @pytest.fixture
 def x64():
@@ -19,6 +24,13 @@ def x64():
   with jax.enable_x64(True):
     yield
   assert not jax.config.jax_enable_x64, "float64 leaked out of a test"
+
+
+@pytest.fixture
+def promotion():
+  """JAX's usual promotion, for Optax's Adam and for some of its schedules."""
+  with jax.numpy_dtype_promotion("standard"):
+    yield
 
 
 @pytest.fixture

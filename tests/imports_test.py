@@ -15,8 +15,9 @@ SOURCE = pathlib.Path(steadygrad.__file__).parent
 PACKAGE = "steadygrad"
 
 # Lowest first: a module of one layer imports its own layer and lower ones.
+LOWEST = ("types", "_validate", "varying")
 LAYERS = (
-  "types",
+  *LOWEST,
   "activations",
   "numerics",
   "segments",
@@ -44,11 +45,11 @@ LAYERS = (
 
 # Layers that see less than all that lies below them.
 ONLY = {
-  "kernels": {"types", "activations", "numerics", "unroll"},
-  "adjoints": {"types", "unroll"},
-  "models": {"types", "unroll"},
-  "transforms": {"types", "numerics", "segments", "unroll"},
-  "tasks": {"types", "losses"},
+  "kernels": {*LOWEST, "activations", "numerics", "unroll"},
+  "adjoints": {*LOWEST, "unroll"},
+  "models": {*LOWEST, "numerics", "unroll"},
+  "transforms": {*LOWEST, "numerics", "segments", "unroll"},
+  "tasks": {*LOWEST, "losses"},
   "packing": set(),
   "natural_config": {"activations", "config", "initializers"},
 }

@@ -152,7 +152,7 @@ def test_what_is_not_finite_does_not_count(bad, where):
     np.testing.assert_allclose(terms.cotangents, 0, atol=SINGLE)
 
 
-def test_the_weight_may_be_a_schedule_of_the_count(x64):
+def test_the_weight_may_be_a_schedule_of_the_count(x64, promotion):
   name = "elman_x_tanh"
   trajectory = trajectory_of(name)
   zeros = {"cell": jax.tree.map(jnp.zeros_like, trajectory.params)}

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate, varying
 from steadygrad import unroll as unrolling
 from steadygrad.types import (
   Array,
@@ -40,7 +41,9 @@ def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
     delta_t = jax.tree.map(jnp.add, dx_t, p_tp1)
     zeros = jax.tree.map(jnp.zeros_like, delta_t)
     sent = unrolling.select(mask_t, delta_t, zeros)
-    _, vjp = jax.vjp(lambda p, x: cell.step(p, x, u_t), params, x_tm1)
+    _, vjp = jax.vjp(
+      lambda p, x: unrolling.take_step(cell, p, x, u_t), params, x_tm1
+    )
     grads_t, product_t = vjp(sent)
     grads = jax.tree.map(jnp.add, grads, grads_t)
     p_t = unrolling.select(mask_t, product_t, delta_t)
@@ -50,10 +53,57 @@ def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
     return (p_t, grads), (sent, product_t)
 
   zeros = jax.tree.map(jnp.zeros_like, (x_0, params))
+  zeros = varying.alike(zeros, xs, dxs, mask)
   (dx_0, grads), (deltas, products) = jax.lax.scan(
     step, zeros, (x_tm1s, us, dxs, mask), reverse=True
   )
   return grads, Backward(deltas, products, dx_0)
+
+
+def _check_arguments(model, loss_fn, checkpoint_every) -> None:
+  """ValueError where `adjoints` is given something else."""
+  if not isinstance(model, Model):
+    raise ValueError(f"model must be a steadygrad Model, got {type(model)}")
+  if not callable(loss_fn):
+    raise ValueError(f"loss_fn must be a function, got {loss_fn!r}")
+  if checkpoint_every is not None:
+    _validate.check_integer("checkpoint_every", checkpoint_every)
+
+
+def _checked(model, params, batch, x_0) -> tuple[Batch, Array | None]:
+  """(batch, mask [T, B]) of what has no fault: a ValueError names any.
+
+  Lengths are an array then, and inputs beyond them finite.
+  """
+  _validate.check_batch(batch)
+  _validate.check_params(params)
+  batch_size, num_steps = unrolling.batch_size(batch.us), len(batch.us)
+  for what, size in (("step", num_steps), ("sequence", batch_size)):
+    if size < 1:
+      raise ValueError(f"us must have at least one {what}, got {size}")
+  lengths = unrolling.check_run(
+    model.cell, params["cell"], batch.us, x_0, batch.lengths
+  )
+  mask = unrolling.step_mask(lengths, num_steps, batch_size)
+  us = unrolling.finite_beyond(batch.us, mask)
+  batch = batch._replace(us=us, lengths=lengths)
+  _check_targets(model, batch)
+  return batch, mask
+
+
+def _check_targets(model: Model, batch: Batch) -> None:
+  """ValueError where targets of [B, ...] have T in place of B.
+
+  Batch-major arrays with B = T, and targets of every step, pass unseen: their
+  shapes are right.
+  """
+  shape = getattr(batch.targets, "shape", ())
+  num_steps, size = batch.us.shape[:2]
+  if model.readout.reads != "last" or not shape:
+    return
+  if shape[0] == num_steps != size:
+    hint = _validate.batch_major_hint(batch, shape)
+    raise ValueError(f"targets must have B = {size} rows, got {shape[0]}{hint}")
 
 
 class _Pass(NamedTuple):
@@ -95,7 +145,7 @@ def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
   padding = num_segments * every - num_steps
   us = jnp.pad(us, ((0, padding), (0, 0), (0, 0)))
   lengths = num_steps if lengths is None else lengths
-  starts = every * jnp.arange(num_segments)
+  starts = every * jnp.arange(num_segments, dtype=jnp.int32)
 
   def split(x):
     return x.reshape(num_segments, every, *x.shape[1:])
@@ -183,28 +233,21 @@ def adjoints(
     differentiated again: use `model.apply` for that.
 
   Raises:
-    ValueError: if checkpoint_every is under 1, the batch's inputs are not [T,
-      B, M] with T at least 1, its lengths are not integers [] or [B] in 0..T,
-      or x_0 is not shaped as the cell's initial state.
+    ValueError: if checkpoint_every is no integer of at least 1; if the batch is
+      no `Batch`, its inputs are not [T, B, M] with T and B at least 1 and the
+      cell's M, its lengths are not integers [] or [B] in 0..T, or targets for a
+      readout of the last step have T rows in place of B; if x_0 is not shaped
+      as the cell's initial state, or holds numbers of another kind.
   """
+  _check_arguments(model, loss_fn, checkpoint_every)
   cell = model.cell
-  if checkpoint_every is not None and checkpoint_every < 1:
-    raise ValueError(
-      f"checkpoint_every must be at least 1, got {checkpoint_every}"
-    )
 
   def loss_and_adjoints(params, batch: Batch, x_0: PyTree | None = None):
-    batch_size = unrolling.batch_size(batch.us)
-    num_steps = len(batch.us)
-    if num_steps < 1:
-      raise ValueError(f"us must have at least one step, got {num_steps}")
-    unrolling.check_lengths(batch.lengths, num_steps, batch_size)
-    lengths = None if batch.lengths is None else jnp.asarray(batch.lengths)
+    batch, mask = _checked(model, params, batch, x_0)
+    batch_size, lengths = batch.us.shape[1], batch.lengths
     theta = params["cell"]
     carried = x_0 is not None
-    if carried:
-      unrolling.check_state(cell, theta, x_0, batch_size)
-    else:
+    if not carried:
       x_0 = cell.initial_state(theta, batch_size)
 
     def loss_of(readout, ys):
@@ -214,12 +257,14 @@ def adjoints(
         has_aux=has_aux,
       )(readout, ys)
 
-    arguments = model, loss_of, params, batch.us, x_0, lengths
+    # Each device's own, see `varying`: what they add up to is summed once.
+    own, own_x_0 = varying.alike((theta, x_0), params, batch)
+    own = {"cell": own, "readout": params["readout"]}
+    arguments = model, loss_of, own, batch.us, own_x_0, lengths
     if checkpoint_every is None:
       done = _pass(*arguments)
     else:
       done = _checkpointed_pass(*arguments, checkpoint_every)
-    mask = unrolling.step_mask(lengths, num_steps, batch_size)
     deltas, products, dx_0 = done.back
     trajectory = Trajectory(
       theta, x_0, done.xs, batch.us, deltas, products, mask, done.ys
@@ -227,6 +272,7 @@ def adjoints(
     d_cell = done.d_cell
     if d_cell is None:
       d_cell = cell.fused.gradient(trajectory)
+    d_cell, dx_0 = varying.summed_like((d_cell, dx_0), (theta, x_0))
     if not carried:
       # A learned initial state is a function of the parameters.
       _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)

@@ -10,21 +10,39 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from steadygrad import varying
 from steadygrad.types import Array, PyTree
+
+
+def common_dtype(*operands) -> jnp.dtype:
+  """What JAX promotes arrays or dtypes to, in its strict mode as well."""
+  with jax.numpy_dtype_promotion("standard"):
+    return jnp.result_type(*operands)
+
+
+def promoted(*arrays: Array) -> list[Array]:
+  """Arrays in their common dtype: the strict mode mixes none by itself."""
+  dtype = common_dtype(*arrays)
+  return [jnp.asarray(x, dtype) for x in arrays]
+
+
+def add(x: Array, y: Array) -> Array:
+  """x + y, where y has x's last axes; both promotions are written down."""
+  x, y = promoted(x, y)
+  return x + jnp.expand_dims(y, range(x.ndim - y.ndim))
 
 
 def accumulator_dtype(*leaves: Array) -> jnp.dtype:
   """float32, or float64 if any leaf is of 64 bits: norms are formed in it."""
-  return jnp.finfo(jnp.result_type(jnp.float32, *leaves)).dtype
+  return jnp.finfo(common_dtype(jnp.float32, *leaves)).dtype
 
 
 def matmul(a: Array, b: Array) -> Array:
   """a b at full precision, accumulated in at least float32."""
   return jnp.matmul(
-    a,
-    b,
+    *promoted(a, b),
     precision=jax.lax.Precision.HIGHEST,
-    preferred_element_type=jnp.promote_types(a.dtype, jnp.float32),
+    preferred_element_type=common_dtype(a.dtype, jnp.float32),
   )
 
 
@@ -119,7 +137,7 @@ def spectral_radius(w: Array, *, squarings: int = 26) -> Array:
     return jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST), log_rho
 
   wide = w.astype(accumulator_dtype(w))
-  carry = (wide, jnp.zeros([], wide.dtype))
+  carry = varying.alike((wide, jnp.zeros([], wide.dtype)))
   a, log_rho = jax.lax.fori_loop(0, squarings, square, carry)
   rho = jnp.exp(log_rho + jnp.log(joint_norm(a)) * 0.5**squarings)
   return rho.astype(w.dtype)

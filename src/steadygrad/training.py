@@ -21,6 +21,7 @@ from steadygrad import (
   models,
   numerics,
   transforms,
+  varying,
 )
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
@@ -194,7 +195,9 @@ def init(
   if params is None:
     params = exp.model.init(jax.random.fold_in(key, Stream.INIT))
   zero = jnp.zeros([], jnp.int32)
-  return TrainState(params, exp.tx.init(params), zero, zero, zero - 1, zero)
+  opt_state = exp.tx.init(params)
+  state = TrainState(params, opt_state, zero, zero, zero - 1, zero)
+  return varying.alike(state, key)
 
 
 def train_step(
@@ -263,18 +266,22 @@ def run_chunk(
     return state, sums, jnp.maximum(largest, info["gradient_norm"])
 
   def work(state):
+    start = (state, sums, jnp.zeros([], jnp.float32))
     state, sums_, largest = jax.lax.fori_loop(
-      0, num_updates, update, (state, sums, jnp.zeros([], jnp.float32))
+      0, num_updates, update, varying.alike(start)
     )
-    info = {name: total / num_updates for name, total in sums_.items()}
+    info = {
+      name: total / jnp.asarray(num_updates, total.dtype)
+      for name, total in sums_.items()
+    }
     info["gradient_norm_max"] = largest
     state, checked = check(exp, key, state)
-    return state, info | checked
+    return varying.alike((state, info | checked))
 
   def rest(state):
     info = jax.eval_shape(work, state)[1]
     info = {k: jnp.full(v.shape, jnp.nan, v.dtype) for k, v in info.items()}
-    return state, info
+    return varying.alike((state, info))
 
   state, info = jax.lax.cond(is_active(exp, state), work, rest, state)
   return state, info | {"step": state.step}
@@ -307,7 +314,7 @@ def check(
   state = state._replace(
     status=status,
     solved_at=jnp.where(passed & ~was_solved, state.step, state.solved_at),
-    relapses=state.relapses + (was_solved & ~passed),
+    relapses=state.relapses + (was_solved & ~passed).astype(jnp.int32),
   )
   info = {"error": error}
   if "w_rec" in state.params["cell"]:
@@ -336,9 +343,11 @@ def _checked_error(exp: Experiment, key: Array, state: TrainState) -> Array:
       batch_size,
       jnp.where(needed, size // batch_size, 0),
     )
-    return jnp.where(needed, wrong.astype(jnp.float32) / size, error)
+    share = wrong.astype(jnp.float32) / size.astype(jnp.float32)
+    return jnp.where(needed, share, error)
 
-  return jax.lax.fori_loop(0, len(sizes), measure, jnp.float32(jnp.nan))
+  start = varying.alike(jnp.float32(jnp.nan), state, key)
+  return jax.lax.fori_loop(0, len(sizes), measure, start)
 
 
 def test_error(exp: Experiment, key: Array, state: TrainState) -> Array:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from steadygrad import _validate
 from steadygrad.types import Cell
 
 
@@ -30,8 +31,7 @@ def linen(
   """
   if not isinstance(cell, nn.RNNCellBase):
     raise ValueError(f"cell must be a linen RNNCellBase, got {type(cell)}")
-  if input_size < 1:
-    raise ValueError(f"input_size must be at least 1, got {input_size}")
+  _validate.check_integer("input_size", input_size)
   key_carry = jax.random.key(seed)
 
   def carry(batch_size):
@@ -64,7 +64,7 @@ def _output_leaf(cell, init, carry, input_size) -> int:
     return jax.tree.leaves(x_t), y_t
 
   params = jax.eval_shape(init, jax.random.key(0))
-  u_t = jax.ShapeDtypeStruct((1, input_size), jnp.float32)
+  u_t = jax.ShapeDtypeStruct((1, input_size), jnp.result_type(float))
   x_tm1 = jax.eval_shape(lambda: carry(1))
   *leaves, y_t = jax.make_jaxpr(apply)(params, x_tm1, u_t).jaxpr.outvars
   for i, leaf in enumerate(leaves):

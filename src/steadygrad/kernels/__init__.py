@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate
 from steadygrad.activations import Activation
 from steadygrad.activations import activation as find_activation
 from steadygrad.kernels import _xla
@@ -66,8 +67,7 @@ def elman_scan(
       passes raise it where the named kernel does not hold the dtype or the
       size, and JAX refuses to lower a kernel for a platform not its own.
   """
-  if form not in ("x", "h"):
-    raise ValueError(f'form must be "x" or "h", got {form!r}')
+  _validate.check_one_of("form", form, ("x", "h"))
   sigma = find_activation(activation)
   if implementation not in (None, *IMPLEMENTATIONS):
     raise ValueError(

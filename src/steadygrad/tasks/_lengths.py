@@ -3,18 +3,23 @@
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate
 from steadygrad.types import Array
 
 
 def check(
   task: str, length: int, max_length: int | None, min_length: int
 ) -> None:
-  """ValueError unless min_length <= length <= max_length."""
+  """ValueError unless both are integers, min_length <= length <= max_length."""
+  _validate.check_integer("length", length, 0)
   if length < min_length:
     raise ValueError(
       f"length must be at least {min_length} for task {task}, got {length}"
     )
-  if max_length is not None and max_length < length:
+  if max_length is None:
+    return
+  _validate.check_integer("max_length", max_length, 0)
+  if max_length < length:
     raise ValueError(
       f"max_length must be at least length={length}, got {max_length}"
     )

@@ -2,17 +2,29 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from steadygrad import _validate
 
 
-def check_not_negative(name: str, value) -> None:
-  """ValueError if a concrete value is negative or NaN; traced ones pass."""
-  if isinstance(value, jax.core.Tracer):
-    return
-  if np.ndim(value) != 0 or not np.asarray(value) >= 0:
-    raise ValueError(
-      f"{name} must be a number that is not negative, got {value}"
-    )
+def check_rate(name: str, value) -> None:
+  """ValueError unless it is a schedule, or a finite number of at least 0."""
+  if not callable(value):
+    _validate.check_number(name, value)
+
+
+def check_path(name: str, path) -> None:
+  """ValueError unless it is a tuple of names."""
+  if not isinstance(path, tuple) or not all(isinstance(n, str) for n in path):
+    raise ValueError(f"{name} must be a tuple of names, got {path!r}")
+
+
+def check_arrays(name: str, tree) -> None:
+  """ValueError if a leaf is no array, as a Python number is none."""
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    if not hasattr(leaf, "dtype"):
+      raise ValueError(
+        f"{name} must be arrays, got {leaf!r} at {jax.tree_util.keystr(path)}"
+      )
 
 
 def check_inexact(name: str, tree) -> None:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad.transforms import clipping, omega
+from steadygrad.transforms import _common, clipping, omega
 from steadygrad.types import Array, Cell
 
 
@@ -17,6 +17,7 @@ def msgd_c(
   learning_rate: optax.ScalarOrSchedule, max_norm: float | Array
 ) -> optax.GradientTransformation:
   """MSGD-C: SGD with Algorithm 1. Links "clip", "sgd"."""
+  _common.check_rate("learning_rate", learning_rate)
   return optax.named_chain(
     ("clip", clipping.clip_by_global_norm(max_norm)),
     ("sgd", optax.sgd(learning_rate)),
@@ -46,6 +47,7 @@ def msgd_cr(
     min_squared_norm: as there.
     merged: as there.
   """
+  _common.check_rate("learning_rate", learning_rate)
   add_omega = omega.add_omega_gradient(
     cell,
     weight,
@@ -84,6 +86,9 @@ def readout_apart(
     An Optax transformation, whose `telemetry` has the readout's numbers with
     "_2" behind their names.
   """
+
+  if not isinstance(tx, optax.GradientTransformation):
+    raise ValueError(f"tx must be an Optax transformation, got {type(tx)}")
 
   def labels(params):
     # By path, so that any mapping serves, a dict or a State of Flax NNX.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics, varying
 from steadygrad.transforms import _common
 from steadygrad.types import Array
 
@@ -54,8 +54,9 @@ def clip_by_global_norm(
   an element inf or NaN                   the updates, to the bit, whatever the
                                           threshold; `finite` is False
   an integer leaf                         ValueError
+  a Python number as a leaf               ValueError
   no leaves                               no leaves; norm 0
-  max_norm negative or NaN, concrete      ValueError
+  max_norm negative, NaN or no number     ValueError
   max_norm negative, traced               as 0 (Optax: gradient ascent)
   max_norm NaN, traced                    NaN updates, also under a small norm
   ======================================  ====================================
@@ -73,14 +74,16 @@ def clip_by_global_norm(
   Raises:
     ValueError: see the table.
   """
-  _common.check_not_negative("max_norm", max_norm)
+  _validate.check_number("max_norm", max_norm, finite=False)
 
   def init(params):
     dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
-    return ClipState(jnp.zeros([], dtype), jnp.array(False), jnp.array(True))
+    zero, no, yes = jnp.zeros([], dtype), jnp.array(False), jnp.array(True)
+    return varying.alike(ClipState(zero, no, yes), params)
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
+    _common.check_arrays("updates", updates)
     _common.check_inexact("updates", updates)
     scale, squares = numerics.scaled_squares(updates)
     zero = squares == 0
@@ -105,4 +108,4 @@ def clip_by_global_norm(
 
 
 def _wide(u: Array, norm: Array) -> jnp.dtype:
-  return jnp.promote_types(u.dtype, norm.dtype)
+  return numerics.common_dtype(u.dtype, norm.dtype)

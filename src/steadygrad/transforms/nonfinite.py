@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics, varying
 from steadygrad.transforms import _common
 from steadygrad.types import Array, PyTree
 
@@ -37,8 +37,9 @@ class NonfiniteState(NamedTuple):
     }
 
 
-def _init(inner=()):
-  return NonfiniteState(jnp.array(True), jnp.zeros([], jnp.int32), inner)
+def _init(params, inner=()):
+  state = NonfiniteState(jnp.array(True), jnp.zeros([], jnp.int32), inner)
+  return varying.alike(state, params)
 
 
 def _next(state, finite, inner=()):
@@ -60,8 +61,7 @@ def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
   """
 
   def init(params):
-    del params
-    return _init()
+    return _init(params)
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
@@ -83,10 +83,14 @@ def skip_nonfinite(
   Args:
     inner: the transformation to protect, usually a whole chain.
   """
+  if not isinstance(inner, optax.GradientTransformation):
+    raise ValueError(
+      f"inner must be an Optax transformation, got {type(inner)}"
+    )
   inner = optax.with_extra_args_support(inner)
 
   def init(params):
-    return _init(inner.init(params))
+    return _init(params, inner.init(params))
 
   def update(updates, state, params=None, **extra_args):
     finite = numerics.all_finite(updates)
@@ -116,12 +120,12 @@ def shrink_if_nonfinite(
     max_norm: a norm above it counts as not finite; the authors' 1e10.
     at: path of W_rec in the parameters.
   """
-  _common.check_not_negative("rate", rate)
-  _common.check_not_negative("max_norm", max_norm)
+  _validate.check_number("rate", rate)
+  _validate.check_number("max_norm", max_norm, finite=False)
+  _common.check_path("at", at)
 
   def init(params):
-    del params
-    return _init()
+    return _init(params)
 
   def update(updates, state, params=None, **extra_args):
     del extra_args

@@ -14,6 +14,7 @@ and the derivative is the immediate one of eq. 10: x_{t-1}, u_t and δ_t are hel
 fixed, and only the step from x_{t-1} to x_t sees the parameters.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics, varying
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
 from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
-from steadygrad.unroll import previous_states
+from steadygrad.unroll import previous_states, take_step
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
 _PLAIN = 1e-30, 1e25  # Sums of squares in it, and inverses, lose nothing.
@@ -65,11 +66,9 @@ class OmegaTerms(NamedTuple):
 
 
 def _check_modes(ratio: str, reduction: str, min_squared_norm: float) -> None:
-  if ratio not in ("squared", "norm"):
-    raise ValueError(f'ratio must be "squared" or "norm", got {ratio!r}')
-  if reduction not in ("mean", "sum"):
-    raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
-  _common.check_not_negative("min_squared_norm", min_squared_norm)
+  _validate.check_one_of("ratio", ratio, ("squared", "norm"))
+  _validate.check_one_of("reduction", reduction, ("mean", "sum"))
+  _validate.check_number("min_squared_norm", min_squared_norm)
 
 
 def omega_terms(
@@ -94,16 +93,19 @@ def omega_terms(
       with δ_t = 0, beyond a length, or not finite.
 
   Returns:
-    `OmegaTerms`. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
+    `OmegaTerms`. Inside `jax.shard_map` they are of the sequences of all
+    devices. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
     its derivative may be inf. If no pair counts all of it is zero. In "norm" a
     zero product has cotangent zero, the subgradient.
   """
+  _check_kind(trajectory)
   _check_modes(ratio, reduction, min_squared_norm)
   products = trajectory.products
   scale, delta_sq, product_sq = _squares(trajectory, min_squared_norm)
   dtype = delta_sq.dtype
   # The root of a bound that float32 does not hold may still be one.
-  valid = scale * jnp.sqrt(delta_sq) >= min_squared_norm**0.5
+  bound = jnp.asarray(min_squared_norm**0.5, dtype)
+  valid = scale * jnp.sqrt(delta_sq) >= bound
   valid &= (delta_sq > 0) & jnp.isfinite(delta_sq) & jnp.isfinite(product_sq)
   if trajectory.mask is not None:
     valid &= trajectory.mask
@@ -118,10 +120,17 @@ def omega_terms(
     terms = jnp.square(r - 1)
     slope = jnp.where(zero, 0, 2 * (r - 1) / jnp.where(zero, 1, r))
 
+  # Inside `shard_map` the sums are over the sequences of all devices.
+  over = varying.axes(delta_sq) - varying.axes(trajectory.params)
+  devices = varying.num_devices(over)
   # Counted in int32: float16 and bfloat16 lose count at 2048 and 256.
-  count = jnp.sum(valid, dtype=jnp.int32).astype(dtype)
-  total = valid.size if trajectory.mask is None else jnp.sum(trajectory.mask)
-  pairs = jnp.maximum(count, 1) if reduction == "mean" else valid.shape[1]
+  count = jnp.sum(valid, dtype=jnp.int32)
+  count = varying.summed(count, over).astype(dtype)
+  total = devices * valid.size
+  if trajectory.mask is not None:
+    total = varying.summed(jnp.sum(trajectory.mask), over)
+  batch = devices * valid.shape[1]
+  pairs = jnp.maximum(count, 1) if reduction == "mean" else batch
   # ∂Ω_t/∂p_t = slope p_t / |δ_t|², and |δ_t|² = scale² delta_sq: divided in
   # two steps, for scale² may not be representable.
   factor = jnp.where(valid, slope / jnp.where(valid, delta_sq, 1), 0) / pairs
@@ -134,7 +143,7 @@ def omega_terms(
     return jnp.where(valid[wide], p * factor[wide], 0)
 
   cotangents = jax.tree.map(cotangent, products)
-  omega = jnp.sum(jnp.where(valid, terms, 0)) / pairs
+  omega = varying.summed(jnp.sum(jnp.where(valid, terms, 0)), over) / pairs
   valid_fraction = count / jnp.maximum(jnp.asarray(total, dtype), 1)
   pull = Pull(inverse, factor)
   return OmegaTerms(omega, valid_fraction, cotangents, pull)
@@ -196,13 +205,14 @@ def omega_gradient(
     _, rights, scales = cell.fused.factors(trajectory)
     lefts = cotangents if scales is None else cotangents * scales
     w_rec = numerics.sum_outer(lefts, rights)
+    w_rec = varying.summed_like(w_rec, params["w_rec"])
     return {k: w_rec if k == "w_rec" else None for k in params}
 
   x_tm1s = previous_states(x_0, xs)
 
   def products_of(params):
     def send(x_tm1, u_t, delta_t):
-      _, vjp = jax.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
+      _, vjp = jax.vjp(lambda x: take_step(cell, params, x, u_t), x_tm1)
       return vjp(delta_t)[0]
 
     return jax.vmap(send)(x_tm1s, us, deltas)
@@ -212,6 +222,46 @@ def omega_gradient(
     lambda c, p: c.astype(p.dtype), cotangents, products
   )
   return vjp(cotangents)[0]
+
+
+def _check_kind(trajectory) -> None:
+  """ValueError unless it is a trajectory."""
+  if not isinstance(trajectory, Trajectory):
+    raise ValueError(
+      "add_omega_gradient needs update(..., trajectory=), the third result of"
+      f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
+    )
+
+
+def _check_cell(cell: Cell, trajectory: Trajectory) -> None:
+  """ValueError unless the cell may have made the trajectory."""
+  size = jax.tree.leaves(trajectory.deltas)[0].shape[1]
+  try:
+    own = jax.eval_shape(
+      lambda p: cell.initial_state(p, size), trajectory.params
+    )
+  except Exception as error:
+    raise ValueError(
+      f"trajectory must be of the cell, got params it does not take: {error}"
+    ) from error
+  wanted = jax.tree.map(lambda x: x.shape, own)
+  given = jax.tree.map(lambda x: x.shape[1:], trajectory.products)
+  if wanted != given:
+    raise ValueError(
+      f"trajectory must be of the cell, whose states are {wanted}, got {given}"
+    )
+
+
+def _combine(merged, alpha, u, g):
+  """The gradient in place of an update, or u + α g."""
+  if u.shape != g.shape:
+    raise ValueError(
+      "trajectory must be of the network whose gradients the updates are, got"
+      f" a derivative of shape {g.shape} for one of {u.shape}"
+    )
+  if merged:
+    return g
+  return numerics.add(u, jnp.multiply(*numerics.promoted(alpha, g)))
 
 
 def add_omega_gradient(
@@ -257,30 +307,29 @@ def add_omega_gradient(
     count, so Ω adds no further NaN.
 
   Raises:
-    ValueError: for an unknown mode or a negative concrete weight or bound; at
-      update if `trajectory` is missing, or no leaf that Ω touches lies below
-      `at`.
+    ValueError: for an unknown mode or a concrete weight or bound that is
+      negative or not finite; at update if `trajectory` is missing or of another
+      network, or no leaf that Ω touches lies below `at`.
   """
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
   if merged and not cell.fused:
     raise ValueError("merged=True needs a cell with a fused pair")
-  if not callable(weight):
-    _common.check_not_negative("weight", weight)
+  _validate.check_one_of("merged", merged, (True, False))
+  _common.check_rate("weight", weight)
+  _common.check_path("at", at)
   _check_modes(ratio, reduction, min_squared_norm)
 
   def init(params):
     dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
     zero = jnp.zeros([], dtype)
-    return OmegaState(jnp.zeros([], jnp.int32), zero, zero)
+    state = OmegaState(jnp.zeros([], jnp.int32), zero, zero)
+    return varying.alike(state, params)
 
   def update(updates, state, params=None, *, trajectory=None, **extra_args):
     del params, extra_args
-    if not isinstance(trajectory, Trajectory):
-      raise ValueError(
-        "add_omega_gradient needs update(..., trajectory=), the third result of"
-        f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
-      )
+    _check_kind(trajectory)
+    _check_cell(cell, trajectory)
     terms = omega_terms(
       trajectory,
       ratio=ratio,
@@ -291,12 +340,13 @@ def add_omega_gradient(
     if merged:
       pull = terms.pull._replace(factor=alpha * terms.pull.factor)
       grads = cell.fused.gradient(trajectory, pull)
+      grads = varying.summed_like(grads, trajectory.params)
     else:
       grads = omega_gradient(cell, trajectory, terms.cotangents)
     updates = _common.write_paths(
       updates,
       _common.leaves_by_path(grads, below=at),
-      lambda u, g: g if merged else u + alpha * g,
+      functools.partial(_combine, merged, alpha),
     )
     dtype = state.omega.dtype
     return updates, OmegaState(
