@@ -80,14 +80,16 @@ def squared_error(outputs: Array, batch: Batch) -> Array:
   Raises:
     ValueError: if the targets have another shape, or there is no sequence.
   """
-  mask = _mask(outputs, batch)
-  return _mean(_squared_errors(outputs, batch, mask), mask)
+  targets, mask = _values(outputs, batch), _mask(outputs, batch)
+  return _mean(_squared_errors(outputs, targets, mask), mask)
 
 
 def _targets(outputs: Array, batch: Batch, shape: tuple[int, ...]) -> Array:
   """The batch's targets; of another shape they would be broadcast unseen."""
   _validate.check_batch(batch)
-  targets = jnp.asarray(batch.targets)
+  targets = batch.targets
+  if not hasattr(targets, "dtype"):
+    targets = jnp.asarray(targets)
   if outputs.ndim not in (2, 3) or not outputs.size:
     raise ValueError(
       "outputs must be [B, O] or [T, B, O] with at least one sequence, got"
@@ -109,12 +111,16 @@ def _classes(outputs: Array, batch: Batch) -> Array:
     raise ValueError(
       f"targets must be classes, integers, got dtype {targets.dtype}"
     )
-  return targets.astype(common_dtype(targets, jnp.int32))
+  return jnp.asarray(targets, common_dtype(targets, jnp.int32))
 
 
-def _squared_errors(outputs: Array, batch: Batch, mask=None) -> Array:
+def _values(outputs: Array, batch: Batch) -> Array:
+  """As the outputs."""
+  return _targets(outputs, batch, outputs.shape)
+
+
+def _squared_errors(outputs: Array, targets: Array, mask=None) -> Array:
   """[B] or [T, B]."""
-  targets = _targets(outputs, batch, outputs.shape)
   outputs, targets = promoted(outputs, targets)
   errors = outputs - targets
   if mask is not None:
@@ -158,7 +164,7 @@ def off_by_more(limit: float, outputs: Array, batch: Batch) -> Array:
     ValueError: as `squared_error`, or if the limit is no number.
   """
   _validate.check_number("limit", limit, finite=False)
-  wrong = ~(_squared_errors(outputs, batch) <= limit)
+  wrong = ~(_squared_errors(outputs, _values(outputs, batch)) <= limit)
   return _any_step(wrong, outputs, batch)
 
 

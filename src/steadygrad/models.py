@@ -7,7 +7,7 @@ from jax.nn import initializers as jax_initializers
 from steadygrad import _validate
 from steadygrad.numerics import add, promoted
 from steadygrad.types import Cell, Model, Readout
-from steadygrad.unroll import unroll
+from steadygrad.unroll import batch_size, unroll
 
 
 def linear_readout(
@@ -34,7 +34,7 @@ def linear_readout(
 
   Raises:
     ValueError: on a size under 1, another `reads`, or a dtype that is not
-      floating-point; when applied to no steps, if it reads the last.
+      floating-point.
   """
   _validate.check_integer("input_size", input_size)
   _validate.check_integer("output_size", output_size)
@@ -53,10 +53,6 @@ def linear_readout(
     return params
 
   def apply(params, ys):
-    if reads == "last" and not len(ys):
-      raise ValueError(
-        f"ys must have at least one step to read, got shape {ys.shape}"
-      )
     # Beyond its length a state stays as it was, so the last row serves all.
     ys = ys[-1] if reads == "last" else ys
     product = jnp.matmul(
@@ -71,7 +67,8 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
   """The model that unrolls `cell` and applies `readout` to its outputs.
 
   Raises:
-    ValueError: if they are no `Cell` and no `Readout`.
+    ValueError: if they are no `Cell` and no `Readout`. `apply` raises it where
+      `unroll` does, and on inputs of no steps for a readout of the last.
   """
   for name, part, kind in (("cell", cell, Cell), ("readout", readout, Readout)):
     if not isinstance(part, kind):
@@ -85,6 +82,9 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
 
   def apply(params, us, lengths=None, x_0=None):
     _validate.check_params(params)
+    batch_size(us)  # Which says whether us are an array at all.
+    if readout.reads == "last" and not len(us):
+      raise ValueError("us must have at least one step to be read, got 0")
     xs = unroll(cell, params["cell"], us, x_0=x_0, lengths=lengths)
     return readout.apply(params["readout"], cell.output(xs))
 
