@@ -119,6 +119,4 @@ def known_radius(name, w):
   if name == "ring":
     line = np.append(np.diag(w, 1), w[-1, 0])
     return np.exp(np.log(line).mean()) if len(w) > 1 else w[0, 0]
-  if name == "one rank":
-    return np.abs(np.trace(w))
   return None
