@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from steadygrad import transforms
 from steadygrad.adjoints import adjoints
 from steadygrad.types import Batch
 from tests import cases, oracles
@@ -183,6 +184,52 @@ def test_what_lies_beyond_a_length_is_never_seen(x64, name):
     run(params, batch._replace(us=us))[:2], run(params, batch)[:2], strict=True
   ):
     chex.assert_trees_all_equal(got, wanted)
+
+
+@pytest.mark.parametrize("every", [None, 4])
+@pytest.mark.parametrize("name", ["elman_x_tanh", "elman_h_tanh", "lstm"])
+def test_inputs_beyond_a_length_may_be_nan(x64, name, every):
+  """Losses and gradients, ours and JAX's, are those of zeros in their place."""
+  params, model = cases.draw_params(name), cases.model(name, "every")
+  batch = make_batch("every", cases.LENGTHS["ragged"])
+  beyond = np.arange(cases.STEPS)[:, None] >= np.asarray(batch.lengths)
+
+  @jax.jit
+  def run(us):
+    given = batch._replace(us=us)
+
+    def loss_of(params):
+      outputs = model.apply(params, us, batch.lengths)
+      return cases.squared_error(outputs, given)
+
+    explicit = adjoints(model, cases.squared_error, checkpoint_every=every)
+    loss, grads, trajectory = explicit(params, given)
+    cell = model.cell
+    omega = transforms.omega_terms(trajectory)
+    d_omega = transforms.omega_gradient(cell, trajectory, omega.cotangents)
+    return loss, grads, jax.grad(loss_of)(params), omega.omega, d_omega
+
+  wanted = run(jnp.where(beyond[..., None], 0.0, batch.us))
+  for value in (np.nan, np.inf):
+    got = run(jnp.where(beyond[..., None], value, batch.us))
+    chex.assert_trees_all_equal(got, wanted)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lengths_that_are_no_array(x64, kind):
+  name = "elman_x_tanh"
+  params, batch = cases.draw_params(name), make_batch("last", (6, 0, 3))
+  run, model = cases.compiled_adjoints(name, "last"), cases.model(name, "last")
+  given = batch._replace(lengths=kind((6, 0, 3)))
+  wanted = run(params, batch)[:2]
+  eager = adjoints(model, cases.squared_error)
+  for f in (run, eager):
+    got = f(params, given)[:2]
+    chex.assert_trees_all_close(got, wanted, rtol=ROUNDING, atol=ROUNDING)
+  chex.assert_trees_all_equal(
+    model.apply(params, batch.us, given.lengths),
+    model.apply(params, batch.us, batch.lengths),
+  )
 
 
 @pytest.mark.parametrize("name", ["elman_h_tanh", "gru"])

@@ -88,6 +88,75 @@ def test_exactly_the_limit_is_right():
   assert not losses.off_by_more(0.25, jnp.array([[0.5]]), batch).any()
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("label", [-100, -1, O, O + 4])
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_label_that_is_no_class(rng, smoothing, label, lengths, traced):
+  """NaN where it counts, as is the gradient; nothing beyond a length."""
+  logits = jnp.asarray(rng.normal(size=(T, B, O)), jnp.float32)
+  classes = rng.integers(O, size=(T, B))
+
+  def loss_of(logits, classes):
+    batch = batch_of(classes, lengths)
+    return losses.cross_entropy(logits, batch, smoothing)
+
+  run = jax.value_and_grad(loss_of)
+  run = jax.jit(run) if traced else run
+  right = run(logits, jnp.asarray(classes))
+  for place in ((0, 2), (T - 1, 1)):
+    wrong = classes.copy()
+    wrong[place] = label
+    got = run(logits, jnp.asarray(wrong))
+    if place in counted(lengths):
+      assert np.isnan(got[0]) and np.isnan(got[1][place]).all()
+    else:
+      for a, b in zip(got, right, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_label_that_is_no_class_is_answered_wrongly():
+  outputs = jnp.eye(O)
+  for label in (-1, O, 255):
+    batch = Batch(None, jnp.full(O, label))
+    assert losses.misclassified(outputs, batch).all()
+  batch = Batch(None, jnp.arange(O, dtype=jnp.uint8))
+  assert not losses.misclassified(outputs, batch).any()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_many_classes_in_a_small_dtype(smoothing):
+  outputs = jnp.zeros((1, 300))
+  for label in (0, 255):
+    batch = Batch(None, jnp.array([label], jnp.uint8))
+    found = losses.cross_entropy(outputs, batch, smoothing)
+    np.testing.assert_allclose(found, np.log(300), rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("lengths", [0, [0] * B])
+@pytest.mark.parametrize("name", ["cross_entropy", "squared_error"])
+def test_where_nothing_counts_loss_and_gradient_are_zero(rng, name, lengths):
+  outputs = jnp.asarray(rng.normal(size=(T, B, O)), jnp.float32)
+  shape = (T, B) if name == "cross_entropy" else (T, B, O)
+  batch = batch_of(np.zeros(shape, int), lengths)
+  for run in (lambda f: f, jax.jit):
+    found = run(jax.value_and_grad(getattr(losses, name)))(outputs, batch)
+    assert found[0] == 0
+    np.testing.assert_array_equal(found[1], np.zeros((T, B, O)))
+
+
+def test_targets_beyond_a_length_may_be_nan(rng):
+  outputs, targets = rng.normal(size=(2, T, B, O)).astype(np.float32)
+  lengths = LENGTHS[-1]
+  run = jax.value_and_grad(losses.squared_error)
+  wanted = run(jnp.asarray(outputs), batch_of(targets, lengths))
+  beyond = np.arange(T)[:, None] >= np.array(lengths)
+  targets[beyond] = np.nan
+  got = run(jnp.asarray(outputs), batch_of(targets, lengths))
+  for a, b in zip(got, wanted, strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("name", ["squared_error", "off_by_a_fifth"])
 def test_targets_of_another_shape_are_refused(name):
   batch = Batch(jnp.zeros((1, 4, 1)), jnp.zeros(4))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from steadygrad.cells import elman
 from steadygrad.transforms import (
@@ -89,6 +90,16 @@ def test_a_second_link_of_a_kind_is_numbered():
   assert found["gradient_norm"] == 5 and found["clipped"]
   np.testing.assert_allclose(found["gradient_norm_2"], 2.5, rtol=1e-6)
   assert not found["clipped_2"]
+
+
+def test_numbers_of_an_nnx_optimizer_are_plain_arrays():
+  module = nnx.Dict(a=nnx.Param(PARAMS["a"]))
+  optimizer = nnx.Optimizer(module, clip_by_global_norm(1.0), wrt=nnx.Param)
+  optimizer.update(module, nnx.state(module, nnx.Param))
+  found = telemetry(optimizer.opt_state)
+  assert list(found) == CLIP
+  assert all(isinstance(x, jax.Array) for x in found.values())
+  assert f"{found['gradient_norm']:.3f}" == "5.000"
 
 
 def test_nothing_of_ours():
