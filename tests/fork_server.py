@@ -92,7 +92,9 @@ def _child(request: dict, where: str) -> int:
   try:
     runpy.run_path(sys.argv[0], run_name="__main__")
   except SystemExit as e:
-    return e.code or 0
+    if isinstance(e.code, str):  # As Python does.
+      print(e.code, file=sys.stderr)
+    return int(e.code is not None) if not isinstance(e.code, int) else e.code
   except BaseException:
     traceback.print_exc()
     return 1
