@@ -14,6 +14,8 @@ from steadygrad.analysis import (
 )
 from tests.analysis_models import cell_of, params_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 PAPER = 1e-6  # What the issue asks of the saddle-nodes.
 ROOT = 1e-10  # Newton in float64 at a regular solution.
 

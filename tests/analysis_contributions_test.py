@@ -17,6 +17,8 @@ from tests.analysis_models import (
   squared_error,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SUM = 1e-10  # What the issue asks of the sum in float64.
 ROUNDING = 1e-12  # A few hundred units in the last place of float64.
 

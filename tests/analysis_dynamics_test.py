@@ -15,6 +15,8 @@ from steadygrad.analysis import (
 )
 from tests.analysis_models import cell_of, params_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = 1e-9  # Newton's residual of 2e-14, over slopes of at least 1e-2.
 GOLDEN = 5e-5  # The issue gives four digits.
 
@@ -89,7 +91,7 @@ def test_fixed_point_of_gru_and_lstm(float64):
     newton, settled = both(_starts(6, size, 0.5))
     assert newton.converged.all() and settled.converged.all()
     end = settled.orbits[0, 0]
-    near = np.linalg.norm(newton.points - end, axis=1).min()
+    near = np.linalg.norm(newton.points - end[None], axis=1).min()
     assert settled.count == 1 and settled.periods[0] == 1
     assert near < 1e-8  # The orbit is within 1000 eps per step of its end.
 

@@ -19,6 +19,8 @@ from steadygrad.cells import elman
 from steadygrad.unroll import unroll
 from tests.analysis_models import batch_of, model_of, params_of, squared_error
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROUNDING = 1e-12  # Some thousand units in the last place of float64.
 
 

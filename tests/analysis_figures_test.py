@@ -1,6 +1,7 @@
 """The gallery: every analysis has a record and a small picture, and runs."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def _run(*arguments):
     capture_output=True,
     text=True,
     cwd=ROOT,
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
   )
 
 

@@ -28,6 +28,8 @@ from tests.analysis_models import (
   squared_error,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROUNDING = 1e-11  # Some thousand units in the last place of float64.
 
 
@@ -114,7 +116,7 @@ def test_a_product_that_is_not_finite_says_so():
 
 def test_beyond_a_length_the_jacobian_is_one(float64):
   cell, params, us, x_0, xs = _orbit("elman_x")
-  mask = jnp.arange(5)[:, None] < jnp.array([3, 5])
+  mask = jnp.arange(5)[:, None] < jnp.array([[3, 5]])
   jacobians = jax.jit(
     lambda p: step_jacobians(cell, p, xs, us, x_0=x_0, mask=mask)
   )(params)
@@ -123,8 +125,8 @@ def test_beyond_a_length_the_jacobian_is_one(float64):
 
 
 def test_delta_norms_by_lag_count_back_from_each_end():
-  deltas = (jnp.arange(1.0, 5.0)[:, None] * jnp.array([3.0, -4.0]))[..., None]
-  mask = jnp.arange(4)[:, None] < jnp.array([4, 2])
+  deltas = (jnp.arange(1.0, 5.0)[:, None] * jnp.array([[3.0, -4.0]]))[..., None]
+  mask = jnp.arange(4)[:, None] < jnp.array([[4, 2]])
   deltas = jnp.where(mask[..., None], deltas, 0)
   found = delta_norms_by_lag(
     Trajectory(None, None, None, None, deltas, deltas, mask)

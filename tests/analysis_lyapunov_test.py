@@ -12,6 +12,8 @@ from steadygrad.analysis import (
 )
 from tests.analysis_models import cell_of, params_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 EXACT = 1e-9  # Exponents that rounding alone moves, over hundreds of steps.
 STATISTICAL = 5e-4  # Three digits; the standard errors here are below 2.5e-4.
 
@@ -55,7 +57,7 @@ def test_henon_map(float64):
   def henon(x):
     return jnp.stack([1 - 1.4 * x[0] ** 2 + x[1], 0.3 * x[0]])
 
-  starts = jnp.linspace(0.0, 0.2, 128)[:, None] * jnp.ones(2)
+  starts = jnp.linspace(0.0, 0.2, 128)[:, None] * jnp.ones((1, 2))
   mean, found = _mean_over_orbits(
     henon, starts, num_steps=30000, burn_in=200, qr_every=5
   )

@@ -11,6 +11,8 @@ from steadygrad.analysis import (
 )
 from tests.analysis_models import batch_of, model_of, params_of, squared_error
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 CLOSE = 2e-4  # float32 through a pass of six steps and its norms.
 
 
@@ -53,7 +55,7 @@ def test_numbers_of_an_elman_network(lengths):
       return x, x
 
     counts = jnp.array(lengths or (6, 6, 6))
-    going = (jnp.arange(6)[:, None] < counts)[..., None]
+    going = (jnp.arange(6)[:, None] < counts[None])[..., None]
     xs = jax.lax.scan(step, jnp.zeros((3, 4)), (batch.us, taps, going))[1]
     outputs = model.readout.apply(params["readout"], model.cell.output(xs))
     return squared_error(outputs, batch)
@@ -94,7 +96,9 @@ def test_counts_the_two_attractors_of_a_latch():
     "b": jnp.zeros(1),
   }
   batch = batch_of(inputs=1, size=4)
-  us = jnp.ones_like(batch.us) * jnp.array([1.0, -1.0, 1.0, -1.0])[:, None]
+  us = (
+    jnp.ones_like(batch.us) * jnp.array([1.0, -1.0, 1.0, -1.0])[None, :, None]
+  )
   record = dynamics_recorder(model, squared_error, num_starts=4)
   found = jax.jit(record)(params, batch._replace(us=us))
   assert found.attractor_count == 2 and found.unsettled_count == 0

@@ -1,6 +1,7 @@
 """The benchmark's table: every implementation does the same work."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -16,13 +17,14 @@ SCRIPT = ROOT / "experiments" / "benchmarks" / "update.py"
 def launch(*flags):
   return subprocess.run(
     [sys.executable, str(SCRIPT), *flags],
-    env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     capture_output=True,
     text=True,
     timeout=300,
   )
 
 
+@pytest.mark.usefixtures("quickly_launched")
 def test_rows_have_what_is_promised(tmp_path):
   path = tmp_path / "rows.json"
   done = launch(
@@ -76,6 +78,7 @@ def test_a_mistake_is_named(flag, parts):
     assert part in done.stderr
 
 
+@pytest.mark.usefixtures("promotion")
 def test_the_naive_omega_is_ours(monkeypatch):
   """What is timed against ours computes the same derivative."""
   monkeypatch.syspath_prepend(str(ROOT / "experiments"))
@@ -100,6 +103,7 @@ def test_the_naive_omega_is_ours(monkeypatch):
   np.testing.assert_allclose(naive, ours, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("quickly_launched")
 @pytest.mark.parametrize("problem", ["music", "text"])
 def test_passes_are_timed_side_by_side(tmp_path, problem):
   path = tmp_path / "rows.json"
@@ -115,7 +119,7 @@ def test_passes_are_timed_side_by_side(tmp_path, problem):
       "--rounds=2",
       f"--json={path}",
     ],
-    env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     capture_output=True,
     text=True,
     timeout=300,

@@ -16,6 +16,8 @@ from steadygrad.types import Batch
 from steadygrad.unroll import unroll
 from tests import adjoints_test, cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float64: rounding over 6 steps of 4 units, numbers of order 1.
 ROUNDING = 1e-12
 # float32: the same of numbers good to 6e-8.
@@ -164,6 +166,157 @@ def test_a_flax_cell_whose_output_is_not_in_its_carry():
   np.testing.assert_array_equal(cell.output(jnp.ones(4)), 2)
 
 
+class Dense(nn.RNNCellBase):
+  """A cell from which others differ in one thing."""
+
+  @nn.compact
+  def __call__(self, carry, inputs):
+    carry = self.change(nn.Dense(4)(inputs) + carry)
+    return carry, carry
+
+  def change(self, carry):
+    return jnp.tanh(carry)
+
+  @nn.nowrap
+  def initialize_carry(self, rng, input_shape):
+    return jnp.zeros((*input_shape[:-1], 4))
+
+  @property
+  def num_feature_axes(self):
+    return 1
+
+
+class Dropping(Dense):
+  def change(self, carry):
+    return nn.Dropout(0.5, deterministic=False)(carry)
+
+
+class Noisy(Dense):
+  def change(self, carry):
+    return carry + jax.random.normal(self.make_rng("noise"), carry.shape)
+
+
+class Normalised(Dense):
+  def change(self, carry):
+    return nn.BatchNorm(use_running_average=False)(carry)
+
+
+class Counted(Dense):
+  def change(self, carry):
+    self.variable("counts", "steps", jnp.zeros, ()).value += 1
+    return carry
+
+
+class Bare(Dense):
+  def __call__(self, carry, inputs):
+    carry = jnp.tanh(carry + jnp.sum(inputs, -1, keepdims=True))
+    return carry, carry
+
+
+class Growing(Dense):
+  def change(self, carry):
+    return jnp.concatenate([carry, carry], -1)
+
+
+class Unbatched(Dense):
+  @nn.nowrap
+  def initialize_carry(self, rng, input_shape):
+    return jnp.zeros(4)
+
+
+class Broken(Dense):
+  def change(self, carry):
+    return carry @ jnp.ones((3, 4))
+
+
+class Spatial(Dense):
+  @property
+  def num_feature_axes(self):
+    return 2
+
+
+class Silent(Dense):
+  @property
+  def num_feature_axes(self):
+    raise NotImplementedError
+
+
+def test_a_plain_cell_of_ones_own_is_taken():
+  """So that what the next test refuses is what each cell has of its own."""
+  cell = linen(Dense(), 3)
+  params = cell.init(jax.random.key(0))
+  us = jax.random.normal(jax.random.key(1), (5, 2, 3))
+  assert unroll(cell, params, us).shape == (5, 2, 4)
+
+
+@pytest.mark.parametrize(
+  "make, said",
+  [
+    (lambda: nn.ConvLSTMCell(4, kernel_size=(3,)), "num_feature_axes 1, got 2"),
+    (lambda: nn.ConvLSTMCell(4, kernel_size=(3, 3)), "num_feature_axes 1.* 3"),
+    (Spatial, "num_feature_axes 1, got 2"),
+    (Silent, "num_feature_axes 1, got none"),
+    (Dropping, "random numbers.*dropout"),
+    (Noisy, "random numbers.*noise"),
+    (Normalised, "collections.*batch_stats"),
+    (Counted, "collections.*counts"),
+    (Bare, "must have parameters"),
+    (Growing, r"keep its shapes.*\(2, 4\).*\(2, 8\)"),
+    (Unbatched, r"\[B, ...\].*\(4,\)"),
+    (Broken, "does not run"),
+  ],
+)
+@pytest.mark.parametrize("output", [None, lambda x: x])
+def test_flax_cells_that_cannot_be_a_cell(make, said, output):
+  """In words of ours, that name the cell, before its first step."""
+  with (
+    jax.numpy_rank_promotion("allow"),  # As most users have it.
+    pytest.raises(ValueError, match=said) as caught,
+  ):
+    linen(make(), 2, output=output)
+  assert type(make()).__name__ in str(caught.value)
+
+
+class Started(nn.RNNCellBase):
+  """A cell whose carry begins with a parameter."""
+
+  def setup(self):
+    self.start = self.param("start", nn.initializers.normal(1.0), (4,))
+    self.dense = nn.Dense(4)
+
+  def initialize_carry(self, rng, input_shape):
+    return jnp.broadcast_to(self.start, (*input_shape[:-1], 4))
+
+  def __call__(self, carry, inputs):
+    carry = jnp.tanh(self.dense(jnp.concatenate([carry, inputs], -1)))
+    return carry, carry
+
+  @property
+  def num_feature_axes(self):
+    return 1
+
+
+def test_a_flax_cell_that_learns_its_first_carry():
+  """Outputs of `nn.RNN`, and gradients of `jax.grad`, in the start too."""
+  cell = linen(Started(), 3)
+  model = recurrent(cell, linear_readout(4, 2))
+  params = model.init(jax.random.key(0))
+  us = jax.random.normal(jax.random.key(1), (5, 2, 3))
+  expected = nn.RNN(Started(), time_major=True).apply(
+    {"params": {"cell": params["cell"]}}, us
+  )
+  ys = cell.output(unroll(cell, params["cell"], us))
+  np.testing.assert_allclose(ys, expected, rtol=SINGLE, atol=SINGLE)
+
+  loss_fn = lambda outputs, batch: jnp.sum(outputs**2)  # noqa: E731
+  _, grads, _ = jax.jit(adjoints(model, loss_fn))(params, Batch(us, None))
+  wanted = jax.jit(jax.grad(lambda p: loss_fn(model.apply(p, us), None)))(
+    params
+  )
+  chex.assert_trees_all_close(grads, wanted, rtol=SINGLE, atol=SINGLE)
+  assert np.min(np.abs(grads["cell"]["start"])) > 1e-4
+
+
 @pytest.mark.parametrize(
   "make, said",
   [
@@ -194,7 +347,7 @@ def test_bad_arguments(make, said):
 def test_readouts_of_the_last_and_of_every_step(rng):
   ys = jnp.asarray(rng.normal(size=(5, 2, 3)), "float32")
   params = {"w_out": jnp.ones((3, 2)), "b_out": jnp.array([0.0, 1.0])}
-  expected = np.sum(ys, -1)[..., None] + np.array([0, 1])
+  expected = np.asarray(ys).sum(-1)[..., None] + np.array([0, 1])
   every = linear_readout(3, 2, reads="every").apply(params, ys)
   np.testing.assert_allclose(every, expected, rtol=SINGLE, atol=SINGLE)
   last = linear_readout(3, 2).apply(params, ys)

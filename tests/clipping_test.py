@@ -94,9 +94,16 @@ def test_what_is_not_finite_passes_to_the_bit(bad, max_norm):
   assert not np.isfinite(state.gradient_norm)
 
 
-def test_an_integer_leaf_is_an_error():
-  with pytest.raises(ValueError, match=r"updates.*floating.*int32.*\['n'\]"):
-    clip(vector(1, 2) | {"n": jnp.array(3)}, 1.0)
+def test_an_integer_leaf_is_left_alone_and_does_not_count():
+  alone, expected = clip(vector(3, 4), 1.0)
+  updates, state = clip(
+    vector(3, 4) | {"n": jnp.array(7), "on": jnp.array(True)}, 1.0
+  )
+  np.testing.assert_array_equal(updates["a"], alone["a"])
+  assert updates["n"] == 7 and updates["n"].dtype == jnp.int32
+  assert updates["on"].dtype == bool and updates["on"]
+  chex.assert_trees_all_equal(state, expected)
+  assert state.gradient_norm == 5
 
 
 @pytest.mark.parametrize("tree", [{}, {"a": None}, {"a": jnp.zeros((0, 2))}])

@@ -27,6 +27,8 @@ from tests.contracts import (
   stack,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float32, the same operations compiled in another company: fused multiply-adds
 # and sums in another order. A few roundings of 6e-8 of numbers of order 1.
 SAME = dict(rtol=1e-5, atol=1e-6)
@@ -113,6 +115,7 @@ def test_inject_hyperparams(name):
   assert "cell" not in state.hyperparams | state.hyperparams_states
 
 
+@pytest.mark.usefixtures("promotion")
 @every_link
 def test_multi_steps(name):
   """Two equal micro-batches; Ω and what has it stand outside."""
@@ -221,6 +224,34 @@ def test_vmap_over_a_number_equals_a_loop(name):
   assert np.max(np.abs(leaf[0] - leaf[-1])) > 1e-3
 
 
+def with_integers(tree, number):
+  """The tree with an integer and a boolean leaf in either part."""
+  more = {"count": jnp.array(number, jnp.int32), "on": jnp.array([True, False])}
+  return {part: leaves | more for part, leaves in tree.items()}
+
+
+@every_link
+@pytest.mark.parametrize("bad", [0.0, np.nan])
+def test_leaves_without_a_derivative_pass_as_they_are(name, bad):
+  """And change nothing about the others, not even their norm."""
+  link, given = LINKS[name], problem()
+  # Of links around others, one around a link of ours.
+  tx = build(name, **(link.vary(link.values[-1]) if link.vary else {}))
+  given.grads["cell"]["w_in"] += bad
+  expected, expected_state = once(tx, given)
+  wide = given._replace(
+    grads=with_integers(given.grads, 7), params=with_integers(given.params, 3)
+  )
+  updates, state = once(tx, wide)
+  for part, leaves in updates.items():
+    chex.assert_trees_all_equal(
+      {k: leaves.pop(k) for k in ("count", "on")},
+      {k: wide.grads[part][k] for k in ("count", "on")},
+    )
+    chex.assert_trees_all_equal_dtypes(leaves, given.params[part])
+  assert_close((updates, state), (expected, expected_state))
+
+
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -230,11 +261,12 @@ def test_dtypes_and_the_ends_of_their_range(request, name, dtype):
   if dtype == "float64":
     request.getfixturevalue("x64")
   tx, given = build(name), problem(dtype=dtype)
-  run = compiled(tx)
+  run, start = compiled(tx), tx.init(given.params)
   for label, value in contracts.special_values(dtype).items():
-    grads = jax.tree.map(jnp.zeros_like, given.grads)
-    grads["readout"]["w_out"] = grads["readout"]["w_out"].at[0, 0].set(value)
+    # In NumPy, which compiles nothing.
+    grads = jax.tree.map(np.zeros_like, jax.device_get(given.grads))
+    grads["readout"]["w_out"][0, 0] = value
     updates, state = run(given._replace(grads=grads))
     chex.assert_trees_all_equal_shapes_and_dtypes(updates, given.params)
-    chex.assert_trees_all_equal_shapes_and_dtypes(state, tx.init(given.params))
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, start)
     check_outcome(name, label, value, updates)

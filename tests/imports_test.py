@@ -15,9 +15,11 @@ SOURCE = pathlib.Path(steadygrad.__file__).parent
 PACKAGE = "steadygrad"
 
 # Lowest first: a module of one layer imports its own layer and lower ones.
+LOWEST = ("types", "_validate", "varying")
 LAYERS = (
-  "types",
+  *LOWEST,
   "options",
+  "trees",
   "activations",
   "numerics",
   "segments",
@@ -47,12 +49,12 @@ LAYERS = (
 
 # Layers that see less than all that lies below them.
 ONLY = {
-  "kernels": {"types", "activations", "numerics", "unroll"},
-  "adjoints": {"types", "unroll"},
-  "models": {"types", "unroll"},
-  "transforms": {"types", "numerics", "segments", "unroll"},
+  "kernels": {*LOWEST, "activations", "numerics", "unroll"},
+  "adjoints": {*LOWEST, "trees", "unroll"},
+  "models": {*LOWEST, "numerics", "unroll"},
+  "transforms": {*LOWEST, "trees", "numerics", "segments", "unroll"},
   "options": set(),
-  "tasks": {"types", "losses", "options"},
+  "tasks": {*LOWEST, "losses", "options"},
   "packing": set(),
   "natural_config": {"activations", "config", "initializers", "options"},
 }

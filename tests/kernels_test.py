@@ -4,6 +4,7 @@ The kernels run here in Pallas's interpreter and are lowered for CUDA and TPU;
 neither says that they run there, or how fast.
 """
 
+import inspect
 import re
 
 import jax
@@ -28,9 +29,12 @@ DEVICES = {"cuda": ("gpu", "NVIDIA H100", 132), "tpu": ("tpu", "TPU v5e", 1)}
 CALLS = {"pallas_gpu": "__gpu$xla.gpu.triton", "pallas_tpu": "tpu_custom_call"}
 
 # Later JAX warns that Pallas's Triton will go; see `elman_scan` for what then.
-pytestmark = pytest.mark.filterwarnings(
-  "ignore:The Pallas Triton backend:DeprecationWarning"
-)
+pytestmark = [
+  pytest.mark.filterwarnings(
+    "ignore:The Pallas Triton backend:DeprecationWarning"
+  ),
+  pytest.mark.usefixtures("quickly_compiled"),
+]
 
 # σ(x) and σ′(x), written apart from the library.
 PHI = {
@@ -274,8 +278,11 @@ def mapped_passes(mapped, scan):
 def lowered_text(f, operands, platform):
   """StableHLO for a platform that need not be here."""
   kind, name, cores = DEVICES[platform]
+  described = {"platform": kind, "device_kind": name, "num_cores": cores}
+  # JAX 0.10.0 describes a device without its platform.
+  known = inspect.signature(jax.sharding.AbstractDevice).parameters
   device = jax.sharding.AbstractDevice(
-    platform=kind, device_kind=name, num_cores=cores
+    **{k: v for k, v in described.items() if k in known}
   )
   mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)
   with jax.sharding.use_abstract_mesh(mesh):

@@ -19,6 +19,8 @@ from steadygrad import natural_experiment, records
 from steadygrad.natural_config import NaturalConfig
 from tests import natural_cases
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 LARGER_THAN_EMPTY = 8_000  # Bytes of a picture with something in it.
 # float32 against float64 over 8 steps of 5 units.
 FLOAT32 = 1e-4

@@ -15,6 +15,8 @@ from steadygrad.natural_config import NaturalConfig
 from steadygrad.tasks import music
 from tests import natural_cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SMALL = NaturalConfig(
   data="jsb",
   hidden_size=5,
@@ -104,7 +106,7 @@ def test_a_pass_is_what_a_plain_loop_does(stream, cost, rate, max_norm):
       pre = h @ cell["w_rec"] + u @ cell["w_in"] + cell["b"]
       hs.append(h := jax.nn.sigmoid(pre))
     readout = params["readout"]
-    p = jnp.stack(hs) @ readout["w_out"] + readout["b_out"]
+    p = jnp.stack(hs) @ readout["w_out"] + readout["b_out"][None]
     terms = jnp.logaddexp(0, p) - targets * p
     return jnp.sum(terms), h
 
@@ -145,6 +147,13 @@ def test_parts_of_a_pass_change_no_bit(stream):
   chex.assert_trees_all_equal(whole, parts)
 
 
+@functools.cache
+def pass_end(exp_changes):
+  exp = experiment(**dict(exp_changes))
+  run = functools.partial(natural.end_epoch, exp)
+  return exp, jax.jit(run, static_argnums=(1, 3))
+
+
 def ended(
   stream,
   params=None,
@@ -155,17 +164,17 @@ def ended(
   **state,
 ):
   """(state, info) after the end of a pass without an update."""
-  exp = experiment(
-    go_back=go_back,
-    halve_after=halve_after,
-    min_gain=min_gain,
-    average=share,
-  )
+  changes = {
+    "go_back": go_back,
+    "halve_after": halve_after,
+    "min_gain": min_gain,
+    "average": share,
+  }
+  exp, run = pass_end(tuple(changes.items()))
   before = started(exp)._replace(**state)
   before = before._replace(params=params or before.params)
-  return natural.end_epoch(
-    exp, stream.rows, 1, packing.deal(stream, 3, 6), len(LENGTHS), before
-  )
+  plan = packing.deal(stream, 3, 6)
+  return run(stream.rows, 1, plan, len(LENGTHS), before)
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +403,7 @@ def test_a_text_with_a_period_is_learnt():
     state = run(stream.rows, ahead, plan, state, len(plan.begins))
     state = state._replace(update=jnp.int32(0))
   totals = natural.evaluate(exp, stream.rows, ahead, plan, state.params, 4)
-  assert float(totals.sum() / stream.lengths.sum()) < 0.3 * np.log(6)
+  assert float(totals.sum()) / stream.lengths.sum() < 0.3 * np.log(6)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_zero_lets_later_links_run():
 
 @pytest.mark.parametrize("leaf", ["readout", "cell"])
 @pytest.mark.parametrize("bad", BAD)
-def test_skip_leaves_the_inner_state_to_the_bit(bad, leaf):
+def test_skip_leaves_the_inner_state_to_the_bit(promotion, bad, leaf):
   tx = skip_nonfinite(optax.adam(0.1))
   update = jax.jit(tx.update)
   _, state = update(grads(), tx.init(params()), params())
@@ -72,7 +72,7 @@ def test_skip_leaves_the_inner_state_to_the_bit(bad, leaf):
   )
 
 
-def test_skip_is_its_inner_transformation_on_finite_gradients():
+def test_skip_is_its_inner_transformation_on_finite_gradients(promotion):
   tx, inner = skip_nonfinite(optax.adam(0.1)), optax.adam(0.1)
   state, expected_state = tx.init(params()), inner.init(params())
   for _ in range(3):

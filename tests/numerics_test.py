@@ -12,6 +12,7 @@ from jax.test_util import check_grads
 from steadygrad import numerics
 from steadygrad.activations import ACTIVATIONS, activation
 from tests import oracles
+from tests.matrices import FAMILIES, known_radius
 
 # float32: a handful of roundings of 6e-8 each.
 SINGLE = 5e-7
@@ -174,6 +175,61 @@ def test_spectral_radius_in_single_precision_and_vmapped(rng):
     np.testing.assert_allclose(rho, expected, rtol=RADIUS * condition)
 
 
+@pytest.mark.parametrize("size", [6, 50])
+def test_spectral_radius_of_every_family(rng, size):
+  """2000 of them, to N = 256 and in float64: tests/long/spectral_radius.py."""
+  ws = {n: f(rng, size).astype("f4") for n, f in FAMILIES.items()}
+  radius = jax.jit(jax.vmap(numerics.spectral_radius))
+  for (name, w), rho in zip(
+    ws.items(), radius(np.stack([*ws.values()])), strict=True
+  ):
+    # Known spectra are met to rounding, however badly they are conditioned.
+    expected, condition = known_radius(name, w.astype("f8")), 1
+    if expected is None:
+      scale = np.abs(w).max()
+      expected, condition = radius_and_condition(w / scale)
+      expected *= scale
+    np.testing.assert_allclose(
+      rho, expected, rtol=RADIUS * condition, err_msg=name
+    )
+
+
+FAR_FROM_NORMAL = {
+  # Each had radius 0: the powers grow as m^(N-1) ρ^m, and ρ^m underflowed.
+  "a shift with a diagonal": (0.9 * np.eye(4) + 0.5 * np.eye(4, k=1), 0.9),
+  "a Jordan block": (1.5 * np.eye(6) + np.eye(6, k=1), 1.5),
+  "nearly the identity": (np.eye(50) + 1e-4 * np.triu(np.ones((50, 50)), 1), 1),
+  "distinct, N = 20": (
+    np.triu(np.ones((20, 20)), 1) + np.diag(np.linspace(0.8, 0.9, 20)),
+    0.9,
+  ),
+}
+
+
+@pytest.mark.parametrize("name", FAR_FROM_NORMAL)
+def test_spectral_radius_far_from_normal(name):
+  w, expected = FAR_FROM_NORMAL[name]
+  got = numerics.spectral_radius(jnp.asarray(w, jnp.float32))
+  np.testing.assert_allclose(got, expected, rtol=RADIUS)
+
+
+def test_spectral_radius_far_from_normal_in_double_precision(x64):
+  w = 0.9 * np.eye(50) + 0.5 * np.eye(50, k=1)
+  got = numerics.spectral_radius(jnp.asarray(w))
+  np.testing.assert_allclose(got, 0.9, rtol=1e-12)
+  # 46 squarings: with 26 the error is log(κ) / 2^26.
+  quarter = np.array([[0.0, -4.0], [1.0, 0.0]])
+  got = numerics.spectral_radius(jnp.asarray(quarter))
+  np.testing.assert_allclose(got, 2, rtol=1e-12)
+
+
+def test_spectral_radius_that_underflows_on_the_way_is_nan():
+  """ρ = 10^(-33/12), but w⁸ and w¹⁶ have no norm that float32 holds."""
+  weak = np.eye(12, k=1).astype("f4")
+  weak[-1, 0] = 1e-33
+  assert np.isnan(numerics.spectral_radius(weak))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_spectral_radius_in_half_precision(dtype):
   got = numerics.spectral_radius(0.75 * jnp.eye(3, dtype=dtype))
@@ -186,8 +242,12 @@ def test_spectral_radius_of_nothing_to_find():
   nilpotent = jnp.eye(5, k=1)
   assert numerics.spectral_radius(nilpotent) == 0
   assert numerics.spectral_radius(jnp.zeros((3, 3))) == 0
+  # Its square cancels, where others underflow.
+  assert numerics.spectral_radius(jnp.array([[1.0, -1.0], [1.0, -1.0]])) == 0
   assert np.isnan(numerics.spectral_radius(jnp.full((2, 2), np.nan)))
   assert np.isnan(numerics.spectral_radius(jnp.full((2, 2), np.inf)))
+  # On no cycle, and yet it makes w a matrix of which nothing is known.
+  assert np.isnan(numerics.spectral_radius(jnp.array([[1.0, np.nan], [0, 1]])))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (4,), (2, 2, 2)])

@@ -8,7 +8,13 @@ import optax
 import pytest
 
 from steadygrad.cells import elman
-from steadygrad.transforms import add_omega_gradient, omega_terms
+from steadygrad.transforms import (
+  add_omega_gradient,
+  clip_by_global_norm,
+  omega_terms,
+  telemetry,
+  zero_nonfinite,
+)
 from tests import adjoints_test, cases, oracles
 from tests.omega_test import (
   MODES,
@@ -152,7 +158,7 @@ def test_what_is_not_finite_does_not_count(bad, where):
     np.testing.assert_allclose(terms.cotangents, 0, atol=SINGLE)
 
 
-def test_the_weight_may_be_a_schedule_of_the_count(x64):
+def test_the_weight_may_be_a_schedule_of_the_count(x64, promotion):
   name = "elman_x_tanh"
   trajectory = trajectory_of(name)
   zeros = {"cell": jax.tree.map(jnp.zeros_like, trajectory.params)}
@@ -219,3 +225,80 @@ def test_bad_updates(x64):
 def test_merged_needs_a_fused_pair():
   with pytest.raises(ValueError, match="merged=True.*fused"):
     add_omega_gradient(elman(2, 3)._replace(fused=None), merged=True)
+
+
+OPTIMISERS = {
+  "sgd": lambda: optax.sgd(0.1),
+  "momentum": lambda: optax.sgd(0.1, momentum=0.9, nesterov=True),
+  "adam": lambda: optax.adam(1e-3),
+  "adamw": lambda: optax.adamw(1e-3),
+  "lion": lambda: optax.lion(1e-3),
+  "rmsprop": lambda: optax.rmsprop(1e-3),
+  "clipped": lambda: optax.chain(
+    optax.clip_by_global_norm(0.1), optax.adam(1e-3)
+  ),
+}
+
+
+def gradients_of(name):
+  batch = adjoints_test.make_batch("every", (6, 0, 3))
+  params = cases.draw_params(name)
+  _, grads, trajectory = cases.compiled_adjoints(name, "every")(params, batch)
+  return params, grads, trajectory
+
+
+@pytest.mark.usefixtures("promotion")
+@pytest.mark.parametrize("optimiser", sorted(OPTIMISERS))
+@pytest.mark.parametrize("name", ["elman_x_tanh", "lstm"])
+def test_behind_an_optimiser_it_is_refused(x64, name, optimiser):
+  """By an error where values are concrete, under jit by NaN."""
+  params, grads, trajectory = gradients_of(name)
+  link = add_omega_gradient(cases.case(name).cell, 4.0)
+  tx = optax.chain(OPTIMISERS[optimiser](), link)
+  state = tx.init(params)
+  with pytest.raises(ValueError, match="add_omega_gradient.*optimiser.*before"):
+    tx.update(grads, state, params, trajectory=trajectory)
+  updates, state = jax.jit(tx.update)(
+    grads, state, params, trajectory=trajectory
+  )
+  for leaf in jax.tree.leaves(updates["cell"])[-1:]:
+    assert np.isnan(leaf).all()
+  assert np.isnan(telemetry(state)["omega"])
+
+
+def _others(grads):
+  """The mean of the gradient and of a larger one that points elsewhere."""
+  rng = np.random.default_rng(5)
+  return jax.tree.map(lambda g: (g + 3 * rng.normal(size=g.shape)) / 2, grads)
+
+
+@pytest.mark.usefixtures("promotion")
+@pytest.mark.parametrize("order", ["scaled", "decoupled", "averaged", "zeros"])
+def test_what_may_stand_before_it(x64, order):
+  """It adds what it adds to the gradient itself, also outside jit."""
+  name = "elman_x_tanh"
+  params, grads, trajectory = gradients_of(name)
+  link = add_omega_gradient(cases.case(name).cell, 4.0)
+  before = {
+    "scaled": optax.chain(zero_nonfinite(), clip_by_global_norm(0.1)),
+    "decoupled": optax.scale_by_adam(),
+    "averaged": optax.stateless(lambda updates, params: _others(updates)),
+    "zeros": optax.set_to_zero(),
+  }[order]
+  given, _ = before.update(grads, before.init(params), params)
+  updates, state = link.update(given, link.init(params), trajectory=trajectory)
+  change = updates["cell"]["w_rec"] - given["cell"]["w_rec"]
+  expected = 4 * expected_gradient(name, trajectory)["w_rec"]
+  np.testing.assert_allclose(change, expected, rtol=1e-9)
+  assert np.isfinite(state.omega)
+
+
+def test_a_later_update_is_not_judged(x64):
+  """A single gradient may well point against the mean of many."""
+  name = "elman_x_tanh"
+  params, grads, trajectory = gradients_of(name)
+  link = add_omega_gradient(cases.case(name).cell, 4.0)
+  _, state = link.update(grads, link.init(params), trajectory=trajectory)
+  against = jax.tree.map(jnp.negative, grads)
+  updates, _ = link.update(against, state, trajectory=trajectory)
+  chex.assert_tree_all_finite(updates)

@@ -1,6 +1,7 @@
 """The README's code and commands, as they stand there."""
 
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -39,7 +40,7 @@ def test_a_task_of_your_own_is_one_of_the_launchers(tmp_path):
       *("--max_updates=2", "--check_every=2", "--check_size=10"),
       *("--test_size=10", f"--run_dir={tmp_path / 'run'}", "--noprogress"),
     ],
-    env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", "HOME": str(tmp_path)},
+    env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
     capture_output=True,
     text=True,
     timeout=300,
@@ -57,6 +58,7 @@ def test_the_three_stories_are_there():
     assert any(words in block for block in BLOCKS)
 
 
+@pytest.mark.usefixtures("quickly_launched")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_runs_as_written_but_shorter(command, tmp_path):
   words = shlex.split(command)
@@ -65,7 +67,7 @@ def test_command_runs_as_written_but_shorter(command, tmp_path):
   done = subprocess.run(
     [sys.executable, *words, *short],
     cwd=ROOT,
-    env={"PYTHONPATH": "src", "PATH": "", "HOME": str(tmp_path)},
+    env=os.environ | {"PYTHONPATH": "src", "HOME": str(tmp_path)},
     capture_output=True,
     text=True,
     timeout=300,
@@ -74,6 +76,7 @@ def test_command_runs_as_written_but_shorter(command, tmp_path):
   assert (tmp_path / "record.json").exists()
 
 
+@pytest.mark.usefixtures("quickly_launched")
 def test_commands_of_sweeps_run_as_written_but_shorter(tmp_path):
   script = r"python experiments/((?:sweep|generalise|draw)\.py [^\n`]*)"
   commands = re.findall(script, README)
@@ -99,7 +102,7 @@ def test_commands_of_sweeps_run_as_written_but_shorter(tmp_path):
         *plan,
       ],
       cwd=tmp_path,
-      env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", "HOME": str(tmp_path)},
+      env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
       capture_output=True,
       text=True,
       timeout=300,

@@ -71,7 +71,7 @@ def test_none_among_the_sequences_stays_none():
 
 
 def test_num_steps():
-  mask = jnp.arange(6)[:, None] < jnp.array([2, 4, 0])
+  mask = jnp.arange(6)[:, None] < jnp.array([[2, 4, 0]])
   assert num_steps(mask) == 4
   assert num_steps(jnp.zeros((6, 3), bool)) == 0
   assert num_steps(None) is None

@@ -40,7 +40,7 @@ def test_names_in_the_order_of_the_chain():
   assert names(msgd_cr(cell, 0.1, 1.0, 4.0)) == OMEGA + CLIP
 
 
-def test_values_are_those_of_the_last_update():
+def test_values_are_those_of_the_last_update(promotion):
   tx = optax.chain(clip_by_global_norm(1.0), optax.adam(0.1))
   state = tx.init(PARAMS)
   for scale, clipped in ((1.0, True), (0.1, False)):

@@ -92,7 +92,7 @@ def test_a_seed_has_the_same_bits_whatever_its_siblings(exp, seeds):
     )
     slots = placement.slots(seeds, len(devices))
     keys = jax.vmap(jax.random.key)(jnp.arange(slots))
-    states = jax.vmap(lambda key: training.init(exp, key))(keys)
+    states = jax.jit(jax.vmap(lambda key: training.init(exp, key)))(keys)
     counts = np.full(len(devices), slots // len(devices), np.int32)
     return jax.jit(mapped)(counts, keys, states)[0]
 
@@ -149,11 +149,11 @@ def test_rates_fall_by_half_in_a_half_life(keys, readout_rate):
   exp = training.experiment(config)
   state = training.init(exp, keys[0])
   grads = jax.tree.map(jnp.ones_like, state.params)
-  moved, opt_state = [], state.opt_state
+  moved, opt_state, update = [], state.opt_state, jax.jit(exp.tx.update)
   for _ in range(11):
-    updates, opt_state = exp.tx.update(grads, opt_state, state.params)
+    updates, opt_state = update(grads, opt_state, state.params)
     biases = updates["cell"]["b"], updates["readout"]["b_out"]
-    moved.append([float(b[0]) for b in biases])
+    moved.append([np.asarray(b)[0] for b in biases])
   rates = np.array([config.learning_rate, readout_rate or config.learning_rate])
   wanted = -rates * 2 ** (-np.arange(11)[:, None] / 5)
   np.testing.assert_allclose(moved, wanted, rtol=1e-6)
@@ -227,14 +227,17 @@ def test_passing_the_screen_is_not_enough(exp, keys):
     word = jax.random.key_data(key)[0]
     return batch._replace(targets=jnp.full(batch_size, word))
 
-  def wrong_on(*bad):
-    bad = jnp.array(bad, jnp.uint32)
-    return lambda outputs, batch: jnp.isin(batch.targets, bad)
+  @jax.jit
+  def check(state, bad):
+    def wrong(outputs, batch):
+      return jnp.isin(batch.targets, bad)
+
+    fooled = replaced(exp, sample=sample, wrong=wrong)
+    return training.check(fooled, keys[0], state)
 
   def checked(*bad):
-    fooled = replaced(exp, sample=sample, wrong=wrong_on(*bad))
-    check = jax.jit(lambda s: training.check(fooled, keys[0], s))
-    state, info = check(training.init(exp, keys[0]))
+    bad = np.resize(np.array(bad, np.uint32), 2)  # One program for all.
+    state, info = check(training.init(exp, keys[0]), bad)
     return int(state.status), float(info["error"])
 
   confirm = words[training.Stream.CONFIRM]
@@ -258,10 +261,10 @@ def test_error_is_the_share_of_wrong_sequences(exp, keys):
   params = exp.model.init(keys[0])
   key = jax.random.key(5)
   error = evaluation.error(exp.task, exp.model, params, key, 500)
-  wrong = 0
+  wrong, apply = 0, jax.jit(exp.model.apply)
   for i in range(2):
     batch = exp.task.sample(jax.random.fold_in(key, i), 250)
-    outputs = np.asarray(exp.model.apply(params, batch.us))
+    outputs = np.asarray(apply(params, batch.us))
     wrong += int((outputs.argmax(-1) != np.asarray(batch.targets)).sum())
   assert float(error) == pytest.approx(wrong / 500, abs=1e-7)
   assert 0.5 < float(error) < 0.95  # Untrained: about chance, .75.

@@ -17,6 +17,8 @@ from launchers_test import launch
 from steadygrad import training
 from steadygrad.config import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SCRIPT = "waits.py"
 TINY = TrainConfig(
   length=12,
@@ -131,6 +133,7 @@ def sweep(tmp_path_factory):
   return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
 
 
+@pytest.mark.usefixtures("quickly_launched")  # A program for every wait.
 def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
   out = tmp_path / "new" / "picture.png"
   record = sweep[waits_loop.TASK]

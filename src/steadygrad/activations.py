@@ -46,7 +46,7 @@ ACTIVATIONS = {
 
 def activation(name: str) -> Activation:
   """The activation of that name; ValueError names the ones there are."""
-  if name not in ACTIVATIONS:
+  if name not in tuple(ACTIVATIONS):  # Which need not be hashable.
     raise ValueError(
       f"activation must be one of {sorted(ACTIVATIONS)}, got {name!r}"
     )

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate, trees, varying
 from steadygrad import unroll as unrolling
 from steadygrad.types import (
   Array,
@@ -30,7 +31,7 @@ from steadygrad.types import (
 
 
 def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
-  """(grads, Backward) of any cell: a reverse scan of `jax.vjp(cell.step)`."""
+  """(grads, Backward) of any cell: a reverse scan of `trees.vjp(cell.step)`."""
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
 
@@ -40,7 +41,9 @@ def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
     delta_t = jax.tree.map(jnp.add, dx_t, p_tp1)
     zeros = jax.tree.map(jnp.zeros_like, delta_t)
     sent = unrolling.select(mask_t, delta_t, zeros)
-    _, vjp = jax.vjp(lambda p, x: cell.step(p, x, u_t), params, x_tm1)
+    _, vjp = trees.vjp(
+      lambda p, x: unrolling.take_step(cell, p, x, u_t), params, x_tm1
+    )
     grads_t, product_t = vjp(sent)
     grads = jax.tree.map(jnp.add, grads, grads_t)
     p_t = unrolling.select(mask_t, product_t, delta_t)
@@ -50,10 +53,63 @@ def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
     return (p_t, grads), (sent, product_t)
 
   zeros = jax.tree.map(jnp.zeros_like, (x_0, params))
+  zeros = varying.alike(zeros, xs, dxs, mask)
   (dx_0, grads), (deltas, products) = jax.lax.scan(
     step, zeros, (x_tm1s, us, dxs, mask), reverse=True
   )
   return grads, Backward(deltas, products, dx_0)
+
+
+def _check_arguments(model, loss_fn, checkpoint_every) -> None:
+  """ValueError where `adjoints` is given something else."""
+  if not isinstance(model, Model):
+    raise ValueError(f"model must be a steadygrad Model, got {type(model)}")
+  if not callable(loss_fn):
+    raise ValueError(f"loss_fn must be a function, got {loss_fn!r}")
+  if checkpoint_every is not None:
+    _validate.check_integer("checkpoint_every", checkpoint_every)
+
+
+def _checked(model, params, batch, x_0) -> tuple[Batch, Array | None]:
+  """(batch, mask [T, B]) of what has no fault: a ValueError names any.
+
+  Lengths are an array then, and inputs beyond them finite.
+  """
+  _validate.check_batch(batch)
+  _validate.check_params(params)
+  batch_size, num_steps = unrolling.batch_size(batch.us), len(batch.us)
+  for what, size in (("step", num_steps), ("sequence", batch_size)):
+    if size < 1:
+      raise ValueError(f"us must have at least one {what}, got {size}")
+  theta = params["cell"]
+  trees.check_no_keys("params", params)
+  trees.check_no_keys(
+    "x_0",
+    jax.eval_shape(lambda p: model.cell.initial_state(p, batch_size), theta)
+    if x_0 is None
+    else x_0,
+  )
+  lengths = unrolling.check_run(model.cell, theta, batch.us, x_0, batch.lengths)
+  mask = unrolling.step_mask(lengths, num_steps, batch_size)
+  us = unrolling.finite_beyond(batch.us, mask)
+  batch = batch._replace(us=us, lengths=lengths)
+  _check_targets(model, batch)
+  return batch, mask
+
+
+def _check_targets(model: Model, batch: Batch) -> None:
+  """ValueError where targets of [B, ...] have T in place of B.
+
+  Batch-major arrays with B = T, and targets [T, B, ...] for a loss of the
+  user's, pass unseen: their shapes are right.
+  """
+  shape = getattr(batch.targets, "shape", ())
+  num_steps, size = batch.us.shape[:2]
+  if model.readout.reads != "last" or not shape:
+    return
+  if shape[0] == num_steps != size and shape[1:2] != (size,):
+    hint = _validate.batch_major_hint(batch, shape)
+    raise ValueError(f"targets must have B = {size} rows, got {shape[0]}{hint}")
 
 
 class _Pass(NamedTuple):
@@ -82,7 +138,7 @@ def _pass(model, loss_of, params, us, x_0, lengths) -> _Pass:
     return _Pass(loss, d_readout, None, back, xs, ys)
   xs = unrolling.unroll(cell, theta, us, x_0=x_0, lengths=lengths)
   loss, (d_readout, dys) = loss_of(params["readout"], cell.output(xs))
-  (dxs,) = jax.vjp(cell.output, xs)[1](dys)
+  (dxs,) = trees.vjp(cell.output, xs)[1](dys)
   d_cell, back = generic_backward(cell, theta, us, x_0, xs, dxs, lengths)
   return _Pass(loss, d_readout, d_cell, back, xs, cell.output(xs))
 
@@ -94,8 +150,8 @@ def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
   num_segments = -(-num_steps // every)
   padding = num_segments * every - num_steps
   us = jnp.pad(us, ((0, padding), (0, 0), (0, 0)))
-  lengths = num_steps if lengths is None else lengths
-  starts = every * jnp.arange(num_segments)
+  lengths = num_steps if lengths is None else lengths.astype(jnp.int32)
+  starts = every * jnp.arange(num_segments, dtype=jnp.int32)
 
   def split(x):
     return x.reshape(num_segments, every, *x.shape[1:])
@@ -122,7 +178,7 @@ def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
   loss, (d_readout, dys) = loss_of(params["readout"], ys)
   if seen is None:
     last_only = jax.tree.map(lambda x: x[None], x_last)
-    (dx,) = jax.vjp(cell.output, last_only)[1](dys)
+    (dx,) = trees.vjp(cell.output, last_only)[1](dys)
     dx, dys = jax.tree.map(lambda x: x[0], dx), None
   else:
     dx = jax.tree.map(jnp.zeros_like, x_last)
@@ -134,9 +190,11 @@ def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
     xs, left = states(x, us, start)
     dxs = jax.tree.map(jnp.zeros_like, xs)
     if dys is not None:
-      (dxs,) = jax.vjp(cell.output, xs)[1](dys)
+      (dxs,) = trees.vjp(cell.output, xs)[1](dys)
     # What later segments send back falls on this one's last state.
-    dxs = jax.tree.map(lambda d, g: d.at[-1].add(g), dxs, dx)
+    dxs = jax.tree.map(
+      lambda d, g: d.at[-1].add(g) if trees.is_inexact(d) else d, dxs, dx
+    )
     new, back = generic_backward(cell, theta, us, x, xs, dxs, left)
     grads = jax.tree.map(jnp.add, grads, new)
     return (back.dx_0, grads), (back.deltas, back.products, xs)
@@ -176,50 +234,55 @@ def adjoints(
     `cell.initial_state` if None; one that is given is a constant: no gradient
     flows into where it came from, so that the last state of one chunk of a long
     sequence, `trajectory.xs[-1]`, begins the next under truncated BPTT. The
-    gradients equal those of `jax.grad` of the loss of `model.apply`; the
-    trajectory holds the error signals and products that
-    `add_omega_gradient` reads. The function is pure: jit, vmap and scan it. The
-    cell's fused pair is used where it has one. It is not meant to be
-    differentiated again: use `model.apply` for that.
+    gradients equal those of `jax.grad` of the loss of `model.apply`, in a tree
+    like `params`, whatever mappings those are; the trajectory holds the error
+    signals and products that `add_omega_gradient` reads. The function is pure:
+    jit, vmap and scan it. The cell's fused pair is used where it has one. It is
+    not meant to be differentiated again: use `model.apply` for that.
+
+    Parameters and states may have leaves that are neither floating nor complex,
+    as masks, counters and phases. Their gradients, error signals and products
+    are zeros of their own dtype, where `jax.grad` with `allow_int` has float0.
+    Links of this package leave such leaves as they come. Optax's do not: Adam's
+    moments of them change their dtype, and weight decay changes integers. Wrap
+    any optimiser but `msgd`, `msgd_c` and `msgd_cr` in `optax.masked`.
 
   Raises:
-    ValueError: if checkpoint_every is under 1, the batch's inputs are not [T,
-      B, M] with T at least 1, its lengths are not integers [] or [B] in 0..T,
-      or x_0 is not shaped as the cell's initial state.
+    ValueError: if checkpoint_every is no integer of at least 1; if the batch is
+      no `Batch`, its inputs are not [T, B, M] with T and B at least 1 and the
+      cell's M, its lengths are not integers [] or [B] in 0..T, or targets for a
+      readout of the last step have T rows in place of B; if x_0 is not shaped
+      as the cell's initial state, or holds numbers of another kind; or if a
+      parameter or a state is a typed PRNG key.
   """
+  _check_arguments(model, loss_fn, checkpoint_every)
   cell = model.cell
-  if checkpoint_every is not None and checkpoint_every < 1:
-    raise ValueError(
-      f"checkpoint_every must be at least 1, got {checkpoint_every}"
-    )
 
   def loss_and_adjoints(params, batch: Batch, x_0: PyTree | None = None):
-    batch_size = unrolling.batch_size(batch.us)
-    num_steps = len(batch.us)
-    if num_steps < 1:
-      raise ValueError(f"us must have at least one step, got {num_steps}")
-    unrolling.check_lengths(batch.lengths, num_steps, batch_size)
-    lengths = None if batch.lengths is None else jnp.asarray(batch.lengths)
+    batch, mask = _checked(model, params, batch, x_0)
+    batch_size, lengths = batch.us.shape[1], batch.lengths
     theta = params["cell"]
     carried = x_0 is not None
-    if carried:
-      unrolling.check_state(cell, theta, x_0, batch_size)
-    else:
+    if not carried:
       x_0 = cell.initial_state(theta, batch_size)
 
     def loss_of(readout, ys):
-      return jax.value_and_grad(
+      loss, grads = jax.value_and_grad(
         lambda p, ys: loss_fn(model.readout.apply(p, ys), batch),
         argnums=(0, 1),
         has_aux=has_aux,
+        allow_int=True,
       )(readout, ys)
+      return loss, trees.zeros_where_exact(grads, (readout, ys))
 
-    arguments = model, loss_of, params, batch.us, x_0, lengths
+    # Each device's own, see `varying`: what they add up to is summed once.
+    own, own_x_0 = varying.alike((theta, x_0), params, batch)
+    own = {"cell": own, "readout": params["readout"]}
+    arguments = model, loss_of, own, batch.us, own_x_0, lengths
     if checkpoint_every is None:
       done = _pass(*arguments)
     else:
       done = _checkpointed_pass(*arguments, checkpoint_every)
-    mask = unrolling.step_mask(lengths, num_steps, batch_size)
     deltas, products, dx_0 = done.back
     trajectory = Trajectory(
       theta, x_0, done.xs, batch.us, deltas, products, mask, done.ys
@@ -227,12 +290,17 @@ def adjoints(
     d_cell = done.d_cell
     if d_cell is None:
       d_cell = cell.fused.gradient(trajectory)
+    d_cell, dx_0 = varying.summed_like((d_cell, dx_0), (theta, x_0))
     if not carried:
       # A learned initial state is a function of the parameters.
-      _, vjp = jax.vjp(lambda p: cell.initial_state(p, batch_size), theta)
+      _, vjp = trees.vjp(lambda p: cell.initial_state(p, batch_size), theta)
       dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), dx_0, x_0)
       d_cell = jax.tree.map(jnp.add, d_cell, vjp(dx_0)[0])
-    grads = {"cell": d_cell, "readout": done.d_readout}
-    return done.loss, grads, trajectory
+    parts = {"cell": d_cell, "readout": done.d_readout}
+    return (
+      done.loss,
+      trees.place(params, parts),
+      trajectory._replace(grads=d_cell),
+    )
 
   return loss_and_adjoints

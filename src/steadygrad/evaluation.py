@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate, varying
 from steadygrad.types import Array, Model, PyTree, Task
 
 BATCH_SIZE = 250  # Large enough for the matrix products, small for the memory.
@@ -17,6 +18,7 @@ def batch_size_for(*sizes: int) -> int:
     ValueError: if a size is not positive, or over 250 and no multiple of it.
   """
   for size in sizes:
+    _validate.check_integer("num_sequences", size)
     if size < 1 or (size > BATCH_SIZE and size % BATCH_SIZE):
       raise ValueError(
         f"num_sequences must be under {BATCH_SIZE} or a multiple of it, got"
@@ -66,7 +68,8 @@ def count_wrong(
       wrong = wrong_of(batch_key, batch_size)
     return total + jnp.sum(wrong, dtype=jnp.int32)
 
-  return jax.lax.fori_loop(0, num_batches, count, jnp.zeros([], jnp.int32))
+  start = varying.alike(jnp.zeros([], jnp.int32), params, key)
+  return jax.lax.fori_loop(0, num_batches, count, start)
 
 
 def error(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics
 from steadygrad.types import Array
 
 
@@ -52,14 +52,13 @@ def sparse_spectral(
 
   Returns:
     (key, shape [N, N], dtype) -> array. The radius holds to about 1e-5 in
-    float32, times the condition number of the largest eigenvalue.
+    float32, times the condition number of the largest eigenvalue. A matrix
+    whose radius is 0 stays as it was drawn. One whose radius cannot be had, and
+    is NaN, becomes NaN: a wrong scale would not be seen.
   """
-  if connections < 1:
-    raise ValueError(f"connections must be at least 1, got {connections}")
-  if not radius > 0:
-    raise ValueError(f"radius must be positive, got {radius}")
-  if per not in ("target", "source"):
-    raise ValueError(f'per must be "target" or "source", got {per!r}')
+  _validate.check_integer("connections", connections)
+  _validate.check_number("radius", radius, above=0)
+  _validate.check_one_of("per", per, ("target", "source"))
 
   def init(key, shape, dtype=jnp.float32):
     if len(shape) != 2 or shape[0] != shape[1]:
@@ -71,7 +70,7 @@ def sparse_spectral(
     w = jnp.where(order < connections, w, 0)
     w = w if per == "target" else w.T
     rho = numerics.spectral_radius(w)
-    return w * jnp.where(rho > 0, radius / jnp.where(rho > 0, rho, 1), 1)
+    return w * jnp.where(rho == 0, 1, radius / jnp.where(rho == 0, 1, rho))
 
   return init
 
@@ -98,12 +97,14 @@ def smart_tanh_code() -> Initializers:
 
 def orthogonal(scale: float = 1.0) -> Initializers:
   """W_rec = scale · a random orthogonal matrix; W_in, W_out N(0, 1/fan-in)."""
+  _validate.check_number("scale", scale, least=None)
   fan_in = jax_initializers.lecun_normal()
   draw = jax_initializers.orthogonal(scale)
 
   def w_rec(key, shape, dtype=jnp.float32):
     # There is no QR decomposition in half precision.
-    return draw(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+    wide = numerics.common_dtype(dtype, jnp.float32)
+    return draw(key, shape, wide).astype(dtype)
 
   return Initializers(w_rec, fan_in, fan_in)
 
@@ -136,7 +137,7 @@ def orthogonal_sigmoid() -> Initializers:
 
   def w_rec(key, shape, dtype=jnp.float32):
     w = orthogonal_4.w_rec(key, shape, dtype)
-    return w - w.mean(0)
+    return w - w.mean(0)[None]
 
   def w_in(key, shape, dtype=jnp.float32):
     return 2 * orthogonal_4.w_in(key, shape, dtype)
@@ -146,6 +147,7 @@ def orthogonal_sigmoid() -> Initializers:
 
 def identity(scale: float = 1.0) -> Initializers:
   """W_rec = scale · I; W_in, W_out N(0, 0.001). Le, Jaitly, Hinton 2015."""
+  _validate.check_number("scale", scale, least=None)
 
   def eye(key, shape, dtype=jnp.float32):
     del key

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
+from steadygrad import _validate
+from steadygrad.numerics import add, promoted
 from steadygrad.types import Cell, Model, Readout
-from steadygrad.unroll import unroll
+from steadygrad.unroll import batch_size, unroll
 
 
 def linear_readout(
@@ -31,14 +33,18 @@ def linear_readout(
     dtype: of the parameters.
 
   Raises:
-    ValueError: on a size under 1 or another `reads`.
+    ValueError: on a size under 1, another `reads`, or a dtype that is not
+      floating-point.
   """
-  for name, size in (("input_size", input_size), ("output_size", output_size)):
-    if size < 1:
-      raise ValueError(f"{name} must be at least 1, got {size}")
-  if reads not in ("last", "every"):
-    raise ValueError(f'reads must be "last" or "every", got {reads!r}')
-  initializer = initializer or jax_initializers.lecun_normal()
+  _validate.check_integer("input_size", input_size)
+  _validate.check_integer("output_size", output_size)
+  _validate.check_one_of("reads", reads, ("last", "every"))
+  _validate.check_one_of("use_bias", use_bias, (True, False))
+  _validate.check_floating("dtype", dtype)
+  if initializer is None:
+    initializer = jax_initializers.lecun_normal()
+  if not callable(initializer):
+    raise ValueError(f"initializer must be a function, got {initializer!r}")
 
   def init(key):
     params = {"w_out": initializer(key, (input_size, output_size), dtype)}
@@ -50,21 +56,35 @@ def linear_readout(
     # Beyond its length a state stays as it was, so the last row serves all.
     ys = ys[-1] if reads == "last" else ys
     product = jnp.matmul(
-      ys, params["w_out"], precision=jax.lax.Precision.HIGHEST
+      *promoted(ys, params["w_out"]), precision=jax.lax.Precision.HIGHEST
     )
-    return product + params["b_out"] if use_bias else product
+    return add(product, params["b_out"]) if use_bias else product
 
   return Readout(init, apply, reads)
 
 
 def recurrent(cell: Cell, readout: Readout) -> Model:
-  """The model that unrolls `cell` and applies `readout` to its outputs."""
+  """The model that unrolls `cell` and applies `readout` to its outputs.
+
+  Raises:
+    ValueError: if they are no `Cell` and no `Readout`. `apply` raises it where
+      `unroll` does, and on inputs of no steps for a readout of the last.
+  """
+  for name, part, kind in (("cell", cell, Cell), ("readout", readout, Readout)):
+    if not isinstance(part, kind):
+      raise ValueError(
+        f"{name} must be a steadygrad {kind.__name__}, got {type(part)}"
+      )
 
   def init(key):
     key_cell, key_readout = jax.random.split(key)
     return {"cell": cell.init(key_cell), "readout": readout.init(key_readout)}
 
   def apply(params, us, lengths=None, x_0=None):
+    _validate.check_params(params)
+    batch_size(us)  # Which says whether us are an array at all.
+    if readout.reads == "last" and not len(us):
+      raise ValueError("us must have at least one step to be read, got 0")
     xs = unroll(cell, params["cell"], us, x_0=x_0, lengths=lengths)
     return readout.apply(params["readout"], cell.output(xs))
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics, transforms
+from steadygrad import numerics, transforms, varying
 from steadygrad.adjoints import adjoints
 from steadygrad.natural_experiment import (
   Experiment,
@@ -80,7 +80,7 @@ def init(exp: Experiment, key: Array) -> TrainState:
   opt_state = tx.init(params)
   names = ("steps", "loss", "gradient_norm_max")
   sums = [*names, *transforms.telemetry(opt_state)]
-  return TrainState(
+  state = TrainState(
     params=params,
     average=None if exp.config.average is None else params,
     opt_state=opt_state,
@@ -96,11 +96,13 @@ def init(exp: Experiment, key: Array) -> TrainState:
     waited=zero,
     status=zero,
   )
+  return varying.alike(state, key)
 
 
 def _look(exp: Experiment, rows: Array, ahead: int, chunk: Plan, x: PyTree, p):
   """(Batch, states before it) of a chunk; `targets` are the stream's rows."""
-  index = chunk.begins + jnp.arange(exp.config.chunk_length)[:, None]
+  steps = jnp.arange(exp.config.chunk_length, dtype=jnp.int32)
+  index = chunk.begins[None] + steps[:, None]
   index = jnp.minimum(index, len(rows) - 1 - ahead)
   us, targets = exp.encode(rows[index]), rows[index + ahead]
   x_0 = exp.model.cell.initial_state(p["cell"], len(chunk.begins))
@@ -139,9 +141,11 @@ def train_updates(
       grads, state.opt_state, state.params, trajectory=trajectory
     )
     told = transforms.telemetry(opt_state)
-    sums = {k: v + told.get(k, 0) for k, v in state.sums.items()}
+    sums = {
+      k: v + jnp.asarray(told.get(k, 0), v.dtype) for k, v in state.sums.items()
+    }
     sums["loss"] += total
-    sums["steps"] += jnp.sum(chunk.lengths)
+    sums["steps"] += jnp.sum(chunk.lengths).astype(sums["steps"].dtype)
     sums["gradient_norm_max"] = jnp.maximum(
       sums["gradient_norm_max"], told["gradient_norm"]
     )
@@ -197,6 +201,7 @@ def evaluate(
     return jax.tree.map(lambda s: s[-1], xs), losses
 
   x = cell.initial_state(theta, plan.begins.shape[1])
+  x = varying.alike(x, theta, rows, plan)
   _, losses = jax.lax.scan(chunk_of, x, plan)
   return jax.ops.segment_sum(
     losses.ravel(), plan.pieces.ravel(), num_segments=num_pieces
@@ -237,7 +242,7 @@ def end_epoch(
   config, sums = exp.config, state.sums
   shown = state.params if config.average is None else state.average
   totals = evaluate(exp, rows, ahead, plan, shown, num_pieces)
-  valid = jnp.sum(totals) / jnp.sum(plan.lengths)
+  valid = jnp.sum(totals) / jnp.sum(plan.lengths).astype(totals.dtype)
   finite = jnp.isfinite(valid) & numerics.all_finite(state.params)
   valid = jnp.where(finite, valid, jnp.inf)
   epoch = state.epoch + 1
@@ -268,7 +273,7 @@ def end_epoch(
     last_valid = jnp.where(halves, best_valid, valid)
     finite |= best_epoch > 0
   status = jnp.where(finite, status, Status.DIVERGED).astype(jnp.int32)
-  count = jnp.maximum(state.update, 1)
+  count = jnp.maximum(state.update, 1).astype(jnp.float32)
   info = {k: v / count for k, v in sums.items() if k != "steps"}
   info["gradient_norm_max"] = sums["gradient_norm_max"]
   info["loss"] = sums["loss"] / jnp.maximum(sums["steps"], 1)

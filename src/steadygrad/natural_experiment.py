@@ -122,10 +122,21 @@ def _chain(config, cell, numbers, rate, weight):
   last = {
     "sgd": optax.sgd,
     "nesterov": functools.partial(optax.sgd, momentum=0.9, nesterov=True),
-    "adam": optax.adam,
+    "adam": _adam,
   }[config.optimizer]
   links.append((config.optimizer, last(rate)))
   return optax.with_extra_args_support(optax.named_chain(*links))
+
+
+def _adam(rate) -> optax.GradientTransformation:
+  """Optax's takes powers of an integer, which JAX's strict mode refuses."""
+  tx = optax.adam(rate)
+
+  def update(updates, state, params=None):
+    with jax.numpy_dtype_promotion("standard"):
+      return tx.update(updates, state, params)
+
+  return optax.GradientTransformation(tx.init, update)
 
 
 def masked_losses(exp: Experiment, outputs: Array, batch: Batch) -> Array:
@@ -149,12 +160,12 @@ def chunk_cost(
     count = jnp.sum(batch.lengths)
   else:
     count = jnp.sum(batch.lengths > 0)
-  return total / jnp.maximum(count, 1), total
+  return total / jnp.maximum(count, 1).astype(total.dtype), total
 
 
 def omega_weight(exp: Experiment, epoch: Array) -> Array:
   """α in pass `epoch` + 1, see `omega_decay`."""
   weight = jnp.asarray(exp.hyper.omega_weight, jnp.float32)
   if exp.config.omega_decay == "epoch":
-    weight = weight / (epoch + 1)
+    weight = weight / (epoch + 1).astype(weight.dtype)
   return weight

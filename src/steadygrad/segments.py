@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from steadygrad import varying
 from steadygrad.types import Array, PyTree
 
 # A segment has this many numbers of its widest sequence, or this many rows of
@@ -68,10 +69,13 @@ def in_segments(
     return jax.tree.map(jnp.add, total, sums), rows
 
   sums, rows = jax.eval_shape(segment, 0)[1]
-  zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), sums)
-  rows = jax.tree.map(
-    lambda s: jnp.zeros((length, *s.shape[1:]), s.dtype), rows
-  )
+
+  def zeros(s, *leading):
+    shape = leading + s.shape[len(leading) :]
+    return varying.alike(jnp.zeros(shape, s.dtype), s)
+
+  rows = jax.tree.map(lambda s: zeros(s, length), rows)
+  start = jax.tree.map(zeros, sums), rows
   if steps is not None:
     num_segments = -(-steps // size)
-  return jax.lax.fori_loop(0, num_segments, body, (zeros, rows))
+  return jax.lax.fori_loop(0, num_segments, body, start)

@@ -21,6 +21,7 @@ from steadygrad import (
   models,
   numerics,
   transforms,
+  varying,
 )
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
@@ -221,7 +222,8 @@ def init(
   told = ("loss", *transforms.telemetry(opt_state), "gradient_norm_max")
   sums = {name: jnp.zeros([], jnp.float32) for name in told}
   sums["updates"] = zero
-  return TrainState(params, opt_state, zero, zero, zero - 1, zero, sums)
+  state = TrainState(params, opt_state, zero, zero, zero - 1, zero, sums)
+  return varying.alike(state, key)
 
 
 def train_step(
@@ -299,18 +301,21 @@ def run_chunk(
   def finish(state):
     sums = dict(state.sums)
     largest, count = sums.pop("gradient_norm_max"), sums.pop("updates")
-    info = {name: total / count for name, total in sums.items()}
+    info = {
+      name: total / count.astype(total.dtype) for name, total in sums.items()
+    }
     blank = jax.tree.map(jnp.zeros_like, state.sums)
     state, checked = check(exp, key, state._replace(sums=blank))
-    return state, info | {"gradient_norm_max": largest} | checked
+    info |= {"gradient_norm_max": largest} | checked
+    return varying.alike((state, info))
 
   def tell_nothing(state):
     info = jax.eval_shape(finish, state)[1]
     info = {k: jnp.full(v.shape, jnp.nan, v.dtype) for k, v in info.items()}
-    return state, info
+    return varying.alike((state, info))
 
   def work(state):
-    state = jax.lax.fori_loop(0, num_updates, update, state)
+    state = jax.lax.fori_loop(0, num_updates, update, varying.alike(state))
     return jax.lax.cond(ends, finish, tell_nothing, state)
 
   active = is_active(exp, state)
@@ -345,7 +350,7 @@ def check(
   state = state._replace(
     status=status,
     solved_at=jnp.where(passed & ~was_solved, state.step, state.solved_at),
-    relapses=state.relapses + (was_solved & ~passed),
+    relapses=state.relapses + (was_solved & ~passed).astype(jnp.int32),
   )
   info = {"error": error}
   if "w_rec" in state.params["cell"]:
@@ -374,9 +379,11 @@ def _checked_error(exp: Experiment, key: Array, state: TrainState) -> Array:
       batch_size,
       jnp.where(needed, size // batch_size, 0),
     )
-    return jnp.where(needed, wrong.astype(jnp.float32) / size, error)
+    share = wrong.astype(jnp.float32) / size.astype(jnp.float32)
+    return jnp.where(needed, share, error)
 
-  return jax.lax.fori_loop(0, len(sizes), measure, jnp.float32(jnp.nan))
+  start = varying.alike(jnp.float32(jnp.nan), state, key)
+  return jax.lax.fori_loop(0, len(sizes), measure, start)
 
 
 def test_error(exp: Experiment, key: Array, state: TrainState) -> Array:

@@ -27,14 +27,15 @@ is x_1 of the paper and `x_0` stands apart. `deltas[t]` is dE/dxs[t], and
 
 Lengths. `lengths` is None (all T steps count), an integer array [] (one length
 for the whole batch) or [B]. Steps beyond a length leave the state as it was and
-carry no gradient; their error signals and products are zero. Their inputs must
-be finite all the same.
+carry no gradient; their error signals and products are zero. Inputs there may
+be anything, NaN too.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 PyTree = Any
@@ -81,8 +82,8 @@ class Fused(NamedTuple):
       the gradient of the loss in the outputs, [T, B, N], or [1, B, N] where
       the loss sees the last one alone.
     factors: Trajectory -> Factors.
-    gradient: (Trajectory, pull=None) -> dE/dparams. With a `Pull`, the
-      derivative of what it is the derivative of is added in w_rec.
+    gradient: (Trajectory, pull=None) -> dE/dparams, a tree like params. With a
+      `Pull`, the derivative of what it is the derivative of is added in w_rec.
   """
 
   forward: Callable[..., tuple[PyTree, Array]]
@@ -107,6 +108,9 @@ class Pull(NamedTuple):
 
 class Cell(NamedTuple):
   """A recurrent cell: pure functions on a batch; states may be any PyTree.
+
+  Leaves of parameters and states that are neither floating nor complex have no
+  derivative, see `adjoints`.
 
   Attributes:
     init: key -> params.
@@ -155,17 +159,58 @@ class Model(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """A batch of sequences.
+  """A batch of sequences, time first; see `from_batch_major` for others.
 
   Attributes:
     us: inputs [T, B, M].
-    targets: whatever the loss understands.
+    targets: whatever the loss understands: for those of `losses` [B, ...] where
+      the readout reads the last step, [T, B, ...] where it reads every step.
     lengths: None, [] or [B] integers; see the module docstring.
   """
 
   us: Array
   targets: PyTree
   lengths: Array | None = None
+
+  @classmethod
+  def from_batch_major(
+    cls,
+    us: Array,
+    targets: PyTree,
+    lengths: Array | None = None,
+    *,
+    reads: str | None = None,
+  ) -> "Batch":
+    """A batch of arrays [B, T, ...], as Flax's `nn.RNN` and PyTorch have them.
+
+    Args:
+      us: inputs [B, T, M].
+      targets: leaves [B, T, ...] where every step has a target, else [B, ...].
+      lengths: None, [] or [B] integers.
+      reads: as of the readout: "every" if all targets are of steps, "last" if
+        none is. If None those leaves are whose first axes are B and T.
+
+    Raises:
+      ValueError: if us are not [B, T, M], reads is another word, or it is
+        "every" and a leaf of targets is not [B, T, ...].
+    """
+    if len(jnp.shape(us)) != 3:
+      raise ValueError(f"us must be [B, T, M], got shape {jnp.shape(us)}")
+    if reads not in ("last", "every", None):
+      raise ValueError(f'reads must be "last", "every" or None, got {reads!r}')
+    steps = jnp.shape(us)[:2]
+
+    def time_first(x):
+      fits = jnp.shape(x)[:2] == steps
+      if reads == "every" and not fits:
+        raise ValueError(
+          f"targets must be [B, T, ...] with B, T = {steps}, got shape"
+          f" {jnp.shape(x)}"
+        )
+      return jnp.swapaxes(x, 0, 1) if fits and reads != "last" else x
+
+    targets = jax.tree.map(time_first, targets)
+    return cls(jnp.swapaxes(us, 0, 1), targets, lengths)
 
 
 class Trajectory(NamedTuple):
@@ -180,6 +225,8 @@ class Trajectory(NamedTuple):
     products: deltas[t] J_t, as `xs`.
     mask: bool [T, B], False beyond a sequence's length; None if all count.
     ys: what the readout saw, [T, B, N]; None stands for `cell.output(xs)`.
+    grads: the gradient in `params`, before any transformation of it; None
+      where nobody formed it.
   """
 
   params: PyTree
@@ -190,6 +237,7 @@ class Trajectory(NamedTuple):
   products: PyTree
   mask: Array | None = None
   ys: Array | None = None
+  grads: PyTree | None = None
 
 
 class Task(NamedTuple):

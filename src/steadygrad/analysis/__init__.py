@@ -12,10 +12,8 @@ from steadygrad.analysis.basins import (
 )
 from steadygrad.analysis.bifurcation import (
   Branch,
-  SaddleNode,
   bifurcation_diagram,
   follow_branch,
-  saddle_node,
 )
 from steadygrad.analysis.contributions import (
   Contributions,
@@ -55,6 +53,7 @@ from steadygrad.analysis.lyapunov import (
   lyapunov_exponents,
 )
 from steadygrad.analysis.recording import DynamicsRecord, dynamics_recorder
+from steadygrad.analysis.saddle_nodes import SaddleNode, saddle_node
 from steadygrad.analysis.sensitivity import Sensitivity, orbit_sensitivity
 from steadygrad.analysis.spectrum import (
   BoundCheck,

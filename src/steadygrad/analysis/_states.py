@@ -1,4 +1,4 @@
-"""States of any structure as vectors, and the checks that analyses share."""
+"""States of any structure as vectors."""
 
 from collections.abc import Callable
 
@@ -67,31 +67,3 @@ def flat_step(cell: Cell, params: PyTree, like: PyTree) -> Callable:
     return flatten(cell.step(params, unflatten(x_tm1), u_t[None]))[0]
 
   return step
-
-
-def is_concrete(*trees: PyTree) -> bool:
-  """Whether no leaf is traced, so that values may be looked at."""
-  leaves = jax.tree.leaves(trees)
-  return not any(isinstance(x, jax.core.Tracer) for x in leaves)
-
-
-def check_finite(name: str, tree: PyTree) -> None:
-  """ValueError if a concrete leaf holds inf or NaN; traced ones pass."""
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    if is_concrete(leaf) and not np.isfinite(leaf).all():
-      where = jax.tree_util.keystr(path)
-      raise ValueError(f"{name}{where} is not finite")
-
-
-def check_square(name: str, w: Array, ndim: int | None = 2) -> None:
-  """ValueError unless w is [..., N, N], with `ndim` axes where given."""
-  shape = jnp.shape(w)
-  fits = ndim is None or len(shape) == ndim
-  if not fits or len(shape) < 2 or shape[-1] != shape[-2]:
-    raise ValueError(f"{name} must be square [..., N, N], got shape {shape}")
-
-
-def check_positive(name: str, value: int) -> None:
-  """ValueError unless a static count is an integer of at least 1."""
-  if isinstance(value, bool) or int(value) != value or value < 1:
-    raise ValueError(f"{name} must be an integer of at least 1, got {value}")

@@ -7,8 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from steadygrad.analysis import _states
-from steadygrad.analysis.dynamics import check_map, first_of_each, iterate
+from steadygrad.analysis import _checks
+from steadygrad.analysis.dynamics import (
+  check_map,
+  first_of_each,
+  iterate,
+  merge_radius,
+)
 from steadygrad.types import Array
 
 
@@ -51,12 +56,23 @@ def attractors(
     max_period: P, longest period looked for.
     tolerance: an orbit has period p if |x_{t+p} - x_t| ≤ tolerance (1 + |x_t|);
       1000 units in the last place if None.
-    merge_within: see `dynamics.fixed_points`.
+    merge_within: attractors closer than it are one, see
+      `dynamics.fixed_points`.
 
   Returns:
-    `Attractors`. Beside a bifurcation orbits crawl and may look settled.
+    `Attractors`. Beside a bifurcation, and near the identity, orbits crawl and
+    may look settled: `fixed_points` estimates how far they are from one.
+
+  Raises:
+    ValueError: if an argument is not as above, the starts are concretely not
+      finite, or f does not keep shape and dtype.
   """
-  check_map(f, starts)
+  starts = check_map(f, starts, half=True)
+  _checks.check_count("num_steps", num_steps)
+  _checks.check_count("max_period", max_period)
+  if tolerance is not None:
+    _checks.check_number("tolerance", tolerance, least=0)
+  within = merge_radius(merge_within, starts.dtype)
   eps = jnp.finfo(starts.dtype).eps
   tolerance = 1000 * eps if tolerance is None else tolerance
 
@@ -75,7 +91,7 @@ def attractors(
   distances = jnp.min(
     jnp.linalg.norm(safe[:, None, :1] - safe[None], axis=-1), -1
   )
-  distinct = first_of_each(distances, ok, merge_within, starts.dtype)
+  distinct = first_of_each(distances, ok, within)
   return Attractors(
     orbits,
     periods,
@@ -101,14 +117,16 @@ def start_grid(
     an image does.
 
   Raises:
-    ValueError: in more dimensions, or if lower is not below upper.
+    ValueError: in more dimensions, if lower is not below upper or one of them
+      not finite, or the resolution is not an integer of at least 1.
   """
-  lower, upper = np.atleast_1d(lower), np.atleast_1d(upper)
+  lower = np.atleast_1d(_checks.real_numbers("lower", lower))
+  upper = np.atleast_1d(_checks.real_numbers("upper", upper))
   if lower.shape != upper.shape or lower.shape not in ((1,), (2,)):
     raise ValueError(f"a grid has 1 or 2 dimensions, got {lower}, {upper}")
   if not (lower < upper).all():
     raise ValueError(f"lower must lie below upper, got {lower}, {upper}")
-  _states.check_positive("resolution", resolution)
+  _checks.check_count("resolution", resolution)
   axes = [
     jnp.linspace(a, b, resolution) for a, b in zip(lower, upper, strict=True)
   ]
@@ -136,13 +154,26 @@ def basin_labels(
   Returns:
     int32 [...]: the index of the attractor into `attractors`, or -1 where none
     of them was reached in time.
+
+  Raises:
+    ValueError: if the starts are not of the attractors' size or concretely not
+      finite, f does not keep shape and dtype, or an option is not as above.
   """
   orbits = attractors.orbits
+  starts = _checks.real_array("starts", starts, "[..., N]", half=True)
+  if starts.shape[-1] != orbits.shape[-1]:
+    raise ValueError(
+      f"starts must be [..., {orbits.shape[-1]}] as the attractors are, got"
+      f" shape {starts.shape}"
+    )
+  _checks.check_count("num_steps", num_steps)
+  _checks.check_number("within", within, least=0)
   flat = starts.reshape(-1, starts.shape[-1])
+  _checks.check_keeps("f", f, flat[0])
 
   def label(x):
     x = iterate(f, num_steps)(x)
-    distances = jnp.linalg.norm(orbits - x, axis=-1).min(1)
+    distances = jnp.linalg.norm(orbits - x[None, None], axis=-1).min(1)
     usable = attractors.distinct & jnp.isfinite(distances)
     distances = jnp.where(usable, distances, jnp.inf)
     nearest = jnp.argmin(distances)

@@ -4,11 +4,6 @@ A branch of fixed points f(x, b) = x is followed through its folds by
 pseudo-arclength: with y = (x, b) and the unit tangent τ,
 
   f(x, b) - x = 0,   τ · (y - y_previous - h τ) = 0.
-
-At a saddle-node a stable and an unstable point meet: ∂f/∂x has the eigenvalue 1
-with vector v, and (Moore & Spence 1980)
-
-  f(x, b) - x = 0,   (∂f/∂x - 1) v = 0,   c · v = 1.
 """
 
 from collections.abc import Callable
@@ -16,11 +11,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from steadygrad import numerics
-from steadygrad.analysis import _states
-from steadygrad.analysis._newton import newton
-from steadygrad.analysis.dynamics import FixedPoints, fixed_points
+from steadygrad.analysis import _checks
+from steadygrad.analysis._newton import newton, root_error
+from steadygrad.analysis.dynamics import (
+  FixedPoints,
+  check_search,
+  fixed_points,
+)
 from steadygrad.types import Array
 
 
@@ -30,35 +30,19 @@ class Branch(NamedTuple):
   Attributes:
     points: [L, N].
     parameters: [L].
-    stable: bool [L], spectral radius of ∂f/∂x below 1.
+    stable: bool [L], spectral radius of ∂f/∂x below 1; False where it is not
+      finite.
     folds: bool [L], the parameter turned round between this point and the one
-      before: a saddle-node lies there.
-    converged: bool [L]; False from the first failure on. Points that are not
-      converged are NaN.
+      before, and no other branch crosses there, as at a pitchfork: a fold, to
+      be found by `saddle_node`.
+    converged: bool [L]; False from the first failure on, also where a point may
+      be an arc step from the branch. Points that are not converged are NaN.
   """
 
   points: Array
   parameters: Array
   stable: Array
   folds: Array
-  converged: Array
-
-
-class SaddleNode(NamedTuple):
-  """A fold of a branch.
-
-  Attributes:
-    point: [N]; NaN where not converged, as `parameter`.
-    parameter: [].
-    null_vector: [N], unit eigenvector to the eigenvalue 1.
-    residual: [].
-    converged: bool [].
-  """
-
-  point: Array
-  parameter: Array
-  null_vector: Array
-  residual: Array
   converged: Array
 
 
@@ -78,10 +62,13 @@ def bifurcation_diagram(
 
   Returns:
     `FixedPoints` with a leading axis [P] in every field.
+
+  Raises:
+    ValueError: if the parameters are not [P] or concretely not finite, or as
+      `fixed_points`.
   """
-  if jnp.ndim(parameters) != 1:
-    raise ValueError(f"parameters must be [P], got {jnp.shape(parameters)}")
-  _states.check_finite("parameters", parameters)
+  parameters = _checks.real_array("parameters", parameters, "[P]")
+  starts = _checks.real_array("starts", starts, "[S, N]")
   return jax.vmap(
     lambda b: fixed_points(lambda x: family(x, b), starts, **options)
   )(parameters)
@@ -111,113 +98,92 @@ def follow_branch(
 
   Returns:
     `Branch`. A step that is too long may jump to another branch: compare with
-    `bifurcation_diagram`.
+    `bifurcation_diagram`. Where another branch crosses, it goes straight on.
 
   Raises:
-    ValueError: if x_0 or parameter is concretely not finite, or x_0 not [N].
+    ValueError: if x_0 or parameter is concretely not finite, x_0 not [N], the
+      family does not keep its shape and dtype, or an option is not as above.
   """
-  y_0 = _joined(x_0, parameter)
-  size = y_0.shape[0] - 1
-  options = dict(max_steps=max_steps, tolerance=tolerance)
+  y_0 = joined(family, x_0, parameter)
+  _check_steps(arc_step, num_points)
+  check_search(max_steps, tolerance)
+  size, within = y_0.shape[0] - 1, abs(arc_step)
 
   def excess(y):
     return family(y[:-1], y[-1]) - y[:-1]
 
-  def tangent(y, previous):
-    # The unit vector along which the excess stays zero, and the way it goes.
-    rows = jnp.concatenate([jax.jacfwd(excess)(y), previous[None]])
-    unit = jnp.zeros_like(y).at[-1].set(1)
-    tau = jnp.linalg.solve(rows, unit)
-    return tau / jnp.linalg.norm(tau)
-
-  def step(carry, _):
-    y, tau, ok = carry
-    guess = y + abs(arc_step) * tau
-    root = newton(
-      lambda z: jnp.append(excess(z), jnp.dot(tau, z - guess)), guess, **options
+  def step(carry, length):
+    y, tau, signs, ok = carry
+    guess = y + length * tau
+    y, near = _correct(
+      lambda z: jnp.append(excess(z), jnp.dot(tau, z - guess)),
+      guess,
+      within,
+      dict(max_steps=max_steps, tolerance=tolerance),
     )
-    tau_new = tangent(root.x, tau)
-    ok = ok & root.converged & jnp.isfinite(tau_new).all()
-    fold = ok & (tau_new[-1] * tau[-1] < 0)
-    return (root.x, tau_new, ok), (root.x, fold, ok)
+    jacobian = jax.jacfwd(excess)(y)
+    tau = _tangent(jacobian, tau)
+    signs_new = _signs(jacobian, tau, signs)
+    turned, crossed = signs_new != signs
+    ok = ok & near & jnp.isfinite(tau).all()
+    return (y, tau, signs_new, ok), (y, ok & turned & ~crossed, ok)
 
-  root = newton(lambda x: family(x, y_0[-1]) - x, y_0[:-1], **options)
-  first = jnp.append(root.x, y_0[-1])
-  ahead = jnp.zeros_like(first).at[-1].set(1 if arc_step > 0 else -1)
-  carry = (first, tangent(first, ahead), root.converged)
-  _, (ys, folds, ok) = jax.lax.scan(step, carry, length=num_points - 1)
-  ys = jnp.concatenate([first[None], ys])
-  ok = jnp.append(root.converged, ok)
+  # The first step, of length 0 and at a fixed parameter, finds the branch.
+  ahead = jnp.zeros_like(y_0).at[-1].set(jnp.where(arc_step > 0, 1, -1))
+  lengths = jnp.full(num_points, within, y_0.dtype).at[0].set(0)
+  carry = (y_0, ahead, jnp.ones_like(y_0[:2]), jnp.array(True))
+  _, (ys, folds, ok) = jax.lax.scan(step, carry, lengths)
   safe = jnp.where(ok[:, None], ys, 0)
   jacobians = jax.vmap(lambda y: jax.jacfwd(family)(y[:-1], y[-1]))(safe)
   rho = jax.vmap(numerics.spectral_radius)(jacobians.reshape(-1, size, size))
-  ys = jnp.where(ok[:, None], ys, jnp.nan)
-  folds = jnp.concatenate([jnp.zeros(1, bool), folds])
+  ys, folds = jnp.where(ok[:, None], ys, jnp.nan), folds.at[0].set(False)
   return Branch(ys[:, :-1], ys[:, -1], ok & (rho < 1), folds, ok)
 
 
-def saddle_node(
-  family: Callable[[Array, Array], Array],
-  x_0: Array,
-  parameter: Array,
-  *,
-  max_steps: int = 50,
-  tolerance: float | None = None,
-) -> SaddleNode:
-  """The saddle-node near a guess, by Newton on the Moore-Spence system.
+def _correct(system, guess, within, options) -> tuple[Array, Array]:
+  """The solution near a guess, and whether one is surely so near."""
+  root = newton(system, guess, longest_step=within / 8, **options)
+  return root.x, root.converged & root_error(system, root.x, within)[1]
 
-  Args:
-    family: (x [N], b []) -> [N], twice differentiable.
-    x_0: [N], a guess, for example a point of `Branch.folds`.
-    parameter: [], a guess.
-    max_steps: of Newton.
-    tolerance: of Newton, see `fixed_points`.
 
-  Returns:
-    `SaddleNode`. `converged` is False where no fold was reached; at a pitchfork
-    or transcritical point the system is singular and Newton slow.
+def _tangent(jacobian, previous) -> Array:
+  """The unit vector along which the excess stays zero, the way it went."""
+  rows = jnp.concatenate([jacobian, previous[None]])
+  unit = jnp.zeros_like(previous).at[-1].set(1)
+  tau = jnp.linalg.solve(rows, unit)
+  # Where branches cross there are two such vectors: straight on.
+  tau = jnp.where(jnp.isfinite(tau).all(), tau, previous)
+  return tau / jnp.linalg.norm(tau)
 
-  Raises:
-    ValueError: as `follow_branch`.
+
+def _signs(jacobian, tau, previous) -> Array:
+  """[2]: of the parameter's way, and one that changes where branches cross.
+
+  What is zero to rounding keeps the sign it had.
   """
-  y_0 = _joined(x_0, parameter)
-  size = y_0.shape[0] - 1
-
-  def jacobian(x, b):
-    return jax.jacfwd(family)(x, b) - jnp.eye(size, dtype=x.dtype)
-
-  # The direction that the map moves least relative to staying put.
-  v_0 = jnp.linalg.svd(jacobian(y_0[:-1], y_0[-1]))[2][-1]
-
-  def system(z):
-    x, v, b = z[:size], z[size:-1], z[-1]
-    return jnp.concatenate(
-      [
-        family(x, b) - x,
-        jacobian(x, b) @ v,
-        (jnp.dot(v_0, v) - 1)[None],
-      ]
-    )
-
-  start = jnp.concatenate([y_0[:-1], v_0, y_0[-1:]])
-  root = newton(system, start, max_steps=max_steps, tolerance=tolerance)
-  x, v, b = root.x[:size], root.x[size:-1], root.x[-1]
-  return SaddleNode(
-    jnp.where(root.converged, x, jnp.nan),
-    jnp.where(root.converged, b, jnp.nan),
-    v / jnp.linalg.norm(v),
-    root.residual,
-    root.converged,
-  )
+  along_b = tau[-1]
+  zero = jnp.abs(along_b) <= 10 * jnp.finfo(tau.dtype).eps
+  rows = jnp.concatenate([jacobian, tau[None]])
+  crossing = jnp.linalg.slogdet(rows)[0]
+  signs = jnp.stack([jnp.where(zero, 0, jnp.sign(along_b)), crossing])
+  return jnp.where(signs == 0, previous, signs)
 
 
-def _joined(x_0, parameter) -> Array:
-  """(x, b) as one vector; ValueError where the shapes or values do not fit."""
-  if jnp.ndim(x_0) != 1 or jnp.ndim(parameter) != 0:
+def joined(family, x_0, parameter) -> Array:
+  """(x, b) as one vector; ValueError where shapes, dtypes or values are not."""
+  if np.ndim(x_0) != 1 or np.ndim(parameter) != 0:
     raise ValueError(
       "x_0 must be [N] and parameter [], got shapes"
-      f" {jnp.shape(x_0)} and {jnp.shape(parameter)}"
+      f" {np.shape(x_0)} and {np.shape(parameter)}"
     )
-  _states.check_finite("x_0", x_0)
-  _states.check_finite("parameter", parameter)
-  return jnp.append(x_0, jnp.asarray(parameter, x_0.dtype))
+  x_0 = _checks.real_array("x_0", x_0, "[N]")
+  b = _checks.real_scalar("parameter", parameter, x_0.dtype)
+  _checks.check_keeps("family", family, x_0, b)
+  return jnp.append(x_0, b)
+
+
+def _check_steps(arc_step, num_points) -> None:
+  _checks.check_count("num_points", num_points)
+  _checks.check_number("arc_step", arc_step)
+  if _checks.is_concrete(arc_step) and not 0 < abs(arc_step) < float("inf"):
+    raise ValueError(f"arc_step must be finite and not 0, got {arc_step}")

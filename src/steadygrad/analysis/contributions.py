@@ -9,13 +9,16 @@ is the temporal contribution of step k to the error of step t; "long term" where
 k ≪ t, "short term" elsewhere.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from steadygrad import trees
 from steadygrad import unroll as unrolling
+from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
 from steadygrad.types import Array, Batch, Cell, Model, PyTree
 
@@ -73,7 +76,16 @@ def step_contributions(
   Returns:
     norms [T]; dE_t/dθ without the initial state's share, as `params`; the
     parts, leaves [T, ...], or None; and dE_t/dx_0, leaves [B, ...].
+
+  Raises:
+    ValueError: if us are not [T, B, M], or t is no integer or concretely lies
+      outside 0..T-1.
   """
+  unrolling.batch_size(us)
+  if not jnp.issubdtype(jnp.result_type(t), jnp.integer) or jnp.ndim(t):
+    raise ValueError(f"t must be an integer [], got {t!r}")
+  if _checks.is_concrete(t) and not 0 <= t < len(us):
+    raise ValueError(f"t must lie in 0..{len(us) - 1}, got {t}")
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
 
@@ -84,12 +96,12 @@ def step_contributions(
     delta = jax.tree.map(lambda d, p: jnp.where(k == t, d, p), dx_t, p_tp1)
     zeros = jax.tree.map(jnp.zeros_like, delta)
     sent = unrolling.select(mask_k, delta, zeros)
-    _, vjp = jax.vjp(lambda p, x: cell.step(p, x, u_k), params, x_tm1)
+    _, vjp = trees.vjp(lambda p, x: cell.step(p, x, u_k), params, x_tm1)
     part, product = vjp(sent)
     total = jax.tree.map(jnp.add, total, part)
     kept = part if return_parts else None
     return (unrolling.select(mask_k, product, delta), total), (
-      joint_norm(part),
+      joint_norm(trees.inexact_leaves(part)),
       kept,
     )
 
@@ -137,14 +149,15 @@ def temporal_contributions(
     num_steps, size = len(batch.us), unrolling.batch_size(batch.us)
     chosen = _indices(steps, num_steps)
     theta, lengths = params["cell"], batch.lengths
-    x_0, pull_x_0 = jax.vjp(lambda p: cell.initial_state(p, size), theta)
+    x_0, pull_x_0 = trees.vjp(lambda p: cell.initial_state(p, size), theta)
     xs = unrolling.unroll(cell, theta, batch.us, x_0=x_0, lengths=lengths)
 
     def immediate_loss(xs):
       outputs = model.readout.apply(params["readout"], cell.output(xs))
       return loss_fn(outputs, batch)
 
-    loss, dxs = jax.value_and_grad(immediate_loss)(xs)
+    loss, dxs = jax.value_and_grad(immediate_loss, allow_int=True)(xs)
+    dxs = trees.zeros_where_exact(dxs, xs)
 
     def one(t):
       dx_t = jax.tree.map(lambda d: d[t], dxs)
@@ -162,7 +175,8 @@ def temporal_contributions(
       initial = pull_x_0(dx_0)[0]
       total = jax.tree.map(jnp.add, total, initial)
       kept = initial if return_parts else None
-      return Contributions(norms, joint_norm(initial), total, parts, kept)
+      initial_norm = joint_norm(trees.inexact_leaves(initial))
+      return Contributions(norms, initial_norm, total, parts, kept)
 
     return loss, jax.vmap(one)(jnp.asarray(chosen))
 
@@ -173,7 +187,11 @@ def _indices(steps: Sequence[int] | None, num_steps: int) -> list[int]:
   """Steps counted from 0; ValueError where one lies outside."""
   if steps is None:
     return list(range(num_steps))
-  if not len(steps):
+  try:
+    steps = [operator.index(t) for t in steps]
+  except TypeError:
+    raise ValueError(f"steps must be integers, got {steps!r}") from None
+  if not steps:
     raise ValueError("steps must name at least one step")
   for t in steps:
     if not -num_steps <= t < num_steps:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad.analysis import _states
+from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
 from steadygrad.transforms.clipping import clip_by_global_norm
 from steadygrad.types import Array, PyTree
@@ -64,7 +64,7 @@ def single_unit_loss(
   Returns:
     [].
   """
-  _states.check_positive("num_steps", num_steps)
+  _checks.check_count("num_steps", num_steps)
   x = jnp.asarray(x_0, jnp.result_type(w, b))
   x, _ = jax.lax.scan(
     lambda x, _: (w * jax.nn.sigmoid(x) + b, None), x, None, length=num_steps
@@ -83,9 +83,11 @@ def linear_sensitivities(w: Array, x_0: Array, t: int) -> tuple[Array, Array]:
     w: [].
     x_0: [].
     t: number of steps, at least 0.
+
+  Raises:
+    ValueError: if t is not an integer of at least 0.
   """
-  if t < 0:
-    raise ValueError(f"t must not be negative, got {t}")
+  _checks.check_count("t", t, least=0)
   # At t = 0 and 1 the power would be of a negative exponent; the factor is 0.
   first = t * w ** max(t - 1, 0) * x_0
   return first, t * (t - 1) * w ** max(t - 2, 0) * x_0
@@ -111,8 +113,16 @@ def descend(
   Returns:
     `Path`; entries after a loss that is not finite are not finite either, and
     say so.
+
+  Raises:
+    ValueError: if the start is not floating-point or concretely not finite, or
+      an option is not as above.
   """
-  _states.check_finite("start", start)
+  _checks.check_floating("start", start)
+  _checks.check_finite("start", start)
+  _checks.check_count("num_steps", num_steps, least=0)
+  if not callable(learning_rate):
+    _checks.check_number("learning_rate", learning_rate)
   tx = optax.chain(clip_by_global_norm(max_norm), optax.sgd(learning_rate))
 
   def step(carry, _):
@@ -129,6 +139,8 @@ def descend(
 
 def hessian_vector_product(loss: Callable, params: PyTree, v: PyTree) -> PyTree:
   """H v by forward over reverse, the cost of about two gradients."""
+  _checks.check_floating("params", params)
+  _checks.check_same_shapes("v", v, params)
   return jax.jvp(jax.grad(loss), (params,), (v,))[1]
 
 
@@ -143,7 +155,11 @@ def curvature_along_gradient(
 
   Returns:
     `Curvature`.
+
+  Raises:
+    ValueError: if the params are not floating-point.
   """
+  _checks.check_floating("params", params)
   value, grads = jax.value_and_grad(loss)(params)
   norm = joint_norm(grads)
   safe = jnp.where(norm == 0, 1, norm)
@@ -173,13 +189,18 @@ def surface(
     they are.
 
   Raises:
-    ValueError: if the offsets are not vectors or a tree is concretely not
-      finite.
+    ValueError: if the offsets are not two vectors, the directions not two trees
+      shaped like `center`, or one of them is concretely not finite.
   """
+  for name, pair in (("directions", directions), ("offsets", offsets)):
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+      raise ValueError(f"{name} must be two, got {pair}")
+  _checks.check_floating("center", center)
   for name, tree in (("center", center), ("directions", directions)):
-    _states.check_finite(name, tree)
-  if jnp.ndim(offsets[0]) != 1 or jnp.ndim(offsets[1]) != 1:
-    raise ValueError(f"offsets must be vectors, got {offsets}")
+    _checks.check_finite(name, tree)
+  for direction in directions:
+    _checks.check_same_shapes("each of directions", direction, center)
+  offsets = [_checks.real_array("offsets", o, "[R]") for o in offsets]
 
   def at(r, s):
     def move(c, a, b):
@@ -206,7 +227,11 @@ def slice_directions(
 
   Returns:
     Two trees like `params`. A zero gradient gives a zero first direction.
+
+  Raises:
+    ValueError: if the params are not floating-point.
   """
+  _checks.check_floating("params", params)
   grads = jax.grad(loss)(params)
   first = _unit(grads)
   leaves, structure = jax.tree.flatten(params)

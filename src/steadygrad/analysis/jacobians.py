@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from steadygrad import unroll as unrolling
 from steadygrad.activations import activation as find_activation
-from steadygrad.analysis import _states
-from steadygrad.numerics import joint_norm
+from steadygrad.analysis import _checks, _states
+from steadygrad.numerics import joint_norm, promoted
 from steadygrad.types import Array, Cell, PyTree, Trajectory
 
 
@@ -70,9 +71,16 @@ def step_jacobians(
     [T, B, N, N].
 
   Raises:
-    ValueError: if states are not floating-point or concrete ones not finite.
+    ValueError: if states are not floating-point or concrete ones not finite, us
+      not [T, B, M], or states or mask of another T or B.
   """
-  _states.check_finite("xs", xs)
+  us = _checks.real_array("us", us, "[T, B, M]", half=True)
+  _checks.check_finite("xs", xs)
+  _checks.check_leading("x_0", x_0, us.shape[1:2])
+  steps = jax.tree.map(lambda x: np.broadcast_to(0, (len(us), *x.shape)), x_0)
+  _checks.check_same_shapes("xs", xs, steps)
+  if mask is not None:
+    _checks.check_leading("mask", mask, us.shape[:2])
   x_tm1s = unrolling.previous_states(x_0, xs)
   flat = _states.flatten(x_tm1s, batch_ndim=2)
   step = _states.flat_step(cell, params, x_0)
@@ -102,15 +110,29 @@ def elman_jacobians(
     [..., N, N].
 
   Raises:
-    ValueError: if w_rec is not square, or the form is unknown or lacks `xs`.
+    ValueError: if w_rec is not square, states are not [..., N], or the form is
+      unknown or lacks `xs`.
   """
-  _states.check_square("w_rec", w_rec)
+  w_rec = _checks.real_array("w_rec", w_rec, "[N, N]", half=True)
+  _checks.check_square("w_rec", w_rec)
+  for name, states in (("x_tm1s", x_tm1s), ("xs", xs)):
+    if states is not None and np.shape(states)[-1:] != w_rec.shape[:1]:
+      raise ValueError(
+        f"{name} must be [..., {len(w_rec)}] for w_rec of shape {w_rec.shape},"
+        f" got shape {np.shape(states)}"
+      )
   sigma = find_activation(activation)
   if form == "x":
-    return w_rec.T * sigma.phi_prime(x_tm1s)[..., None, :]
+    return _scaled(w_rec, sigma.phi_prime(x_tm1s)[..., None, :])
   if form != "h" or xs is None:
     raise ValueError(f'form must be "x", or "h" with xs, got {form!r}')
-  return w_rec.T * sigma.prime_of_phi(xs)[..., :, None]
+  return _scaled(w_rec, sigma.prime_of_phi(xs)[..., :, None])
+
+
+def _scaled(w_rec: Array, primes: Array) -> Array:
+  """w_recᵀ times a row or a column for every step and sequence."""
+  w_rec, primes = promoted(w_rec.T, primes)
+  return jnp.expand_dims(w_rec, range(primes.ndim - 2)) * primes
 
 
 def jacobian_products(jacobians: Array) -> tuple[Array, Array]:
@@ -127,7 +149,8 @@ def jacobian_products(jacobians: Array) -> tuple[Array, Array]:
   Raises:
     ValueError: if the Jacobians are not [T, B, N, N].
   """
-  _states.check_square("jacobians", jacobians, ndim=4)
+  _checks.check_square("jacobians", jacobians, ndim=4)
+  _checks.check_floating("jacobians", jacobians)
 
   def step(carry, jacobian):
     scaled, log_scale = carry
@@ -176,7 +199,8 @@ def delta_norms_by_lag(trajectory: Trajectory) -> DeltaProfile:
   if trajectory.mask is None:
     return DeltaProfile(norms[::-1], jnp.ones((num_steps, size), bool))
   lengths = jnp.sum(trajectory.mask, 0, dtype=jnp.int32)
-  index = lengths - 1 - jnp.arange(num_steps, dtype=jnp.int32)[:, None]
+  steps = jnp.arange(num_steps, dtype=jnp.int32)
+  index = (lengths - 1)[None] - steps[:, None]
   valid = index >= 0
   norms = jnp.take_along_axis(norms, jnp.maximum(index, 0), 0)
   return DeltaProfile(jnp.where(valid, norms, 0), valid)

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import unroll as unrolling
-from steadygrad.analysis import _states
+from steadygrad.analysis import _checks, _states
 from steadygrad.types import Array, Cell, PyTree
 
 
@@ -26,8 +25,9 @@ class Lyapunov(NamedTuple):
     exponents: [n], the n largest, in descending order.
     drift: [n], |mean over the second half - mean over all|, what the estimate
       still moves by.
-    converged: bool [], whether the state stayed finite and every drift is at
-      most the tolerance. An orbit that escapes says False.
+    converged: bool [], whether the state stayed finite, no exponent is NaN or
+      +inf, and every drift is at most the tolerance. An orbit that escapes says
+      False.
     x_last: [N], the state at the end.
   """
 
@@ -70,17 +70,20 @@ def lyapunov_exponents(
     hides it, a very negative one.
 
   Raises:
-    ValueError: on shapes or counts that do not fit, or a concrete x_0 that is
-      not finite.
+    ValueError: on shapes or counts that do not fit, a concrete x_0 that is not
+      finite, or an f that does not keep its shape and dtype.
   """
-  if jnp.ndim(x_0) != 1:
-    raise ValueError(f"x_0 must be [N], got shape {jnp.shape(x_0)}")
-  _states.check_finite("x_0", x_0)
+  x_0 = _checks.real_array("x_0", x_0, "[N]")
+  us = jax.tree.map(jnp.asarray, us)
   total = _total_steps(num_steps, us, burn_in, qr_every)
+  _checks.check_number("tolerance", tolerance, least=0)
   size = x_0.shape[0]
   n = size if num_exponents is None else num_exponents
-  if not 1 <= n <= size:
+  _checks.check_count("num_exponents", n)
+  if n > size:
     raise ValueError(f"num_exponents must lie in 1..{size}, got {n}")
+  first = () if us is None else (jax.tree.map(lambda u: u[0], us),)
+  _checks.check_keeps("f", f, x_0, *first)
 
   def push_frame(carry, u_t):
     x, q = carry
@@ -107,7 +110,9 @@ def lyapunov_exponents(
   second = jnp.mean(logs[len(logs) // 2 :], 0)
   moved = jnp.abs(second - exponents)
   drift = jnp.where(second == exponents, 0, moved)
-  converged = jnp.isfinite(x_last).all() & (drift <= tolerance).all()
+  # -inf is an answer, of a singular Jacobian; +inf and NaN are none.
+  found = (exponents < jnp.inf) & (drift <= tolerance)
+  converged = jnp.isfinite(x_last).all() & found.all()
   order = jnp.argsort(-exponents)
   return Lyapunov(exponents[order], drift[order], converged, x_last)
 
@@ -139,8 +144,12 @@ def cell_lyapunov_exponents(
 
   Returns:
     `Lyapunov` with a leading axis [B] in every field.
+
+  Raises:
+    ValueError: as `lyapunov_exponents`, or if us are not [T, B, M].
   """
-  size = unrolling.batch_size(us)
+  us = _checks.real_array("us", us, "[T, B, M]", half=True)
+  size = us.shape[1]
   if x_0 is None:
     x_0 = cell.initial_state(params, size)
   step = _states.flat_step(cell, params, x_0)
@@ -161,15 +170,15 @@ def cell_lyapunov_exponents(
 
 def _total_steps(num_steps, us, burn_in, qr_every) -> int:
   """Steps in all; ValueError where counts and inputs do not fit."""
-  if burn_in < 0:
-    raise ValueError(f"burn_in must not be negative, got {burn_in}")
+  _checks.check_count("burn_in", burn_in, least=0)
+  _checks.check_count("qr_every", qr_every)
+  if us is None or num_steps is not None:
+    _checks.check_count("num_steps", num_steps)
   if us is None:
-    _states.check_positive("num_steps", num_steps or 0)
     total = burn_in + num_steps
   else:
-    total = len(jax.tree.leaves(us)[0])
+    total = _checks.common_length("us", us)
     num_steps = total - burn_in if num_steps is None else num_steps
-  _states.check_positive("qr_every", qr_every)
   if burn_in % qr_every or num_steps % qr_every:
     raise ValueError(
       f"qr_every={qr_every} must divide burn_in={burn_in} and"

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import numerics
+from steadygrad import numerics, trees
 from steadygrad.adjoints import adjoints
-from steadygrad.analysis import _states
+from steadygrad.analysis import _checks, _states
 from steadygrad.analysis.basins import attractors
 from steadygrad.analysis.dynamics import autonomous
 from steadygrad.analysis.jacobians import delta_norms_by_lag
@@ -35,7 +35,8 @@ class DynamicsRecord(NamedTuple):
     attractor_count: int32 [], attractors of the map at zero input that the
       starts reach.
     unsettled_count: int32 [], starts that reached none.
-    finite: bool [], whether all the numbers above are.
+    finite: bool [], whether all the numbers above are; False also where the
+      spectral radius could not be had and is NaN.
   """
 
   loss: Array
@@ -76,6 +77,10 @@ def dynamics_recorder(
   Returns:
     The function. Its cost is a gradient, `num_sequences` exponents and
     `num_starts * settle_steps` steps, so that it is for chosen updates.
+
+  Raises:
+    ValueError: if a count is not an integer of at least 1, or, where it is
+      called, the recurrent matrix is not square.
   """
   for name, value in (
     ("num_sequences", num_sequences),
@@ -83,7 +88,7 @@ def dynamics_recorder(
     ("settle_steps", settle_steps),
     ("max_period", max_period),
   ):
-    _states.check_positive(name, value)
+    _checks.check_count(name, value)
 
   def record(params, batch: Batch):
     loss, grads, trajectory = adjoints(model, loss_fn)(params, batch)
@@ -99,7 +104,7 @@ def dynamics_recorder(
     exponent = _driven_exponent(model.cell, trajectory, num_sequences)
     values = (
       loss,
-      numerics.joint_norm(grads),
+      numerics.joint_norm(trees.inexact_leaves(grads)),
       numerics.spectral_radius(w),
       jnp.linalg.norm(w, 2),
       exponent,
@@ -115,11 +120,11 @@ def dynamics_recorder(
 def _recurrent_matrix(matrix, theta, f, x_0) -> Array:
   if matrix is not None:
     w = matrix(theta)
-  elif isinstance(theta, dict) and "w_rec" in theta:
+  elif trees.is_mapping(theta) and "w_rec" in theta:
     w = theta["w_rec"]
   else:
     w = jax.jacfwd(f)(x_0)
-  _states.check_square("the recurrent matrix", w)
+  _checks.check_square("the recurrent matrix", w)
   return w
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad.analysis import _states
+from steadygrad.analysis import _checks
 from steadygrad.types import Array
 
 
@@ -56,17 +56,24 @@ def orbit_sensitivity(
     `Sensitivity`.
 
   Raises:
-    ValueError: if x_0 is not [N] or concretely not finite, or neither a length
-      nor inputs are given.
+    ValueError: if x_0 is not [N], the parameter not [], one of them concretely
+      not finite, neither a length nor inputs are given or they differ, or the
+      family does not keep its shape and dtype.
   """
-  if jnp.ndim(x_0) != 1:
-    raise ValueError(f"x_0 must be [N], got shape {jnp.shape(x_0)}")
-  _states.check_finite("x_0", x_0)
+  x_0 = _checks.real_array("x_0", x_0, "[N]", half=True)
+  b = _checks.real_scalar("parameter", parameter, x_0.dtype)
   if us is None and num_steps is None:
     raise ValueError("either num_steps or us must be given")
-  if us is not None and num_steps not in (None, len(us)):
-    raise ValueError(f"num_steps is {num_steps}, us has {len(us)} steps")
-  b = jnp.asarray(parameter, x_0.dtype)
+  if num_steps is not None:
+    _checks.check_count("num_steps", num_steps)
+  length = num_steps
+  if us is not None:
+    us = jax.tree.map(jnp.asarray, us)
+    length = _checks.common_length("us", us)
+    if num_steps not in (None, length) or not length:
+      raise ValueError(f"num_steps is {num_steps}, us has {length} steps")
+  first = () if us is None else (jax.tree.map(lambda u: u[0], us),)
+  _checks.check_keeps("family", family, x_0, b, *first)
 
   def step(carry, u_t):
     x, in_start, in_parameter = carry
@@ -84,7 +91,6 @@ def orbit_sensitivity(
 
   eye = jnp.eye(x_0.shape[0], dtype=x_0.dtype)
   start = (x_0, eye, jnp.zeros_like(x_0))
-  length = num_steps if us is None else len(us)
   _, path = jax.lax.scan(step, start, us, length=length)
   path = [
     jnp.concatenate([a[None], rest])

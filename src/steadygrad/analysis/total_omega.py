@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import trees
 from steadygrad.adjoints import adjoints
 from steadygrad.numerics import joint_norm
 from steadygrad.transforms.omega import omega_gradient, omega_terms
@@ -54,11 +55,13 @@ def omega_total(model: Model, loss_fn: Callable, **modes) -> Callable:
 
   def total(params, batch: Batch):
     def omega(theta):
-      at = params | {"cell": theta}
+      at = trees.place(params, {"cell": theta}, otherwise=lambda p: p)
       trajectory = adjoints(generic, loss_fn)(at, batch)[2]
       return omega_terms(trajectory, **modes).omega
 
-    return jax.value_and_grad(omega)(params["cell"])
+    theta = params["cell"]
+    value, grads = jax.value_and_grad(omega, allow_int=True)(theta)
+    return value, trees.zeros_where_exact(grads, theta)
 
   return total
 
@@ -84,7 +87,9 @@ def omega_derivatives(model: Model, loss_fn: Callable, **modes) -> Callable:
     leaves, structure = jax.tree.flatten(total)
     given = structure.flatten_up_to(sparse)
     touched = [
-      (a, b) for a, b in zip(given, leaves, strict=True) if a is not None
+      (a, b)
+      for a, b in zip(given, leaves, strict=True)
+      if a is not None and trees.is_inexact(b)
     ]
     norm_a, norm_b = (
       joint_norm([a for a, _ in touched]),

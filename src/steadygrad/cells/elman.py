@@ -14,10 +14,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from steadygrad import kernels
+from steadygrad import _validate, kernels, trees
 from steadygrad.activations import activation as find_activation
 from steadygrad.initializers import Initializers, basic_tanh
-from steadygrad.numerics import matmul, sum_outer
+from steadygrad.numerics import add, matmul, promoted, sum_outer
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.types import Array, Backward, Cell, Factors, Fused, PyTree
 from steadygrad.unroll import previous_states
@@ -49,14 +49,22 @@ def elman(
     implementation: of the fused passes, see `kernels.elman_scan`.
 
   Raises:
-    ValueError: on a size under 1 or an unknown form or activation.
+    ValueError: on a size under 1, an unknown form, activation or
+      implementation, a dtype that is not floating-point, or other
+      initializers; at a step, on complex inputs.
   """
-  for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-    if size < 1:
-      raise ValueError(f"{name} must be at least 1, got {size}")
+  _validate.check_integer("input_size", input_size)
+  _validate.check_integer("hidden_size", hidden_size)
+  _validate.check_one_of("use_bias", use_bias, (True, False))
+  _validate.check_floating("dtype", dtype)
   scan = kernels.elman_scan(form, activation, implementation=implementation)
   sigma = find_activation(activation)
-  weights = initializers or basic_tanh()
+  weights = basic_tanh() if initializers is None else initializers
+  if not isinstance(weights, Initializers):
+    raise ValueError(
+      "initializers must be Initializers, as `basic_tanh()` gives, got"
+      f" {weights!r}"
+    )
 
   def init(key):
     key_rec, key_in = jax.random.split(key)
@@ -71,9 +79,9 @@ def elman(
 
   def step(params, x_tm1, u_t):
     if form == "x":
-      x_t = matmul(sigma.phi(x_tm1), params["w_rec"]) + _drive(params, u_t)
+      x_t = add(matmul(sigma.phi(x_tm1), params["w_rec"]), _drive(params, u_t))
       return x_t.astype(x_tm1.dtype)
-    pre = matmul(x_tm1, params["w_rec"]) + _drive(params, u_t)
+    pre = add(matmul(x_tm1, params["w_rec"]), _drive(params, u_t))
     return sigma.phi(pre).astype(x_tm1.dtype)
 
   fused = Fused(
@@ -88,17 +96,24 @@ def elman(
 
 def _drive(params: PyTree, u: Array) -> Array:
   """u_t w_in + b, for one step or for all at once."""
-  drive = matmul(u.astype(params["w_in"].dtype), params["w_in"])
-  return drive + params["b"] if "b" in params else drive
+  drive = matmul(_real(u, params["w_in"].dtype), params["w_in"])
+  return add(drive, params["b"]) if "b" in params else drive
+
+
+def _real(us: Array, dtype: jnp.dtype) -> Array:
+  """Inputs in another dtype; a cast would drop imaginary parts."""
+  if jnp.issubdtype(us.dtype, jnp.complexfloating):
+    raise ValueError(f"us must be real, got {us.dtype}")
+  return us.astype(dtype)
 
 
 def _forward(scan, params, us, x_0, lengths):
   w_in = params["w_in"]
-  us = us.astype(w_in.dtype)
+  us = _real(us, w_in.dtype)
   if "b" in params:
     # With the bias as one more weight no pass over all drives adds it.
     us = jnp.concatenate([us, jnp.ones_like(us[..., :1])], -1)
-    w_in = jnp.concatenate([w_in, params["b"][None]])
+    w_in = jnp.concatenate(promoted(w_in, params["b"][None]))
   drives = matmul(us, w_in).astype(x_0.dtype)
   return scan.forward(params["w_rec"], drives, x_0, lengths)
 
@@ -150,4 +165,11 @@ def _gradient(form, sigma, trajectory, pull=None):
   }
   if "b" in params:
     grads["b"] = total[-1]
-  return {name: g.astype(params[name].dtype) for name, g in grads.items()}
+  # A parameter of Flax NNX is no array but a tree with one leaf.
+  return trees.place(
+    params,
+    {
+      name: jax.tree.map(lambda p, g=g: g.astype(p.dtype), params[name])
+      for name, g in grads.items()
+    },
+  )

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate
 from steadygrad.activations import Activation
 from steadygrad.activations import activation as find_activation
 from steadygrad.kernels import _xla
+from steadygrad.numerics import promoted
 from steadygrad.types import Array
 
 __all__ = ["ElmanScan", "elman_scan"]
@@ -66,8 +68,7 @@ def elman_scan(
       passes raise it where the named kernel does not hold the dtype or the
       size, and JAX refuses to lower a kernel for a platform not its own.
   """
-  if form not in ("x", "h"):
-    raise ValueError(f'form must be "x" or "h", got {form!r}')
+  _validate.check_one_of("form", form, ("x", "h"))
   sigma = find_activation(activation)
   if implementation not in (None, *IMPLEMENTATIONS):
     raise ValueError(
@@ -117,7 +118,7 @@ def _kernel_pair(name, form, sigma, interpret=False):
     dxs = dhs
     if form == "x":
       primes = sigma.prime_of_phi(hs.astype(jnp.float32))
-      dxs = (dhs * primes).astype(dhs.dtype)
+      dxs = jnp.multiply(*promoted(dhs, primes)).astype(dhs.dtype)
     return adjoints(w_rec, x_0, xs, dxs, lengths)
 
   return ElmanScan(forward, backward), admit

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from steadygrad.activations import Activation
 from steadygrad.kernels import _xla
+from steadygrad.numerics import common_dtype
 from steadygrad.types import Array
 
 DTYPES = (jnp.float32, jnp.bfloat16)
@@ -126,14 +127,14 @@ def pair(kernels, form: str, sigma: Activation, interpret: bool):
           f"implementation {kernels.NAME!r} takes float32 and bfloat16, got "
           f"{x.dtype}"
         )
-    widest = jnp.promote_types(w_rec.dtype, xs.dtype)
+    widest = common_dtype(w_rec.dtype, xs.dtype)
     kernels.check(widest, xs.dtype, *xs.shape[1:])
 
   def forward(w_rec, drives, x_0, lengths=None):
     admit(w_rec, drives)
     if not drives.size:
       return _xla.forward(form, sigma, w_rec, drives, x_0, lengths)[0]
-    w_rec = w_rec.astype(jnp.promote_types(w_rec.dtype, drives.dtype))
+    w_rec = w_rec.astype(common_dtype(w_rec.dtype, drives.dtype))
     ragged, lengths = _normalised(lengths, len(drives))
     call = kernels.forward(form, sigma, ragged, interpret)
     operands = w_rec, drives, x_0.astype(drives.dtype), lengths

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from steadygrad import varying
 from steadygrad.activations import Activation
 from steadygrad.kernels import _pallas_common as common
 from steadygrad.types import Array
@@ -143,13 +144,15 @@ def _pallas_call(kernel, operands, outputs, interpret):
   """One program a seed and block of rows; operands are (axes, array)."""
   axes, arrays = zip(*operands, strict=True)
   out_axes, shapes = zip(*outputs, strict=True)
+  arrays = varying.alike(arrays)
+  shapes = varying.abstract_like(shapes, arrays[0])
   seeds, rows = shapes[0].shape[0], shapes[0].shape[2]
   return pl.pallas_call(
     kernel,
     grid=(seeds, rows // BLOCK_ROWS),
     in_specs=list(map(_spec, axes, arrays)),
     out_specs=list(map(_spec, out_axes, shapes)),
-    out_shape=list(shapes),
+    out_shape=shapes,
     compiler_params=plgpu.CompilerParams(
       num_warps=num_warps(shapes[0].shape[-1]), num_stages=1
     ),

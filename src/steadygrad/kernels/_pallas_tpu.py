@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from steadygrad import varying
 from steadygrad.activations import Activation
 from steadygrad.kernels import _pallas_common as common
 from steadygrad.types import Array
@@ -153,6 +154,8 @@ def _pallas_call(
   """The grid; operands and outputs are pairs of axes and array."""
   axes, arrays = zip(*operands, strict=True)
   out_axes, shapes = zip(*outputs, strict=True)
+  arrays = varying.alike(arrays)
+  shapes = varying.abstract_like(shapes, arrays[0])
   seeds, length, rows, _ = shapes[0].shape
   chunks = pl.cdiv(length, chunk)
   spec = functools.partial(_spec, chunk, block, chunks if reverse else None)
@@ -161,7 +164,7 @@ def _pallas_call(
     grid=(seeds, rows // block, chunks),
     in_specs=list(map(spec, axes, arrays)),
     out_specs=list(map(spec, out_axes, shapes)),
-    out_shape=list(shapes),
+    out_shape=shapes,
     scratch_shapes=scratch,
     compiler_params=pltpu.CompilerParams(
       dimension_semantics=("parallel", "parallel", "arbitrary")

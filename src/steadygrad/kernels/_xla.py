@@ -23,8 +23,9 @@ the drives.
 import jax
 import jax.numpy as jnp
 
+from steadygrad import varying
 from steadygrad.activations import Activation
-from steadygrad.numerics import matmul
+from steadygrad.numerics import add, common_dtype, matmul
 from steadygrad.types import Array
 from steadygrad.unroll import previous_states
 
@@ -33,7 +34,7 @@ def _valid(t: Array, lengths: Array | None) -> Array | None:
   """Whether step t counts, [B, 1]; None where all of them do."""
   if lengths is None or lengths.ndim == 0:
     return None
-  return (t < lengths)[:, None]
+  return (t.astype(jnp.int32) < lengths)[:, None]
 
 
 def _select(valid: Array | None, x: Array, otherwise: Array | float) -> Array:
@@ -66,8 +67,10 @@ def forward(
   """(xs, hs), the states and σ of eq. 2's; the same array in the h-form."""
   if not len(drives):
     return drives, drives
+  lengths = None if lengths is None else lengths.astype(jnp.int32)
+  w_rec, drives, x_0 = varying.alike((w_rec, drives, x_0), lengths)
   dtype = drives.dtype
-  wide = jnp.promote_types(dtype, jnp.float32)
+  wide = common_dtype(dtype, jnp.float32)
 
   def phi(x):
     return activation.phi(x.astype(wide)).astype(dtype)
@@ -78,7 +81,7 @@ def forward(
 
   def step(t, loop):
     x_tm1, h_tm1, xs, hs = loop
-    x_t = matmul(h_tm1.astype(w_rec.dtype), w_rec) + _at(hs, t)
+    x_t = add(matmul(h_tm1.astype(w_rec.dtype), w_rec), _at(hs, t))
     if form == "x":
       # Rounded before σ, so that hs is σ of the states as they are stored.
       x_t = x_t.astype(dtype)
@@ -96,9 +99,9 @@ def forward(
   loop = x_0, h_0, xs, drives
   x_T, h_T, xs, hs = jax.lax.fori_loop(0, stop, step, loop)  # noqa: N806
   if not isinstance(stop, int):
-    taken = (jnp.arange(num_steps) < stop)[:, None, None]
-    hs = jnp.where(taken, hs, h_T)
-    xs = jnp.where(taken, xs, x_T) if form == "x" else xs
+    taken = (jnp.arange(num_steps, dtype=jnp.int32) < stop)[:, None, None]
+    hs = jnp.where(taken, hs, h_T[None])
+    xs = jnp.where(taken, xs, x_T[None]) if form == "x" else xs
   return (xs if form == "x" else hs), hs
 
 
@@ -114,9 +117,11 @@ def backward(
 ) -> tuple[Array, Array, Array]:
   """(deltas, products, dx_0); dhs is the loss's immediate gradient in hs."""
   del xs  # All that is needed of them is in hs.
-  dtype = jnp.promote_types(hs.dtype, jnp.float32)
+  dtype = common_dtype(hs.dtype, jnp.float32)
   if not len(hs):
     return hs.astype(dtype), hs.astype(dtype), jnp.zeros(x_0.shape, dtype)
+  lengths = None if lengths is None else lengths.astype(jnp.int32)
+  w_rec, x_0, hs, dhs = varying.alike((w_rec, x_0, hs, dhs), lengths)
 
   def prime(h):
     return activation.prime_of_phi(h.astype(dtype))
@@ -153,7 +158,8 @@ def _within(lengths: Array | None, sequence: Array) -> Array:
   """Zero beyond the lengths."""
   if lengths is None:
     return sequence
-  counts = jnp.arange(len(sequence))[:, None] < lengths
+  steps = jnp.arange(len(sequence), dtype=jnp.int32)
+  counts = steps[:, None] < jnp.atleast_1d(lengths)[None]
   return jnp.where(counts[..., None], sequence, 0)
 
 
@@ -161,7 +167,7 @@ def _beyond(dhs: Array, lengths: Array | None, dtype: jnp.dtype) -> Array:
   """Gradients beyond a scalar length fall on the last state reached: [B, N]."""
   if lengths is None or lengths.ndim == 1:
     return jnp.zeros(dhs.shape[1:], dtype)
-  beyond = jnp.arange(len(dhs)) >= lengths
+  beyond = jnp.arange(len(dhs), dtype=jnp.int32) >= lengths
   return jnp.sum(jnp.where(beyond[:, None, None], dhs, 0), 0, dtype)
 
 
@@ -184,5 +190,6 @@ def _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep):
   if isinstance(stop, int):
     # Something to write over: zeros XLA would set, and copy for each loop.
     blank = jnp.broadcast_to(hs[-1].astype(q_last.dtype), hs.shape)
+  q_last, blank = varying.alike((q_last, blank), hs)
   kept = (blank, blank) if keep == "both" else (blank,)
   return jax.lax.fori_loop(0, stop, step, (q_last, kept))

@@ -128,6 +128,8 @@ def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
       raise
     say(f"out of memory: {str(e).splitlines()[0]}")
     return MISTAKE
+  finally:
+    signals.end()
   return 0
 
 

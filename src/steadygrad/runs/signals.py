@@ -45,6 +45,16 @@ def begin() -> None:
     _watch = _Watch().__enter__()
 
 
+def end() -> None:
+  """From here on stop signals change nothing: the process is about to end.
+
+  Python would put back the handlers that kill it, while it clears up.
+  """
+  if _watch is not None:
+    for number in SIGNALS:
+      signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def stopping(tell: Callable[[], tuple[str, str]]) -> Iterator[list[str]]:
   """The first stop signal asks a loop to stop, the second ends the process.
@@ -133,6 +143,9 @@ class _Watch:
 
   def _end(self, number: int) -> NoReturn:
     self._ending = True
+    # The exit may begin in a callback of the garbage collector, which can only
+    # report it; the process ends all the same.
+    sys.unraisablehook = lambda _: None
     main = threading.main_thread()
     if hasattr(signal, "pthread_kill"):  # Wakes it from a wait, too.
       signal.pthread_kill(main.ident, number)

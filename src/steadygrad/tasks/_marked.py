@@ -41,6 +41,6 @@ def sample(
   numbers = jax.random.uniform(key_numbers, (num_steps, batch_size))
   first, second = jnp.take_along_axis(numbers, marked, 0)
   steps = jnp.arange(num_steps)[:, None]
-  marks = (steps == marked[0]) | (steps == marked[1])
+  marks = (steps == marked[:1]) | (steps == marked[1:])
   us = jnp.stack([marks.astype(numbers.dtype), numbers], -1)
   return Batch(us, answer(first, second)[:, None], lengths)

@@ -54,7 +54,8 @@ def sample(
   steps = jnp.arange(num_steps)[:, None]
   targets = jnp.zeros(batch_size, jnp.int32)
   for place, symbol in zip(places, symbols, strict=True):
-    sequence = jnp.where(steps == place, symbol.astype(jnp.uint8), sequence)
+    here = steps == place[None]
+    sequence = jnp.where(here, symbol[None].astype(jnp.uint8), sequence)
     targets = 2 * targets + symbol.astype(jnp.int32)
   us = jax.nn.one_hot(sequence, INPUT_SIZE, dtype=jnp.float32)
   return Batch(us, targets, lengths)

@@ -1,33 +1,31 @@
-"""What several links need: argument checks, and writing at paths of a tree."""
+"""What links need: checks of arguments and updates, writing at paths."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from steadygrad import _validate, trees
+from steadygrad.types import Array
 
 
-def check_not_negative(name: str, value) -> None:
-  """ValueError if a concrete value is negative or NaN; traced ones pass."""
-  if isinstance(value, jax.core.Tracer):
-    return
-  if np.ndim(value) != 0 or not np.asarray(value) >= 0:
-    raise ValueError(
-      f"{name} must be a number that is not negative, got {value}"
-    )
+def check_rate(name: str, value) -> None:
+  """ValueError unless it is a schedule, or a finite number of at least 0."""
+  if not callable(value):
+    _validate.check_number(name, value)
 
 
-def check_inexact(name: str, tree) -> None:
-  """ValueError if a leaf is neither floating nor complex."""
+def check_path(name: str, path) -> None:
+  """ValueError unless it is a tuple of names."""
+  if not isinstance(path, tuple) or not all(isinstance(n, str) for n in path):
+    raise ValueError(f"{name} must be a tuple of names, got {path!r}")
+
+
+def check_arrays(name: str, tree) -> None:
+  """ValueError if a leaf is no array, as a Python number is none."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.inexact):
+    if not hasattr(leaf, "dtype"):
       raise ValueError(
-        f"{name} must be floating-point, got {dtype} at"
-        f" {jax.tree_util.keystr(path)}"
+        f"{name} must be arrays, got {leaf!r} at {jax.tree_util.keystr(path)}"
       )
-
-
-def _names(path) -> tuple[str, ...]:
-  return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
 def leaves_by_path(tree, below: tuple[str, ...] = ()) -> dict:
@@ -35,8 +33,7 @@ def leaves_by_path(tree, below: tuple[str, ...] = ()) -> dict:
 
   None leaves and `optax.MaskedNode`s hold no leaf and do not appear.
   """
-  flat = jax.tree_util.tree_leaves_with_path(tree)
-  return {tuple(below) + _names(path): leaf for path, leaf in flat}
+  return {tuple(below) + path: x for path, x in trees.named_leaves(tree)}
 
 
 def write_paths(updates, additions: dict, combine):
@@ -44,7 +41,8 @@ def write_paths(updates, additions: dict, combine):
 
   Args:
     updates: any tree; its structure and dtypes are kept. Leaves missing from it
-      (as under `optax.masked`) are left missing.
+      (as under `optax.masked`) are left missing, and those without a derivative
+      as they are.
     additions: {path: leaf}, see `leaves_by_path`.
     combine: (update, addition) -> update.
 
@@ -54,17 +52,37 @@ def write_paths(updates, additions: dict, combine):
   Raises:
     ValueError: if no leaf is in both, which would silently do nothing.
   """
-  paths = leaves_by_path(updates)
+  leaves, numbers = trees.numbered(updates)
+  paths = leaves_by_path(numbers)
   if not set(paths) & set(additions):
     raise ValueError(
       f"the updates have none of the leaves {sorted(additions)}; they have"
       f" {sorted(paths)}. Does `at` name the path of the parameters?"
     )
+  for path, number in paths.items():
+    leaf = leaves[number]
+    if path in additions and trees.is_inexact(leaf):
+      leaves[number] = combine(leaf, additions[path]).astype(leaf.dtype)
+  return jax.tree.map(leaves.__getitem__, numbers)
 
-  def write(path, leaf):
-    addition = additions.get(_names(path))
-    if addition is None:
-      return leaf
-    return combine(leaf, addition).astype(leaf.dtype)
 
-  return jax.tree_util.tree_map_with_path(write, updates)
+def points_down(updates, gradients: dict) -> Array:
+  """Whether the updates are steps down the loss already: bool [].
+
+  So it is at the first update of every usual optimiser. A gradient that was
+  clipped, or averaged over batches, has some sign in common with this one.
+
+  Args:
+    updates: any tree.
+    gradients: {path: leaf}, see `leaves_by_path`; other leaves are left aside.
+  """
+  signs = [
+    jnp.sign(u) * jnp.sign(gradients[path]).astype(u.dtype)
+    for path, u in trees.named_leaves(updates)
+    if path in gradients and jnp.issubdtype(u.dtype, jnp.floating)
+  ]
+  along, against = jnp.array(False), jnp.array(False)
+  for sign in signs:
+    along |= jnp.any(sign > 0)
+    against |= jnp.any(sign < 0)
+  return against & ~along

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad.transforms import clipping, omega
+from steadygrad import trees
+from steadygrad.transforms import _common, clipping, omega
 from steadygrad.types import Array, Cell
 
 
@@ -17,9 +18,10 @@ def msgd_c(
   learning_rate: optax.ScalarOrSchedule, max_norm: float | Array
 ) -> optax.GradientTransformation:
   """MSGD-C: SGD with Algorithm 1. Links "clip", "sgd"."""
+  _common.check_rate("learning_rate", learning_rate)
   return optax.named_chain(
     ("clip", clipping.clip_by_global_norm(max_norm)),
-    ("sgd", optax.sgd(learning_rate)),
+    ("sgd", _sgd(learning_rate)),
   )
 
 
@@ -46,6 +48,7 @@ def msgd_cr(
     min_squared_norm: as there.
     merged: as there.
   """
+  _common.check_rate("learning_rate", learning_rate)
   add_omega = omega.add_omega_gradient(
     cell,
     weight,
@@ -57,8 +60,28 @@ def msgd_cr(
   return optax.named_chain(
     ("omega", add_omega),
     ("clip", clipping.clip_by_global_norm(max_norm)),
-    ("sgd", optax.sgd(learning_rate)),
+    ("sgd", _sgd(learning_rate)),
   )
+
+
+def _sgd(learning_rate) -> optax.GradientTransformationExtraArgs:
+  """`optax.sgd` for the updates that have a derivative; the others stay.
+
+  Optax would make floating-point zeros of integer ones, which round integer
+  parameters above 2^24 when they are added. The state is that of `optax.sgd`.
+  """
+  tx = optax.with_extra_args_support(optax.sgd(learning_rate))
+
+  def update(updates, state, params=None, **extra_args):
+    inexact = jax.tree.map(
+      lambda u: u if trees.is_inexact(u) else optax.MaskedNode(), updates
+    )
+    scaled, state = tx.update(inexact, state, params, **extra_args)
+    return jax.tree.map(
+      lambda u, s: s if trees.is_inexact(u) else u, updates, scaled
+    ), state
+
+  return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
 def readout_apart(
@@ -85,11 +108,14 @@ def readout_apart(
     "_2" behind their names.
   """
 
+  if not isinstance(tx, optax.GradientTransformation):
+    raise ValueError(f"tx must be an Optax transformation, got {type(tx)}")
+
   def labels(params):
-    # By path, so that any mapping serves, a dict or a State of Flax NNX.
-    return jax.tree.map_with_path(
-      lambda path, _: jax.tree_util.keystr(path[:1], simple=True), params
-    )
+    # By name, so that any mapping serves, a dict or a State of Flax NNX.
+    _, numbers = trees.numbered(params)
+    parts = {i: "".join(path[:1]) for path, i in trees.named_leaves(numbers)}
+    return jax.tree.map(parts.__getitem__, numbers)
 
   return optax.partition(
     {"cell": tx, "readout": msgd_c(learning_rate, max_norm)}, labels

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics, trees, varying
 from steadygrad.transforms import _common
 from steadygrad.types import Array
 
@@ -53,9 +53,10 @@ def clip_by_global_norm(
   max_norm inf                            the updates: the link only measures
   an element inf or NaN                   the updates, to the bit, whatever the
                                           threshold; `finite` is False
-  an integer leaf                         ValueError
+  an integer leaf, a boolean one          as it is; not counted in the norm
+  a Python number as a leaf               ValueError
   no leaves                               no leaves; norm 0
-  max_norm negative or NaN, concrete      ValueError
+  max_norm negative, NaN or no number     ValueError
   max_norm negative, traced               as 0 (Optax: gradient ascent)
   max_norm NaN, traced                    NaN updates, also under a small norm
   ======================================  ====================================
@@ -73,16 +74,17 @@ def clip_by_global_norm(
   Raises:
     ValueError: see the table.
   """
-  _common.check_not_negative("max_norm", max_norm)
+  _validate.check_number("max_norm", max_norm, finite=False)
 
   def init(params):
-    dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
-    return ClipState(jnp.zeros([], dtype), jnp.array(False), jnp.array(True))
+    dtype = numerics.accumulator_dtype(*trees.inexact_leaves(params))
+    zero, no, yes = jnp.zeros([], dtype), jnp.array(False), jnp.array(True)
+    return varying.alike(ClipState(zero, no, yes), params)
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    _common.check_inexact("updates", updates)
-    scale, squares = numerics.scaled_squares(updates)
+    _common.check_arrays("updates", updates)
+    scale, squares = numerics.scaled_squares(trees.inexact_leaves(updates))
     zero = squares == 0
     root = jnp.sqrt(jnp.where(zero, 1, squares))
     norm = jnp.where(zero, 0 * squares, scale * root)
@@ -95,7 +97,11 @@ def clip_by_global_norm(
     factor = jnp.where(clipped, jnp.where(clipped, limit, 1) / root, 1)
 
     def rescale(u):
-      small = jnp.where(clipped, u.astype(_wide(u, norm)) / scale, 0) * factor
+      if not trees.is_inexact(u):
+        return u
+      wide = _wide(u, norm)
+      small = jnp.where(clipped, u.astype(wide) / scale.astype(wide), 0)
+      small *= factor.astype(wide)
       return jnp.where(clipped, small.astype(u.dtype), u)
 
     state = ClipState(norm.astype(state.gradient_norm.dtype), clipped, finite)
@@ -105,4 +111,4 @@ def clip_by_global_norm(
 
 
 def _wide(u: Array, norm: Array) -> jnp.dtype:
-  return jnp.promote_types(u.dtype, norm.dtype)
+  return numerics.common_dtype(u.dtype, norm.dtype)

@@ -4,6 +4,9 @@ Each is a link of its own and stands *before* the clipping, which passes inf and
 NaN through. The rule of the authors' code also fires above a norm of 1e10, so
 an exploding gradient that a clip would have rescaled is replaced instead: their
 precedence, kept by the order of the links.
+
+Leaves that are neither floating nor complex, as of integer parameters, always
+count as finite and pass as they are.
 """
 
 from typing import NamedTuple
@@ -12,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics, trees, varying
 from steadygrad.transforms import _common
 from steadygrad.types import Array, PyTree
 
@@ -37,8 +40,9 @@ class NonfiniteState(NamedTuple):
     }
 
 
-def _init(inner=()):
-  return NonfiniteState(jnp.array(True), jnp.zeros([], jnp.int32), inner)
+def _init(params, inner=()):
+  state = NonfiniteState(jnp.array(True), jnp.zeros([], jnp.int32), inner)
+  return varying.alike(state, params)
 
 
 def _next(state, finite, inner=()):
@@ -49,7 +53,19 @@ def _next(state, finite, inner=()):
 
 
 def _choose(condition, tree, otherwise):
-  return jax.tree.map(lambda x, y: jnp.where(condition, x, y), tree, otherwise)
+  return jax.tree.map(
+    lambda x, y: x if x is y else jnp.where(condition, x, y), tree, otherwise
+  )
+
+
+def _zeros(updates):
+  return jax.tree.map(
+    lambda u: jnp.zeros_like(u) if trees.is_inexact(u) else u, updates
+  )
+
+
+def _all_finite(updates):
+  return numerics.all_finite(trees.inexact_leaves(updates))
 
 
 def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
@@ -60,14 +76,12 @@ def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
   """
 
   def init(params):
-    del params
-    return _init()
+    return _init(params)
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    finite = numerics.all_finite(updates)
-    zeros = jax.tree.map(jnp.zeros_like, updates)
-    return _choose(finite, updates, zeros), _next(state, finite)
+    finite = _all_finite(updates)
+    return _choose(finite, updates, _zeros(updates)), _next(state, finite)
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -83,17 +97,20 @@ def skip_nonfinite(
   Args:
     inner: the transformation to protect, usually a whole chain.
   """
+  if not isinstance(inner, optax.GradientTransformation):
+    raise ValueError(
+      f"inner must be an Optax transformation, got {type(inner)}"
+    )
   inner = optax.with_extra_args_support(inner)
 
   def init(params):
-    return _init(inner.init(params))
+    return _init(params, inner.init(params))
 
   def update(updates, state, params=None, **extra_args):
-    finite = numerics.all_finite(updates)
-    zeros = jax.tree.map(jnp.zeros_like, updates)
-    safe = _choose(finite, updates, zeros)
+    finite = _all_finite(updates)
+    safe = _choose(finite, updates, _zeros(updates))
     new, inner_state = inner.update(safe, state.inner, params, **extra_args)
-    new = _choose(finite, new, jax.tree.map(jnp.zeros_like, new))
+    new = _choose(finite, new, _zeros(new))
     inner_state = _choose(finite, inner_state, state.inner)
     return new, _next(state, finite, inner_state)
 
@@ -116,26 +133,27 @@ def shrink_if_nonfinite(
     max_norm: a norm above it counts as not finite; the authors' 1e10.
     at: path of W_rec in the parameters.
   """
-  _common.check_not_negative("rate", rate)
-  _common.check_not_negative("max_norm", max_norm)
+  _validate.check_number("rate", rate)
+  _validate.check_number("max_norm", max_norm, finite=False)
+  _common.check_path("at", at)
 
   def init(params):
-    del params
-    return _init()
+    return _init(params)
 
   def update(updates, state, params=None, **extra_args):
     del extra_args
     if params is None:
       raise ValueError("shrink_if_nonfinite needs params in update")
-    norm = numerics.joint_norm(updates)
+    norm = numerics.joint_norm(trees.inexact_leaves(updates))
     finite = jnp.isfinite(norm) & (norm <= max_norm)
-    zeros = jax.tree.map(jnp.zeros_like, updates)
     decay = {
       path: leaf
       for path, leaf in _common.leaves_by_path(params).items()
       if path[: len(at)] == tuple(at)
     }
-    shrink = _common.write_paths(zeros, decay, lambda zero, w: zero + rate * w)
+    shrink = _common.write_paths(
+      _zeros(updates), decay, lambda zero, w: zero + rate * w
+    )
     return _choose(finite, updates, shrink), _next(state, finite)
 
   return optax.GradientTransformationExtraArgs(init, update)

@@ -14,6 +14,7 @@ and the derivative is the immediate one of eq. 10: x_{t-1}, u_t and δ_t are hel
 fixed, and only the step from x_{t-1} to x_t sees the parameters.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics, trees, varying
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
 from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
-from steadygrad.unroll import previous_states
+from steadygrad.unroll import previous_states, take_step
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
 _PLAIN = 1e-30, 1e25  # Sums of squares in it, and inverses, lose nothing.
@@ -65,11 +66,9 @@ class OmegaTerms(NamedTuple):
 
 
 def _check_modes(ratio: str, reduction: str, min_squared_norm: float) -> None:
-  if ratio not in ("squared", "norm"):
-    raise ValueError(f'ratio must be "squared" or "norm", got {ratio!r}')
-  if reduction not in ("mean", "sum"):
-    raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
-  _common.check_not_negative("min_squared_norm", min_squared_norm)
+  _validate.check_one_of("ratio", ratio, ("squared", "norm"))
+  _validate.check_one_of("reduction", reduction, ("mean", "sum"))
+  _validate.check_number("min_squared_norm", min_squared_norm)
 
 
 def omega_terms(
@@ -84,7 +83,8 @@ def omega_terms(
   Wherever a plain sum of squares would overflow or underflow, both norms are
   formed after a division by the largest |δ_t| of each pair, so that the ratio
   survives as long as the dtype holds the numbers themselves.
-  States of several leaves count with their joint norm.
+  States of several leaves count with their joint norm, over those leaves that
+  are floating or complex; the others have cotangents of zero.
 
   Args:
     trajectory: from `adjoints`.
@@ -94,16 +94,19 @@ def omega_terms(
       with δ_t = 0, beyond a length, or not finite.
 
   Returns:
-    `OmegaTerms`. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
+    `OmegaTerms`. Inside `jax.shard_map` they are of the sequences of all
+    devices. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
     its derivative may be inf. If no pair counts all of it is zero. In "norm" a
     zero product has cotangent zero, the subgradient.
   """
+  _check_kind(trajectory)
   _check_modes(ratio, reduction, min_squared_norm)
   products = trajectory.products
   scale, delta_sq, product_sq = _squares(trajectory, min_squared_norm)
   dtype = delta_sq.dtype
   # The root of a bound that float32 does not hold may still be one.
-  valid = scale * jnp.sqrt(delta_sq) >= min_squared_norm**0.5
+  bound = jnp.asarray(min_squared_norm**0.5, dtype)
+  valid = scale * jnp.sqrt(delta_sq) >= bound
   valid &= (delta_sq > 0) & jnp.isfinite(delta_sq) & jnp.isfinite(product_sq)
   if trajectory.mask is not None:
     valid &= trajectory.mask
@@ -118,10 +121,17 @@ def omega_terms(
     terms = jnp.square(r - 1)
     slope = jnp.where(zero, 0, 2 * (r - 1) / jnp.where(zero, 1, r))
 
+  # Inside `shard_map` the sums are over the sequences of all devices.
+  over = varying.axes(delta_sq) - varying.axes(trajectory.params)
+  devices = varying.num_devices(over)
   # Counted in int32: float16 and bfloat16 lose count at 2048 and 256.
-  count = jnp.sum(valid, dtype=jnp.int32).astype(dtype)
-  total = valid.size if trajectory.mask is None else jnp.sum(trajectory.mask)
-  pairs = jnp.maximum(count, 1) if reduction == "mean" else valid.shape[1]
+  count = jnp.sum(valid, dtype=jnp.int32)
+  count = varying.summed(count, over).astype(dtype)
+  total = devices * valid.size
+  if trajectory.mask is not None:
+    total = varying.summed(jnp.sum(trajectory.mask), over)
+  batch = devices * valid.shape[1]
+  pairs = jnp.maximum(count, 1) if reduction == "mean" else batch
   # ∂Ω_t/∂p_t = slope p_t / |δ_t|², and |δ_t|² = scale² delta_sq: divided in
   # two steps, for scale² may not be representable.
   factor = jnp.where(valid, slope / jnp.where(valid, delta_sq, 1), 0) / pairs
@@ -129,12 +139,14 @@ def omega_terms(
   factor = factor * inverse
 
   def cotangent(p):
+    if not trees.is_inexact(p):
+      return jnp.zeros_like(p)
     wide = (slice(None),) * 2 + (None,) * (p.ndim - 2)
     p = p.astype(dtype) * inverse[wide]
     return jnp.where(valid[wide], p * factor[wide], 0)
 
   cotangents = jax.tree.map(cotangent, products)
-  omega = jnp.sum(jnp.where(valid, terms, 0)) / pairs
+  omega = varying.summed(jnp.sum(jnp.where(valid, terms, 0)), over) / pairs
   valid_fraction = count / jnp.maximum(jnp.asarray(total, dtype), 1)
   pull = Pull(inverse, factor)
   return OmegaTerms(omega, valid_fraction, cotangents, pull)
@@ -142,15 +154,19 @@ def omega_terms(
 
 def _squares(trajectory, min_squared_norm):
   """(m, |δ_t|² / m², |p_t|² / m²), [T, B] each, with an m that is safe."""
-  deltas, products, mask = trajectory[4:7]
+  deltas, products = map(
+    trees.inexact_leaves, (trajectory.deltas, trajectory.products)
+  )
+  if not deltas:
+    raise ValueError("Omega needs a state with a floating-point leaf")
 
   def scaled():
     m, delta_sq = numerics.scaled_squares(deltas, batch_ndim=2)
     return m, delta_sq, squares(products, m)
 
-  def squares(tree, m=None):
+  def squares(leaves, m=None):
     total = 0
-    for x in jax.tree.leaves(tree):
+    for x in leaves:
       x = x.astype(numerics.accumulator_dtype(x))
       if m is not None:
         x = x / m.reshape(m.shape + (1,) * (x.ndim - 2))
@@ -164,7 +180,7 @@ def _squares(trajectory, min_squared_norm):
   # Sums as they are cost a third of the scaled ones, and serve nearly always:
   # what underflows in them is below the bound and counts for nothing.
   _, (delta_sq, product_sq) = in_segments(
-    both, (deltas, products), num_steps(mask)
+    both, (deltas, products), num_steps(trajectory.mask)
   )
   plain = jnp.all(delta_sq < _PLAIN[1]) & jnp.all(product_sq < _PLAIN[1])
   plain &= jnp.asarray(min_squared_norm) >= _PLAIN[0]
@@ -189,29 +205,83 @@ def omega_gradient(
 
   Returns:
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
-    the closed form.
+    the closed form. Otherwise parameters without a derivative have zeros.
   """
   params, x_0, xs, us, deltas = trajectory[:5]
   if cell.fused:
     _, rights, scales = cell.fused.factors(trajectory)
-    lefts = cotangents if scales is None else cotangents * scales
+    lefts = cotangents
+    if scales is not None:
+      lefts = jnp.multiply(*numerics.promoted(cotangents, scales))
     w_rec = numerics.sum_outer(lefts, rights)
-    return {k: w_rec if k == "w_rec" else None for k in params}
+    w_rec = varying.summed_like(w_rec, params["w_rec"])
+    placed = {"w_rec": jax.tree.map(lambda _: w_rec, params["w_rec"])}
+    return trees.place(params, placed, otherwise=lambda _: None)
 
   x_tm1s = previous_states(x_0, xs)
 
   def products_of(params):
     def send(x_tm1, u_t, delta_t):
-      _, vjp = jax.vjp(lambda x: cell.step(params, x, u_t), x_tm1)
+      _, vjp = trees.vjp(lambda x: take_step(cell, params, x, u_t), x_tm1)
       return vjp(delta_t)[0]
 
     return jax.vmap(send)(x_tm1s, us, deltas)
 
-  products, vjp = jax.vjp(products_of, params)
+  products, vjp = trees.vjp(products_of, params)
   cotangents = jax.tree.map(
     lambda c, p: c.astype(p.dtype), cotangents, products
   )
   return vjp(cotangents)[0]
+
+
+def _check_order(wrong: Array) -> None:
+  """ValueError if the updates point down; traced values pass."""
+  if not isinstance(wrong, jax.core.Tracer) and wrong:
+    raise ValueError(
+      "the updates that reach add_omega_gradient point against the gradient of"
+      " the loss, as behind an optimiser, where it would climb Omega: put it"
+      " before, optax.chain(add_omega_gradient(cell), optax.adam(1e-3))"
+    )
+
+
+def _check_kind(trajectory) -> None:
+  """ValueError unless it is a trajectory."""
+  if not isinstance(trajectory, Trajectory):
+    raise ValueError(
+      "add_omega_gradient needs update(..., trajectory=), the third result of"
+      f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
+    )
+
+
+def _check_cell(cell: Cell, trajectory: Trajectory) -> None:
+  """ValueError unless the cell may have made the trajectory."""
+  size = jax.tree.leaves(trajectory.deltas)[0].shape[1]
+  try:
+    own = jax.eval_shape(
+      lambda p: cell.initial_state(p, size), trajectory.params
+    )
+  except Exception as error:
+    raise ValueError(
+      f"trajectory must be of the cell, got params it does not take: {error}"
+    ) from error
+  wanted = jax.tree.map(lambda x: x.shape, own)
+  given = jax.tree.map(lambda x: x.shape[1:], trajectory.products)
+  if wanted != given:
+    raise ValueError(
+      f"trajectory must be of the cell, whose states are {wanted}, got {given}"
+    )
+
+
+def _combine(merged, alpha, u, g):
+  """The gradient in place of an update, or u + α g."""
+  if u.shape != g.shape:
+    raise ValueError(
+      "trajectory must be of the network whose gradients the updates are, got"
+      f" a derivative of shape {g.shape} for one of {u.shape}"
+    )
+  if merged:
+    return g
+  return numerics.add(u, jnp.multiply(*numerics.promoted(alpha, g)))
 
 
 def add_omega_gradient(
@@ -229,8 +299,21 @@ def add_omega_gradient(
   `update` takes `trajectory=`, the third result of `adjoints`; parameters come
   from there. Only leaves present in the updates are written, found by their
   path below `at`, so that `optax.masked` and `optax.partition` work, and dtypes
-  of the updates are kept. Put it before the clipping: the joint norm is clipped
-  once.
+  of the updates are kept.
+
+  Its place is before the clipping, since the joint norm is clipped once, and
+  before the optimiser, since what it adds is a gradient and optimisers turn
+  gradients into steps of the other sign:
+
+    optax.chain(add_omega_gradient(cell), optax.adam(1e-3))  # right
+    optax.chain(optax.adam(1e-3), add_omega_gradient(cell))  # climbs Ω
+
+  The second order is refused at the first update, if no update of the cell has
+  the sign of its gradient in `trajectory.grads` and some have the other sign:
+  by a ValueError where values are concrete; under jit, which cannot raise, by
+  NaN in what the link writes and in its telemetry. It passes unseen where the
+  first update is zero, as under a rate that rises from zero, where weight decay
+  turned the sign of some update, and with `merged`.
 
   Args:
     cell: the `Cell` that the trajectory is of.
@@ -257,30 +340,30 @@ def add_omega_gradient(
     count, so Ω adds no further NaN.
 
   Raises:
-    ValueError: for an unknown mode or a negative concrete weight or bound; at
-      update if `trajectory` is missing, or no leaf that Ω touches lies below
-      `at`.
+    ValueError: for an unknown mode or a concrete weight or bound that is
+      negative or not finite; at update if `trajectory` is missing or of another
+      network, no leaf that Ω touches lies below `at`, or the link stands behind
+      an optimiser, see above.
   """
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
   if merged and not cell.fused:
     raise ValueError("merged=True needs a cell with a fused pair")
-  if not callable(weight):
-    _common.check_not_negative("weight", weight)
+  _validate.check_one_of("merged", merged, (True, False))
+  _common.check_rate("weight", weight)
+  _common.check_path("at", at)
   _check_modes(ratio, reduction, min_squared_norm)
 
   def init(params):
-    dtype = numerics.accumulator_dtype(*jax.tree.leaves(params))
+    dtype = numerics.accumulator_dtype(*trees.inexact_leaves(params))
     zero = jnp.zeros([], dtype)
-    return OmegaState(jnp.zeros([], jnp.int32), zero, zero)
+    state = OmegaState(jnp.zeros([], jnp.int32), zero, zero)
+    return varying.alike(state, params)
 
   def update(updates, state, params=None, *, trajectory=None, **extra_args):
     del params, extra_args
-    if not isinstance(trajectory, Trajectory):
-      raise ValueError(
-        "add_omega_gradient needs update(..., trajectory=), the third result of"
-        f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
-      )
+    _check_kind(trajectory)
+    _check_cell(cell, trajectory)
     terms = omega_terms(
       trajectory,
       ratio=ratio,
@@ -288,20 +371,27 @@ def add_omega_gradient(
       min_squared_norm=min_squared_norm,
     )
     alpha = weight(state.count) if callable(weight) else weight
+    omega = terms.omega
+    if trajectory.grads is not None and not merged:
+      grads = _common.leaves_by_path(trajectory.grads, below=at)
+      wrong = (state.count == 0) & _common.points_down(updates, grads)
+      _check_order(wrong)
+      alpha, omega = (jnp.where(wrong, jnp.nan, x) for x in (alpha, omega))
     if merged:
       pull = terms.pull._replace(factor=alpha * terms.pull.factor)
       grads = cell.fused.gradient(trajectory, pull)
+      grads = varying.summed_like(grads, trajectory.params)
     else:
       grads = omega_gradient(cell, trajectory, terms.cotangents)
     updates = _common.write_paths(
       updates,
       _common.leaves_by_path(grads, below=at),
-      lambda u, g: g if merged else u + alpha * g,
+      functools.partial(_combine, merged, alpha),
     )
     dtype = state.omega.dtype
     return updates, OmegaState(
       optax.safe_increment(state.count),
-      terms.omega.astype(dtype),
+      omega.astype(dtype),
       terms.valid_fraction.astype(dtype),
     )
 

@@ -3,8 +3,10 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from steadygrad import _validate
 from steadygrad.types import Array, PyTree
 
 
@@ -20,8 +22,8 @@ def telemetry(opt_state: PyTree) -> dict[str, Array]:
     opt_state: state of any Optax transformation, ours somewhere inside it.
 
   Returns:
-    {name: scalar}, in the order of the chain outside jit. Where two links have
-    the same name the later ones get "_2", "_3".
+    {name: scalar}, plain arrays, in the order of the chain outside jit. Where
+    two links have the same name the later ones get "_2", "_3".
   """
   found: dict[str, Array] = {}
 
@@ -33,7 +35,7 @@ def telemetry(opt_state: PyTree) -> dict[str, Array]:
       unique = name
       while unique in found:
         unique, number = f"{name}_{number}", number + 1
-      found[unique] = value
+      found[unique] = jnp.asarray(value)
     for child in node:
       jax.tree.map(visit, child, is_leaf=lambda x: hasattr(x, "metrics"))
 
@@ -81,9 +83,15 @@ def choose_max_norm(
     `ThresholdAdvice`.
 
   Raises:
-    ValueError: if no norm is finite, one is negative, or max_norm is negative.
+    ValueError: if no norm is finite, one is negative, or max_norm is
+      negative or no number.
   """
-  norms = np.asarray(gradient_norms, np.float64).ravel()
+  try:
+    norms = np.asarray(gradient_norms, np.float64).ravel()
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"gradient_norms must be numbers, got {gradient_norms!r}"
+    ) from error
   finite = norms[np.isfinite(norms)]
   if not finite.size or finite.min() < 0:
     raise ValueError(
@@ -92,8 +100,10 @@ def choose_max_norm(
       f" {finite.min(initial=np.inf)}"
     )
   average = float(finite.mean())
+  if max_norm is not None:
+    _validate.check_number("max_norm", max_norm, least=None, finite=False)
   judged = average if max_norm is None else float(max_norm)
-  if not judged >= 0:
+  if judged < 0:
     raise ValueError(f"max_norm must not be negative, got {max_norm}")
   clipped = float(np.mean(finite > judged))
   return ThresholdAdvice(
