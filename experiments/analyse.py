@@ -67,6 +67,7 @@ def main() -> dict:
   name, kind = _ANALYSIS.value, _CELL.value
   stem = name if kind == CELLS[0] else f"{name}-{kind}"
   path = pathlib.Path(_OUT.value, f"{stem}.json")
+  launch.one_process()
   if _DRAW_ONLY.value:
     record = records.read_json(path, kinds.ANALYSIS | {"analysis": name})
   else:

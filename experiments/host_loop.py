@@ -295,6 +295,11 @@ def _restore(config, run_dir, name) -> tuple[checkpoints.Restored, Saver]:
   cut_at = newest.meta and newest.meta.get("cut_at")
   if cut_at is not None and cut_at < config.max_updates:
     restored = checkpoints.before(run_dir, name)
+    if "cut_at" in restored.meta:  # The newest was damaged.
+      raise ValueError(
+        f"run_dir {run_dir} has no state from before its budget of {cut_at}"
+        " max_updates ended it, from which a larger one goes on; name another"
+      )
   return restored, Saver(run_dir, name, newest.step)
 
 

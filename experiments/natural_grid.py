@@ -14,7 +14,7 @@ import natural_loop
 import numpy as np
 import run_files
 
-from steadygrad import records
+from steadygrad import files, records
 from steadygrad.natural_config import NaturalConfig
 
 FIELDS = {field.name: field for field in dataclasses.fields(NaturalConfig)}
@@ -98,6 +98,7 @@ def search(
     for name in FIELDS
     if len({getattr(config, name) for config in configs}) > 1
   ]
+  directory = files.expand(directory)
   directory.mkdir(parents=True, exist_ok=True)
   found = {}
   for number, config in enumerate(configs):

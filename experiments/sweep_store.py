@@ -85,7 +85,7 @@ class Store:
     Raises:
       ValueError: if it cannot be written, or another process holds it.
     """
-    self.directory = pathlib.Path(directory)
+    self.directory = files.expand(directory)
     self._held = store.lock(directory, "sweep_dir")
     try:
       files.remove_leftovers(self.directory)

@@ -30,6 +30,10 @@ class Server:
   """The process, from the outside."""
 
   def __init__(self):
+    import pytest
+
+    if not hasattr(os, "fork"):
+      pytest.skip("this system has no fork")
     paths = os.pathsep.join(map(str, (ROOT / "src", ROOT / "experiments")))
     self._process = subprocess.Popen(
       [sys.executable, str(pathlib.Path(__file__))],
@@ -92,7 +96,9 @@ def _child(request: dict, where: str) -> int:
   try:
     runpy.run_path(sys.argv[0], run_name="__main__")
   except SystemExit as e:
-    return e.code or 0
+    if isinstance(e.code, str):  # As Python does.
+      print(e.code, file=sys.stderr)
+    return int(e.code is not None) if not isinstance(e.code, int) else e.code
   except BaseException:
     traceback.print_exc()
     return 1

@@ -125,6 +125,15 @@ def test_one_machine_is_not_noted_twice(tmp_path, capsys):
   assert re.search(r"continuing after checkpoint \d+, update 100\n", told)
 
 
+def test_the_end_of_a_shorter_run_is_not_the_state_before_it(tmp_path):
+  less, path = dataclasses.replace(TINY, max_updates=30), tmp_path / "state"
+  trained(less, tmp_path)
+  newest = path.with_suffix(".safetensors")
+  newest.replace(path.with_suffix(".previous.safetensors"))
+  with pytest.raises(ValueError, match="no state from before its budget of 30"):
+    trained(TINY, tmp_path)
+
+
 @pytest.mark.parametrize(
   "name,write", [("state.next.safetensors", 2), ("record.json", 1)]
 )
@@ -227,3 +236,17 @@ def test_a_record_of_a_smaller_budget_stays_until_the_next(tmp_path):
     config = records.read_json(tmp_path / "config.json")
     assert config["max_updates"] == 400
   assert records.read_json(tmp_path / "record.json") == record
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+  """The system tells no name where a file that is open finds no room."""
+
+  def full(_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(files.os, "fsync", full)
+  with pytest.raises(
+    OSError, match="No space left on device: '.*/record.json'"
+  ):
+    files.write_whole(tmp_path / "record.json", b"{}")
+  assert not list(tmp_path.iterdir())

@@ -348,6 +348,10 @@ RESULTS = ROOT / "experiments" / "results"
      (f"--sweeps={RESULTS}/figure_7.json", "--out=a.json")),
     ("maps.png", "analyse.py",
      ("--analysis=maps", "--draw_only", "--out={run}")),
+    ("generalisation.json", "generalise.py",
+     ("--runs={run}", "--lengths=12", "--size=10")),
+    ("ledger.json", "sweep.py",
+     ("--sweep_dir={run}/sweep", *TINY, "--seeds=1", "--max_updates=100")),
   ],
 )  # fmt: skip
 def test_a_full_disk_is_a_sentence(
@@ -359,9 +363,10 @@ def test_a_full_disk_is_a_sentence(
   (run / "training.png").unlink()
   words = [word.format(run=run) for word in words]
   status, out, err, _ = server.launch(script, *words, cwd=tmp_path, full=full)
-  assert (status, out, err.count("\n")) == (1, "", 1), err
+  assert (status, out, err.count(FULL)) == (1, "", 1), err
+  assert "Traceback" not in err
   for part in (f"{script}: ", FULL, full, "the same command goes on"):
-    assert part in err
+    assert part in err.splitlines()[-1]
   status, out, err, _ = server.launch(script, *words, cwd=tmp_path)
   assert status == 0, err
   assert deterministic(run) == deterministic(whole[0])

@@ -72,7 +72,9 @@ def write_whole(path: str | pathlib.Path, data: bytes) -> None:
       os.fsync(f.fileno())
     os.chmod(temporary, 0o644)  # mkstemp gives it to its owner alone.
     os.replace(temporary, path)
-  except BaseException:
+  except BaseException as e:
+    if isinstance(e, OSError) and e.filename in (None, temporary):
+      e.filename, e.filename2 = os.fspath(path), None  # That is told.
     os.unlink(temporary)
     raise
   sync_directory(path.parent)

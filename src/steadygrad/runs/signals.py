@@ -160,6 +160,6 @@ _watch: _Watch | None = None
 
 def say(text: object) -> None:
   """A line on standard error, after the program's name; not into a bar."""
-  with contextlib.suppress(OSError):  # Nobody reads it: no reason to end.
+  with contextlib.suppress(OSError, ValueError):  # Nobody reads it any more.
     tqdm.write(f"{pathlib.Path(sys.argv[0]).name}: {text}", file=sys.stderr)
     sys.stderr.flush()
