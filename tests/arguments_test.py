@@ -544,6 +544,7 @@ def compilations(caplog):
     texts = [record.getMessage() for record in caplog.records]
     return [text for text in texts if "XLA compilation" in text]
 
+  params_of()  # Keys are programs too, of the test and not of what it tests.
   with jax.log_compiles(True):
     yield found
 
