@@ -246,7 +246,7 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
 
   monkeypatch.setattr(files.os, "fsync", full)
   with pytest.raises(
-    OSError, match="No space left on device: '.*/record.json'"
+    OSError, match="No space left on device: '[^']*/record.json'$"
   ):
     files.write_whole(tmp_path / "record.json", b"{}")
   assert not list(tmp_path.iterdir())

@@ -73,8 +73,8 @@ def write_whole(path: str | pathlib.Path, data: bytes) -> None:
     os.chmod(temporary, 0o644)  # mkstemp gives it to its owner alone.
     os.replace(temporary, path)
   except BaseException as e:
-    if isinstance(e, OSError) and e.filename in (None, temporary):
-      e.filename, e.filename2 = os.fspath(path), None  # That is told.
+    if isinstance(e, OSError) and e.filename is None:
+      e.filename = os.fspath(path)  # The system names no file that is open.
     os.unlink(temporary)
     raise
   sync_directory(path.parent)
