@@ -12,13 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from steadygrad._validate import is_concrete
 from steadygrad.types import Array, PyTree
-
-
-def is_concrete(*trees: PyTree) -> bool:
-  """Whether no leaf is traced, so that values may be looked at."""
-  leaves = jax.tree.leaves(trees)
-  return not any(isinstance(x, jax.core.Tracer) for x in leaves)
 
 
 def check_finite(name: str, tree: PyTree) -> None:
