@@ -1,14 +1,16 @@
 """Runs a grid of training runs through a fixed number of slots.
 
 Every field of a configuration is a flag that takes a list, and the grid is
-their product; --preset names a grid of experiments/presets. A run that is
-solved, has diverged or is out of budget gives its slot to the next, shortest
-sequences first. Kill it at any time and start it again: finished runs are not
-repeated, unfinished ones go on. A larger --max_updates goes on with the runs
-that were cut. The last line on standard output is one JSON object.
+their product; --preset names a grid of experiments/presets or, with --data, the
+settings that no flag gives. A run that has ended gives its slot to the next,
+shortest sequences first. Kill it at any time and start it again: finished runs
+are not repeated, unfinished ones go on. A larger --max_updates goes on with the
+runs that were cut. The last line on standard output is one JSON object.
 
   python experiments/sweep.py --task=temporal_order --length=50,100 \
     --init=basic_tanh,smart_tanh --algorithm=msgd,msgd_c,msgd_cr --seeds=5
+  python experiments/sweep.py --data=piano --learning_rate=1,0.5 \
+    --batch_size=1,4 --max_epochs=30 --sweep_dir=runs/search-piano
 """
 
 from steadygrad.runs import launch
@@ -16,20 +18,34 @@ from steadygrad.runs import launch
 if __name__ == "__main__":
   launch.begin()
 
+import importlib
 import pathlib
 
-import grids
-import starts
-import sweep_loop
-import sweep_records
 from absl import flags
-from sweep_store import Store
+from presets import corpora as corpus_presets
 
-from steadygrad.runs import commands
+from steadygrad.runs import (
+  commands,
+  corpora,
+  gather,
+  grids,
+  logs,
+  queue,
+  running,
+  starts,
+)
+from steadygrad.runs.directories import Directory
 from steadygrad.runs.signals import say
+from steadygrad.training import options
+from steadygrad.training.config import Config, CorpusConfig, TaskConfig
+
+PRESETS = pathlib.Path(__file__).parent / "presets"
 
 _PRESET = flags.DEFINE_string(
-  "preset", None, "A grid of experiments/presets; flags go before its values."
+  "preset",
+  None,
+  "A grid of experiments/presets, or with --data one of"
+  f" {', '.join(sorted(corpus_presets.PRESETS))}; flags go before its values.",
 )
 _SWEEP_DIR = commands.path_flag(
   "sweep_dir",
@@ -46,6 +62,8 @@ _DONE = commands.paths_flag(
 _STARTS = commands.path_flag(
   "starts", None, "Directory of the sweep in which runs find their --start."
 )
+_DATA_DIR = commands.path_flag("data_dir", None, "As in train.py.")
+_CHECK_DATA = flags.DEFINE_bool("check_data", True, "As in train.py.")
 _SLOTS = flags.DEFINE_integer(
   "slots",
   None,
@@ -54,35 +72,74 @@ _SLOTS = flags.DEFINE_integer(
   upper_bound=10_000,
 )
 _PLAN = flags.DEFINE_bool("plan", False, "Print what is left to do, and stop.")
+_LOG = flags.DEFINE_enum(
+  "log", None, ["csv"], "Also write what is measured to log.csv, as it comes."
+)
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
-grids.define_flags()
-flags.adopt_module_key_flags(grids)
+options.define_flags(several=True)
+
+
+def preset(name: str) -> list[dict]:
+  """The grids of experiments/presets/<name>.py.
+
+  Raises:
+    ValueError: naming the presets there are.
+  """
+  names = {p.stem for p in PRESETS.glob("[a-z]*.py")} - {"corpora"}
+  if name not in names:
+    raise ValueError(
+      f"preset must be one of {', '.join(sorted(names))}; got {name!r}"
+    )
+  return importlib.import_module(f"presets.{name}").GRIDS
+
+
+def configs_from_flags(values: flags.FlagValues = flags.FLAGS) -> list[Config]:
+  """The runs of the grid that flags and preset make.
+
+  Raises:
+    ValueError: naming the flag, its value and what is allowed.
+  """
+  given = options.lists_from_flags(values)
+  if "data" not in given:
+    grid = preset(_PRESET.value) if _PRESET.value else [{}]
+    return grids.expand(grid, given, TaskConfig)
+  name = _PRESET.value or "paper"
+  if name not in corpus_presets.PRESETS:
+    allowed = ", ".join(sorted(corpus_presets.PRESETS))
+    raise ValueError(f"preset must be one of {allowed} with --data, got {name}")
+  defaults = corpus_presets.PRESETS[name]
+  grid = grids.over_defaults(given, CorpusConfig, defaults)
+  return grids.expand(grid, {}, CorpusConfig)
 
 
 def main() -> dict:
-  preset = grids.preset(_PRESET.value) if _PRESET.value else [{}]
-  configs = grids.expand(preset, grids.values_from_flags(flags.FLAGS))
-  done = sweep_records.read(*_DONE.value)
-  configs = [c for c in configs if not sweep_records.ended_in(done, c)]
+  configs = configs_from_flags()
+  done = gather.read(*_DONE.value)
+  configs = [c for c in configs if not gather.ended_in(done, c)]
   launch.use_jax()
-  sweep_loop.refuse_too_large(configs, _SLOTS.value)
+  load = corpora.loader(_DATA_DIR.value, check=_CHECK_DATA.value)
+  running.refuse_too_large(configs, _SLOTS.value or 1, load)
   default = pathlib.Path("runs", _PRESET.value or "sweep")
-  store = Store(_SWEEP_DIR.value or default)
+  directory = Directory(_SWEEP_DIR.value or default)
   for other in _MERGE.value:
-    say(f"{store.merge(other)} runs taken from {other}")
+    say(f"{directory.merge(other)} runs taken from {other}")
   if _PLAN.value:
-    left = [c for c in configs if store.finished(c) is None]
-    starts.check(_STARTS.value, left, store.directory)
-    ledger = sweep_loop.Tally(store, configs, False).ledger()
+    left = [c for c in configs if directory.finished(c) is None]
+    starts.check(_STARTS.value, left, directory.path)
+    ledger = queue.Tally(directory, configs, False).ledger()
   else:
-    ledger = sweep_loop.run_in_turns(
+    log = logs.csv_log(directory.path / "log.csv") if _LOG.value else None
+    ledger = running.sweep(
       configs,
-      store,
-      _STARTS.value,
-      slots_per_device=_SLOTS.value,
+      directory,
+      first_runs=_STARTS.value,
+      slots=_SLOTS.value,
+      corpora=load,
       progress=_PROGRESS.value,
+      on_check=log,
     )
-  return ledger | {"sweep_dir": str(store.directory)}
+    say(f"{ledger['runs']} runs; records/ and {queue.LEDGER} are in {directory.path}")
+  return ledger | {"sweep_dir": str(directory.path)}
 
 
 if __name__ == "__main__":

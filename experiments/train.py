@@ -1,10 +1,16 @@
-"""Trains recurrent networks on a task, several seeds at once.
+"""Trains recurrent networks on a task, or on music or text, several seeds.
 
 With no flags: temporal order with sequences of 50 steps, 50 tanh units, SGD
 with clipping and Omega, four seeds, until all have solved it. Run the same
-command again and it continues where it stopped; with a larger --max_updates the
-seeds that were cut train on. The run directory then holds record.json and
-training.png. The last line on standard output is one JSON object.
+command again and it continues where it stopped; with a larger --max_updates or
+more --seeds it trains on. The run directory then holds record.json, a picture,
+and a file for each seed. The last line on standard output is one JSON object.
+
+  python experiments/train.py --task=adding --length=100 --algorithm=msgd_c
+  python experiments/train.py --data=nottingham --seeds=3
+  python experiments/train.py --data=ptb --preset=lstm --algorithm=msgd_c
+  python experiments/train.py --task=my_tasks:first_bit --model=lstm
+  python experiments/train.py --config=runs/other/config.json --seeds=8
 """
 
 from steadygrad.runs import launch
@@ -12,55 +18,113 @@ from steadygrad.runs import launch
 if __name__ == "__main__":
   launch.begin()
 
+import importlib
+import os
 import pathlib
 
-import host_loop
-import run_files
 from absl import flags
+from presets import corpora as presets
 
-from steadygrad import config as configuration
-from steadygrad.runs import commands
+from steadygrad import records
+from steadygrad.runs import commands, corpora, kinds, logs, names, running
+from steadygrad.runs.directories import RECORD
 from steadygrad.runs.signals import say
+from steadygrad.training import options
+from steadygrad.training.config import Config, CorpusConfig, TaskConfig
 
 _RUN_DIR = commands.path_flag(
   "run_dir",
   None,
   "Directory of this run. Default: runs/ and a name made of the configuration.",
 )
+_CONFIG = commands.path_flag(
+  "config",
+  None,
+  "The config.json of a run, whose values are taken where no flag gives one.",
+)
+_PRESET = flags.DEFINE_enum(
+  "preset",
+  "paper",
+  sorted(presets.PRESETS),
+  "With --data: where the values come from that no flag gives.",
+)
+_DATA_DIR = commands.path_flag(
+  "data_dir",
+  None,
+  "Directory that holds the data files, or music/ and ptb/ with them. Default:"
+  " the user's cache, filled by a download.",
+)
+_CHECK_DATA = flags.DEFINE_bool(
+  "check_data", True, "Refuse data files whose sha256 is not the known one."
+)
+_LOG = flags.DEFINE_enum(
+  "log", None, ["csv"], "Also write what is measured to log.csv, as it comes."
+)
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
-configuration.define_flags()
-flags.adopt_module_key_flags(configuration)  # --help shows them too.
+options.define_flags()
 
 
-def summary(record: dict, path: pathlib.Path) -> dict:
-  """What the last line on standard output says."""
+def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
+  """The configuration that flags, file and preset make.
+
+  Raises:
+    ValueError: naming the flag, its value and what is allowed.
+  """
+  base = None
+  if _CONFIG.value:
+    read = records.read_json(_CONFIG.value)
+    kind = CorpusConfig if "data" in read else TaskConfig
+    base = kinds.completed(read, kind)
+  config = options.from_flags(values, presets.PRESETS[_PRESET.value], base)
+  start = getattr(config, "start", None)
+  if start is not None:
+    raise ValueError(
+      f"start must be none here, got {start}; sweep.py begins with other runs'"
+      " parameters"
+    )
+  return config
+
+
+def draw_beside(record: dict, run_dir: pathlib.Path) -> str:
+  """Draws the record of a run where that is not done yet; the picture's name."""
+  name = "training" if record["kind"] == "training" else "corpus"
+  path = run_dir / f"{name}.png"
+  if os.access(run_dir, os.W_OK):  # Else a run that has ended is only shown.
+    newest = (run_dir / RECORD).stat().st_mtime_ns
+    if not path.exists() or path.stat().st_mtime_ns < newest:
+      # Matplotlib takes half a second.
+      importlib.import_module(f"figures.{name}").draw(record, path)
+  return path.name
+
+
+def summary(record: dict) -> dict:
+  """What the last line on standard output says of a record."""
   speed = record["provenance"]
   return record["results"] | {
     "updates_per_second": round(speed["updates_per_second"], 1),
     "wall_seconds": round(speed["wall_seconds"], 1),
-    "record": str(path),
   }
 
 
 def main() -> dict:
-  config = configuration.from_flags(flags.FLAGS)
-  if config.start is not None:
-    raise ValueError(
-      f"start must be none here, got {config.start}; sweep.py begins with other"
-      " runs' parameters"
-    )
+  config = config_from_flags()
   launch.use_jax()
-  directory = pathlib.Path(_RUN_DIR.value or run_files.default_dir(config))
-  record = host_loop.train(
-    config, directory, progress=_PROGRESS.value, began=launch.started()
+  default = pathlib.Path("runs", names.stem(config))
+  directory = pathlib.Path(_RUN_DIR.value or default)
+  record = running.train(
+    config,
+    directory,
+    corpora=corpora.loader(_DATA_DIR.value, check=_CHECK_DATA.value),
+    progress=_PROGRESS.value,
+    on_check=logs.csv_log(directory / "log.csv") if _LOG.value else None,
   )
-  run_files.draw_beside("training", record, directory)
-  solved = sum(record["results"]["solved"])
-  say(
-    f"{solved} of {launch.counted(config.seeds, 'seed')} solved;"
-    f" {run_files.contents('training', directory)}"
-  )
-  return summary(record, directory / "record.json")
+  picture = draw_beside(record, directory)
+  seeds, solved = config.seeds, record["results"].get("solved")
+  ended = f"{launch.counted(seeds, 'seed')} ended"
+  if solved is not None:
+    ended = f"{sum(solved)} of {launch.counted(seeds, 'seed')} solved"
+  say(f"{ended}; {RECORD}, {picture} and states/ are in {directory}")
+  return summary(record) | {"record": str(directory / RECORD)}
 
 
 if __name__ == "__main__":

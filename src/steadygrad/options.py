@@ -10,7 +10,7 @@ import json
 import math
 import numbers
 import operator
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,10 @@ def option(
   under: float | None = None,
   infinite: bool = False,
   later: bool = False,
+  was: str | None = None,
+  traced: bool = False,
+  host: bool = False,
+  unused_by: Sequence[str] = (),
 ) -> Any:
   """A field of a configuration.
 
@@ -65,6 +69,12 @@ def option(
     infinite: whether a number may be inf.
     later: whether configurations had names before there was this field. Then
       it is left out of the digest while it has its default.
+    was: the name that it had before, under which digests and records of then
+      have it.
+    traced: whether it is an argument of the compiled program.
+    host: whether the program does not depend on it at all: the host alone looks
+      at it, or another program.
+    unused_by: algorithms that do not look at it.
   """
   kind = type(default) if kind is None else kind
   if kind not in KINDS:
@@ -73,8 +83,29 @@ def option(
     high = INT32
   limits = {"low": low, "above": above, "high": high, "under": under}
   about = {"help": text, "kind": kind, "choices": choices}
-  about |= {"infinite": infinite, "later": later}
+  about |= {"infinite": infinite, "later": later, "was": was}
+  about |= {"traced": traced, "host": host, "unused_by": tuple(unused_by)}
   return dataclasses.field(default=default, metadata=about | limits)
+
+
+def like(kind: type, name: str, default: Any = None, **about: Any) -> Any:
+  """The field of a part of a configuration, with another default.
+
+  Args:
+    kind: the part, a dataclass.
+    name: of the field.
+    default: its default here; the same if None.
+    **about: of the field's metadata, what is otherwise here.
+  """
+  field = fields(kind)[name]
+  default = field.default if default is None else default
+  return dataclasses.field(default=default, metadata=field.metadata | about)
+
+
+def fields(config: Any) -> Mapping[str, dataclasses.Field]:
+  """The fields of a configuration, or of its class, by name."""
+  kind = config if isinstance(config, type) else type(config)
+  return kind.__dataclass_fields__
 
 
 def converted(name: str, value: Any, kind: type) -> Any:
@@ -197,11 +228,11 @@ def replaced(config: Any, **changes: Any) -> Any:
 
 def digest(config: Any) -> str:
   """Eight hexadecimal digits that name a configuration."""
-  fields = {
-    field.name: value
+  named = {
+    field.metadata["was"] or field.name: value
     for field in dataclasses.fields(config)
     if (value := getattr(config, field.name)) != field.default
     or not field.metadata["later"]
   }
-  text = json.dumps(fields, sort_keys=True)
+  text = json.dumps(named, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:8]

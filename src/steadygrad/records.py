@@ -30,28 +30,6 @@ _DIGEST = "sha256"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "steadygrad")
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964):
-  """Wilson's score interval of a success rate, 95 % by default: (low, high).
-
-  Raises:
-    ValueError: unless 0 <= successes <= trials and trials >= 1.
-  """
-  if not 0 <= successes <= trials or trials < 1:
-    raise ValueError(
-      f"successes must lie in 0..trials and trials be positive, got"
-      f" {successes} of {trials}"
-    )
-  rate = successes / trials
-  scale = 1 + z * z / trials
-  centre = (rate + z * z / (2 * trials)) / scale
-  spread = rate * (1 - rate) / trials + z * z / (4 * trials * trials)
-  half = z * math.sqrt(spread) / scale
-  low, high = max(0.0, centre - half), min(1.0, centre + half)
-  return (0.0 if successes == 0 else low), (
-    1.0 if successes == trials else high
-  )
-
-
 def plain(value: Any) -> Any:
   """Arrays, tuples, NumPy scalars and non-finite numbers as JSON can hold them.
 

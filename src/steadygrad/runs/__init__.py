@@ -1,1 +1,1 @@
-"""What the host does around training: files, locks, processes."""
+"""What the host does around training: runs, their files, locks, processes."""

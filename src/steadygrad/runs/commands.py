@@ -4,7 +4,9 @@ import difflib
 import errno
 import pathlib
 import re
+import sys
 import tempfile
+import textwrap
 
 from absl import flags
 
@@ -116,6 +118,32 @@ def parse(argv: list[str], several: str | None = None) -> list[str]:
         " several values"
       )
   return rest
+
+
+def help_text(about: str) -> str:
+  """What --help prints: what the program does, and its flags in groups.
+
+  Args:
+    about: the docstring of the program.
+  """
+  lines = [about.strip()]
+  modules = flags.FLAGS.flags_by_module_dict()
+  launcher = [m for m in modules if m in sys.modules or m.endswith(".py")]
+  order = launcher + [m for m in modules if m not in launcher]
+  for module in order:
+    if module.startswith("absl"):
+      continue
+    heading = "This program" if module in launcher else module
+    lines += ["", f"{heading}:"]
+    for flag in sorted(modules[module], key=lambda f: f.name):
+      sign = "[no]" if flag.boolean else ""
+      value = flag.default
+      default = "" if value in (None, [], "") else f" Default {value}."
+      text = textwrap.fill(
+        f"{flag.help}{default}", 79, initial_indent="    ", subsequent_indent="    "
+      )
+      lines += [f"  --{sign}{flag.name}", text]
+  return "\n".join(lines)
 
 
 def _own_flags() -> list[flags.Flag]:

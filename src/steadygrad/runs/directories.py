@@ -1,183 +1,344 @@
-"""The directory of one run, and what of the run is there already.
+"""A directory of runs, held by one process at a time.
 
-  config.json               what was asked for
-  state.safetensors         where the run stands, see `checkpoints`
-  parameters.safetensors    of a run that has ended, leaves [S, ...]
-  record.json               of a run that has ended
+Beside the files of `sweeps` it has
 
-One process at a time works on it, with its lock held. A run that has ended is
-read without.
+  ledger.json   what is done and what is left
+  config.json   of train.py: what was asked for
+  record.json   of train.py: the records of all seeds in one
+
+A file is written whole or not at all. A run's files are named by what decides
+it, so that two directories can be merged, and a state that was carried to
+another machine goes on there.
 """
 
 import dataclasses
 import os
 import pathlib
-from typing import Any
+from collections.abc import Container
+from typing import Any, NamedTuple
 
-import filelock
+import numpy as np
 
-from steadygrad import config as configuration
 from steadygrad import files, records
-from steadygrad.runs import checkpoints, store
+from steadygrad.runs import kinds, names, store, sweeps
 from steadygrad.runs.signals import say
+from steadygrad.training import TrainState
+from steadygrad.training.config import BUDGETS, Config, differences
 
 CONFIG = "config.json"
 RECORD = "record.json"
-PARAMETERS = "parameters.safetensors"
-# Of before: parameters can be read, the states of Orbax cannot.
-_OLD_PARAMETERS = "parameters.npz"
-_OLD_STATES = "checkpoints"
-_OLD_COMMIT = "06c551e"
-# What a run may be given more of: with the larger it goes on.
-_BUDGETS = ("max_updates", "max_epochs")
+_CURVE = "curve."  # Before the name of a curve in a state file.
+# What a run of before has, and the commits that go on with it.
+_BEFORE = {"checkpoints": "06c551e", "state.safetensors": "4762e34"}
+_GROWS = ("seeds", *BUDGETS.values())
 
 
-def parameters_path(run_dir: str | pathlib.Path) -> pathlib.Path:
-  """Where the parameters of a run are, or will be."""
-  old = pathlib.Path(run_dir) / _OLD_PARAMETERS
-  path = old.with_name(PARAMETERS)
-  return old if old.exists() and not path.exists() else path
+class Progress(NamedTuple):
+  """Where a run stands.
+
+  Attributes:
+    state: a `TrainState`.
+    curves: {name: list of values [1], or [] for "update" and "epoch"}.
+    spent: run time so far, see `results.record`.
+  """
+
+  state: TrainState
+  curves: dict[str, list]
+  spent: dict[str, Any]
 
 
-def finished(
-  run_dir: str | pathlib.Path, config: Any, name: str, schema: Any
-) -> dict | None:
-  """The record of a run that has ended; nothing is written.
+class Directory:
+  """A directory of runs; its methods write and read their files."""
+
+  def __init__(self, directory: str | pathlib.Path, flag: str = "sweep_dir"):
+    """Makes the directory and locks it until the process ends.
+
+    Args:
+      directory: where it is.
+      flag: that has given it, for what is said.
+
+    Raises:
+      ValueError: if it cannot be written, another process holds it, or it has a
+        run of before that is not finished.
+    """
+    self.path = files.expand(directory)
+    _refuse_before(self.path, flag)
+    self._held = store.lock(directory, flag)
+    try:
+      files.remove_leftovers(self.path)
+      for part in (sweeps.RECORDS, sweeps.STATES):
+        (self.path / part).mkdir(exist_ok=True)
+        files.remove_leftovers(self.path / part)
+    except OSError as e:
+      self.close()
+      raise ValueError(
+        f"{flag} must be a directory that can be written, got {directory}: {e}"
+      ) from e
+
+  def close(self) -> None:
+    """Lets another process have it."""
+    self._held.lock.release()
+
+  def __enter__(self) -> "Directory":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+  def finished(self, config: Config) -> dict[str, Any] | None:
+    """The results of this run, if it needs no further update.
+
+    Raises:
+      ValueError: naming the record, if it is damaged or of another run.
+    """
+    path = sweeps.record_path(self.path, names.run_name(config))
+    try:
+      results = sweeps.read_record(path)["results"]
+    except FileNotFoundError:
+      return None
+    except ValueError as e:
+      raise ValueError(
+        f"{e}; without this file the run ends again from its state"
+      ) from e
+    return results if sweeps.is_over(config, results) else None
+
+  def updates(self, name: str) -> int:
+    """How many updates of this run, which is not finished, are stored."""
+    try:
+      state = sweeps.read_state(sweeps.state_path(self.path, name), name)
+    except (FileNotFoundError, ValueError):  # `load` will say what is damaged.
+      return 0
+    return rank(None, state)[1]
+
+  def save(self, name: str, progress: Progress) -> None:
+    """Writes where a run stands."""
+    curves = {f"{_CURVE}{k}": np.stack(v) for k, v in progress.curves.items()}
+    arrays = {k: v[None] for k, v in store.flatten(progress.state).items()}
+    _write(self.path, name, arrays | curves, {"spent": progress.spent})
+
+  def load(self, name: str, template: TrainState) -> Progress | None:
+    """Where a run stood, if it has a state that can be read.
+
+    One that cannot, or is of another run, is renamed to *.damaged, and the run
+    starts anew.
+
+    Args:
+      name: of the run.
+      template: a state like it; shapes will do.
+    """
+    path = sweeps.state_path(self.path, name)
+    try:
+      stored = sweeps.read_state(path, name)
+      state = _state_of(template, stored.arrays)
+    except FileNotFoundError:
+      return None
+    except ValueError as e:
+      aside = files.set_aside(path).name
+      say(f"{e}; set aside as {aside}, the run starts anew")
+      return None
+    curves = {
+      k.removeprefix(_CURVE): list(v)
+      for k, v in stored.arrays.items()
+      if k.startswith(_CURVE)
+    }
+    return Progress(state, curves, stored.meta["spent"])
+
+  def merge(self, other: str | pathlib.Path) -> int:
+    """Takes what another directory of runs has further; how many runs.
+
+    A damaged file of it is passed over, and named on standard error.
+
+    Raises:
+      ValueError: if it is no such directory.
+    """
+    other = pathlib.Path(other)
+    if not (other / sweeps.STATES).is_dir():
+      raise ValueError(f"merge must be a sweep's directory, got {other}")
+    found = sweeps.state_names(other)
+    found |= {path.stem for path in sweeps.records_in(other)}
+    return sum(self._take(other, name) for name in sorted(found))
+
+  def _take(self, other: pathlib.Path, name: str) -> bool:
+    """Takes a run's files where it is further there; whether it is."""
+    source = sweeps.record_path(other, name)
+    try:
+      record = sweeps.read_record(source) if source.exists() else None
+    except ValueError as e:
+      say(f"{e}; passed over")
+      record = None
+    state = whole_state(other, name)
+    own = whole_state(self.path, name, own=True)
+    own_path = sweeps.record_path(self.path, name)
+    own_record = sweeps.read_record(own_path) if own_path.exists() else None
+    if rank(record, state) <= rank(own_record, own):
+      return False
+    # The state first: a record without one could not go on.
+    if state is not None:
+      _write(self.path, name, state.arrays, state.meta)
+    if record is not None:
+      files.write_whole(own_path, source.read_bytes())
+    return True
+
+
+def _state_of(template: TrainState, arrays: dict[str, Any]) -> TrainState:
+  """The state in a file.
+
+  Those of before there were `TrainState.sums` were saved after a check, where
+  the sums are zero.
+  """
+  blank = {
+    k: np.zeros((1, *x.shape), x.dtype)
+    for k, x in store.leaves(template.sums, "state.sums").items()
+  }
+  own = {
+    k: v[0] for k, v in (blank | arrays).items() if k.startswith("state.")
+  }
+  return store.unflatten(template, own)
+
+
+def _write(directory, name: str, arrays: dict, meta: Any) -> None:
+  path = pathlib.Path(directory) / sweeps.STATES / f"{name}{sweeps.STATE}"
+  store.write_arrays(path, arrays, meta, name=name)
+  path.with_name(f"{name}{sweeps.OLD_STATE}").unlink(missing_ok=True)
+
+
+def whole_state(
+  directory: pathlib.Path, name: str, *, own: bool = False
+) -> store.Stored | None:
+  """The state of a run; None if there is none that is whole.
+
+  One that is damaged or of another run is named on standard error, and in the
+  `own` directory it is renamed to *.damaged, so that nothing takes its place.
+  """
+  path = sweeps.state_path(directory, name)
+  try:
+    return sweeps.read_state(path, name)
+  except FileNotFoundError:
+    return None
+  except ValueError as e:
+    aside = own and files.set_aside(path)
+    fate = f"set aside as {aside.name}" if aside else "passed over"
+    say(f"{e}; {fate}")
+    return None
+
+
+def rank(record: dict | None, state: store.Stored | None) -> tuple[int, int]:
+  """How far a run is: (1 if it has a record, updates); (-1, 0) of none."""
+  if record is not None:
+    results = record["results"]
+    return 1, results["epochs" if "epochs" in results else "updates"][0]
+  if state is not None and "state.step" in state.arrays:
+    return 0, int(state.arrays["state.step"][0])
+  return -1, 0
+
+
+def carry(sources: list[str], target: str, without: Container[str]) -> int:
+  """Copies the states of runs that have not ended; how many were further.
+
+  Args:
+    sources: directories of runs; files among them have no states.
+    target: directory whose states/ they go to; what is there stays, but where
+      a run has got further. A damaged state is passed over, and named on
+      standard error.
+    without: names of runs that have ended.
+  """
+  home, copied = pathlib.Path(target), 0
+  (home / sweeps.STATES).mkdir(parents=True, exist_ok=True)
+  for source in map(pathlib.Path, sources):
+    for name in sorted(sweeps.state_names(source)):
+      if name in without:
+        continue
+      state = whole_state(source, name)
+      there = whole_state(home, name, own=True)
+      if rank(None, state) > rank(None, there):
+        _write(home, name, state.arrays, state.meta)
+        copied += 1
+  return copied
+
+
+def ended(run_dir: str | pathlib.Path, config: Config) -> dict | None:
+  """The record of a run of train.py that has ended; nothing is written.
 
   Args:
     run_dir: its directory.
-    config: a dataclass, what is asked for.
-    name: of the run.
-    schema: of its record.
+    config: what is asked for.
 
   Returns:
-    The record; or None if there is none, or one of a smaller budget; or if the
-    parameters are not whole, which is said: the run then ends again from its
-    state, to the same bits.
+    The record; or None if there is none, or one of fewer seeds or a smaller
+    budget; or if a state is not whole, which is said.
 
   Raises:
     ValueError: if a file is damaged or of another configuration, naming it.
   """
-  run_dir = pathlib.Path(run_dir)
-  _check_config(run_dir, config)
-  parameters = parameters_path(run_dir)
-  record = record_of(run_dir, config, schema)
-  if record is None:
-    return None
-  try:
-    store.read_arrays(parameters, name)
-  except FileNotFoundError:
-    problem = f"{parameters} is not there"
-  except ValueError as e:
-    problem = str(e)
-  else:
-    return record
-  say(f"{problem}; made again from the run's state")
-  return None
-
-
-def record_of(
-  run_dir: str | pathlib.Path, config: Any, schema: Any
-) -> dict | None:
-  """The record of this very configuration; None without or of a smaller budget.
-
-  Raises:
-    ValueError: if it is damaged or of another configuration, naming it.
-  """
-  path = pathlib.Path(run_dir) / RECORD
+  run_dir = files.expand(run_dir)
+  same, path = check_config(run_dir, config), run_dir / RECORD
   if not os.path.lexists(path):
     return None
   try:
-    record = records.read_json(path, schema)
+    record = kinds.read_run(path)
   except ValueError as e:
     raise ValueError(
-      f"{e}; without this file the run ends again from its state"
+      f"{e}; without this file the run ends again from its states"
     ) from e
-  same = _is_same(f"{path} is the record of", record["config"], config)
-  return record if same else None
+  there = f"{path} is the record of"
+  if not _is_same(there, record["config"], config) or not same:
+    return None
+  if not (run_dir / sweeps.STATES).is_dir():
+    return record  # Of before; its parameters are in a file of their own.
+  for run in names.of_seeds(config):
+    name = names.run_name(run)
+    try:
+      sweeps.read_state(sweeps.state_path(run_dir, name), name)
+    except (FileNotFoundError, ValueError) as e:
+      say(f"{e}; made again")
+      return None
+  return record
 
 
-def prepare(
-  run_dir: str | pathlib.Path, config: Any
-) -> filelock.AcquireReturnProxy:
-  """Makes the directory of a run, or checks that it is of this very one.
-
-  A smaller budget there becomes the one that is asked for.
-
-  Returns:
-    What holds its lock, see `store.lock`.
+def check_config(run_dir: pathlib.Path, config: Config) -> bool:
+  """Whether config.json is this one; not without it, or if this one has more.
 
   Raises:
-    ValueError: if it cannot be written, is in use, holds another configuration,
-      whose fields are named, or a run that this version cannot go on with; then
-      nothing of the run is touched.
+    ValueError: if it is of another configuration, whose fields are named, or
+      if there is a run without it.
   """
-  run_dir = pathlib.Path(run_dir)
-  _check_config(run_dir, config)
-  if (run_dir / _OLD_STATES).is_dir():
-    raise ValueError(
-      f"run_dir {run_dir} holds a run with states of Orbax in {_OLD_STATES}/;"
-      f" commit {_OLD_COMMIT} of steadygrad can finish it, or name another"
-      " directory"
-    )
-  held = store.lock(run_dir, "run_dir")
-  try:
-    files.remove_leftovers(run_dir)
-    if not _check_config(run_dir, config):
-      records.write_json(run_dir / CONFIG, dataclasses.asdict(config))
-  except BaseException:
-    held.lock.release()
-    raise
-  return held
-
-
-def write_parameters(
-  run_dir: str | pathlib.Path, arrays: dict[str, Any], name: str
-) -> None:
-  """Writes the parameters of a run at its end; damaged ones are set aside."""
-  path = pathlib.Path(run_dir) / PARAMETERS
-  try:
-    store.read_arrays(path, name)
-  except FileNotFoundError:
-    pass
-  except ValueError:  # `finished` has said so.
-    files.set_aside(path)
-  store.write_arrays(path, arrays, name=name)
-
-
-def _check_config(run_dir: pathlib.Path, config: Any) -> bool:
-  """Whether config.json is this one; not without, or of a smaller budget."""
   path = run_dir / CONFIG
   if os.path.lexists(path):
     there = f"run_dir {run_dir} holds"
     return _is_same(there, records.read_json(path), config)
-  others = (RECORD, checkpoints.NEWEST, checkpoints.PREVIOUS, _OLD_STATES)
+  others = (RECORD, sweeps.RECORDS, sweeps.STATES, *_BEFORE)
   if any((run_dir / name).exists() for name in others):
     raise ValueError(
-      f"run_dir {run_dir} holds a run without its config.json; name another"
+      f"run_dir {run_dir} holds a run without its {CONFIG}; name another"
     )
   return False
 
 
-def _is_same(what: str, there: dict, config: Any) -> bool:
-  """Whether a configuration is this one; False if it has a smaller budget.
+def write_config(directory: Directory, config: Config) -> None:
+  """Writes what train.py was asked for, where it is not there yet."""
+  if not check_config(directory.path, config):
+    path = directory.path / CONFIG
+    records.write_json(path, dataclasses.asdict(config.resolved()))
+
+
+def _is_same(what: str, there: dict, config: Config) -> bool:
+  """Whether a configuration is this one; False if this one has more of it.
 
   Raises:
     ValueError: if they differ otherwise.
   """
-  wanted = records.plain(dataclasses.asdict(config))
-  differing = configuration.differences(there, wanted)
-  if not differing:
-    return True
-  for name in _BUDGETS:
-    old, new = differing.get(name, (None, None))
-    if len(differing) == 1 and type(old) is int:
-      if new > old:
-        return False
-      raise ValueError(
-        f"{what} a run of {old} {name}, which is not made shorter: {name} must"
-        f" be at least {old}, got {new}; or name another directory"
-      )
+  there = kinds.completed(there, type(config))
+  wanted = dataclasses.asdict(config.resolved())
+  differing = differences(there, wanted)
+  grown = {k: v for k, v in differing.items() if k in _GROWS}
+  if differing.keys() == grown.keys():
+    for name, (old, new) in grown.items():
+      if type(old) is not int or old > new:
+        raise ValueError(
+          f"{what} a run of {old} {name}, which is not made shorter: {name} must"
+          f" be at least {old}, got {new}; or name another directory"
+        )
+    return not grown
   fields = "; ".join(
     f"{name}: {old!r} there, {new!r} asked for"
     for name, (old, new) in differing.items()
@@ -186,3 +347,13 @@ def _is_same(what: str, there: dict, config: Any) -> bool:
     f"{what} another configuration ({fields}); name another directory or"
     " delete it. Nothing was changed"
   )
+
+
+def _refuse_before(path: pathlib.Path, flag: str) -> None:
+  """ValueError for a run of before that is not finished."""
+  for name, commit in _BEFORE.items():
+    if (path / name).exists():
+      raise ValueError(
+        f"{flag} {path} holds a run of before, in {name}; commit {commit} of"
+        " steadygrad can finish it, or name another directory"
+      )

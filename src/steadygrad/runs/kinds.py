@@ -4,7 +4,8 @@ import math
 import pathlib
 from typing import Any
 
-from steadygrad import records, schema
+from steadygrad import options, records, schema
+from steadygrad.training.config import Config, CorpusConfig, TaskConfig
 
 _VALUE = (float, bool)  # Of a curve.
 # What there is in a record of training, of train.py or of a sweep.
@@ -33,13 +34,12 @@ TRAINING = {
   "provenance": {"updates_per_second": float},
 }
 # And of one on music or text.
-NATURAL = {
-  "kind": "natural",
+CORPUS = {
+  "kind": ("corpus", "natural"),
   "config": dict,
   "results": {
     "data": str,
     "algorithm": str,
-    "cell": str,
     "unit": str,
     "seeds": int,
     "parameters": int,
@@ -104,36 +104,65 @@ UPDATE_ROWS = [
 _INFINITE = {"inf": math.inf, "-inf": -math.inf}
 
 
-def read_training(path: str | pathlib.Path) -> dict[str, Any]:
-  """A record of training.
+def read_run(path: str | pathlib.Path) -> dict[str, Any]:
+  """The record of a run, of one seed or several, on a task or a corpus.
 
   Raises:
     FileNotFoundError: if it is not there.
     ValueError: naming the file, if it is damaged or no such record.
   """
   read = records.read_json(path)
-  if read.get("kind") != TRAINING["kind"]:
+  kind = read.get("kind")
+  if kind not in (TRAINING["kind"], *CORPUS["kind"]):
     raise ValueError(f"runs must be training runs, got {path}")
-  schema.check(read, TRAINING, path)
-  checks = len(read["curves"]["update"])
+  on_task = kind == TRAINING["kind"]
+  schema.check(read, TRAINING if on_task else CORPUS, path)
+  judged = len(read["curves"]["update" if on_task else "epoch"])
   for name, curve in read["curves"].items():
-    if len(curve) != checks:
+    if len(curve) != judged:
       raise ValueError(
-        f"{path} must hold {checks} values of {name}, got {len(curve)}"
+        f"{path} must hold {judged} values of {name}, got {len(curve)}"
       )
   return read
 
 
-def config_of(record: dict[str, Any], kind: type, path: str | pathlib.Path):
-  """The configuration in a record, a `TrainConfig` or `NaturalConfig`.
+def read_training(path: str | pathlib.Path) -> dict[str, Any]:
+  """`read_run` of a run on a task.
+
+  Raises:
+    FileNotFoundError: if it is not there.
+    ValueError: naming the file, if it is damaged or no such record.
+  """
+  read = read_run(path)
+  if read["kind"] != TRAINING["kind"]:
+    raise ValueError(f"runs must be on tasks, got {path}")
+  return read
+
+
+def config_of(record: dict[str, Any], path: str | pathlib.Path) -> Config:
+  """The configuration in a record.
 
   Raises:
     ValueError: naming the file and what is no such configuration in it.
   """
-  values = record["config"].items()
+  values = record["config"]
+  kind = CorpusConfig if "data" in values else TaskConfig
   try:
-    return kind(
-      **{k: _INFINITE.get(v, v) if isinstance(v, str) else v for k, v in values}
-    )
+    return kind(**completed(values, kind))
   except (TypeError, ValueError) as e:
     raise ValueError(f"{path} holds no configuration: {e}") from e
+
+
+def completed(values: dict[str, Any], kind: type) -> dict[str, Any]:
+  """The fields of a configuration in a file, under the names of today.
+
+  Those that there were not yet have their defaults.
+  """
+  fields = options.fields(kind)
+  names = {f.metadata["was"] or name: name for name, f in fields.items()}
+  values = {names.get(name, name): value for name, value in values.items()}
+  values = {
+    name: _INFINITE.get(v, v) if isinstance(v, str) else v
+    for name, v in values.items()
+  }
+  return {name: field.default for name, field in fields.items()} | values

@@ -44,6 +44,7 @@ MISTAKE = 1
 IN_USE = 75  # EX_TEMPFAIL of sysexits.h: later the same command may do.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_HELP = ("--help", "-help", "-h", "--h")
 _started = time.perf_counter()
 
 
@@ -84,9 +85,12 @@ def script(function: Callable[[list[str]], dict | str | None]) -> None:
 def _parse(argv: list[str], several: str | None) -> list[str]:
   """Arguments that are no flags; says what is wrong with the flags."""
   logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend.
+  if any(word in _HELP for word in argv[1:]):
+    _print_last(commands.help_text(sys.modules["__main__"].__doc__ or ""))
+    sys.exit(0)
   try:
     return commands.parse(argv, several)
-  except SystemExit:  # --help and its like have printed.
+  except SystemExit:  # --helpfull and its like have printed.
     _print_last("")
     sys.exit(0)
   except BrokenPipeError:

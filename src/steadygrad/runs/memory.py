@@ -15,9 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from steadygrad import evaluation, natural, natural_experiment, training
-from steadygrad.config import TrainConfig
-from steadygrad.natural_config import NaturalConfig
+from steadygrad import options, training
+from steadygrad.training.config import Config, CorpusConfig, TaskConfig
+from steadygrad.training.evaluation import batch_size_for
+from steadygrad.training.experiment import chain
 from steadygrad.types import Model
 
 GIGA = 1e9
@@ -26,12 +27,15 @@ _LIMITS = (
   "/sys/fs/cgroup/memory.max",
   "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
-_SIZES = ("hidden_size", "length", "max_length", "batch_size", "seeds")
-_NATURAL_SIZES = ("hidden_size", "chunk_length", "batch_size", "seeds")
+_SIZES = ("hidden_size", "length", "max_length", "chunk_length", "batch_size")
+_SIZES = (*_SIZES, "seeds")
 
 
-def refuse_training(
-  config: TrainConfig, devices: Sequence[jax.Device], at_once: int | None = None
+def refuse_run(
+  config: Config,
+  devices: Sequence[jax.Device],
+  at_once: int | None = None,
+  num_symbols: int | None = None,
 ) -> None:
   """ValueError, naming a size, if a run cannot fit into memory.
 
@@ -39,20 +43,12 @@ def refuse_training(
     config: the configuration.
     devices: that it is spread over.
     at_once: seeds whose states are held together; all of them if None.
+    num_symbols: of a corpus, M.
   """
   refuse(
-    config, lambda c: train_bytes(c, devices, at_once), _SIZES, room(devices)
-  )
-
-
-def refuse_natural(
-  config: NaturalConfig, num_symbols: int, devices: Sequence[jax.Device]
-) -> None:
-  """ValueError, naming a size, if a run cannot fit into memory."""
-  refuse(
     config,
-    lambda c: natural_bytes(c, num_symbols, devices),
-    _NATURAL_SIZES,
+    lambda c: run_bytes(c, devices, at_once, num_symbols),
+    [name for name in _SIZES if name in options.fields(config)],
     room(devices),
   )
 
@@ -114,21 +110,25 @@ def room(devices: Sequence[jax.Device]) -> int | None:
   return min(found, default=None)
 
 
-def train_bytes(
-  config: TrainConfig,
+def run_bytes(
+  config: Config,
   devices: Sequence[jax.Device],
   at_once: int | None = None,
+  num_symbols: int | None = None,
 ) -> int:
-  """Bytes that a run of `TrainConfig` needs at least, see `room`.
+  """Bytes that runs of a configuration need at least, see `refuse_run`."""
+  if isinstance(config, CorpusConfig):
+    need = _on_corpus(config, num_symbols)
+  else:
+    need = _on_task(config)
+  return _together(*need, at_once or config.seeds, devices)
 
-  Args:
-    config: the configuration.
-    devices: that it is spread over.
-    at_once: seeds of which states are held; all of them if None.
-  """
+
+def _on_task(config: TaskConfig) -> tuple[int, int]:
+  """Bytes of (a state, a pass)."""
   exp = training.experiment(config)
   state = _bytes(lambda key: training.init(exp, key))
-  checked = evaluation.batch_size_for(config.check_size, config.test_size)
+  checked = batch_size_for(config.check_size, config.test_size)
   batches = [
     _bytes(lambda key, n=n: exp.task.sample(key, n))
     for n in (config.batch_size, checked)
@@ -138,17 +138,21 @@ def train_bytes(
     batches[0] + 2 * _states_bytes(exp.model, steps, config.batch_size),
     batches[1] + _states_bytes(exp.model, steps, checked),
   ]
-  return _together(state, max(passes), at_once or config.seeds, devices)
+  return state, max(passes)
 
 
-def natural_bytes(config: NaturalConfig, num_symbols: int, devices) -> int:
-  """Bytes that a run of `NaturalConfig` needs at least, see `room`."""
-  exp = natural_experiment.experiment(config, num_symbols)
-  state = _bytes(lambda key: natural.init(exp, key))
+def _on_corpus(config: CorpusConfig, num_symbols: int) -> tuple[int, int]:
+  """Bytes of (a state, a pass)."""
+  model = training.model_of(config, num_symbols, num_symbols, "every")
+  numbers = training.hyper(config)
+  tx = chain(config, model.cell, numbers, numbers.learning_rate)
+  copies = 2 + (config.average is not None)  # The best ones, and an average.
+  state = copies * _bytes(model.init)
+  state += _bytes(lambda key: tx.init(model.init(key)))
   steps, batch_size = config.chunk_length, config.batch_size
+  state += _states_bytes(model, 1, batch_size)
   inputs = 4 * steps * batch_size * num_symbols
-  one_pass = inputs + 2 * _states_bytes(exp.model, steps, batch_size)
-  return _together(state, one_pass, config.seeds, devices)
+  return state, inputs + 2 * _states_bytes(model, steps, batch_size)
 
 
 def _together(state: int, one_pass: int, seeds: int, devices) -> int:

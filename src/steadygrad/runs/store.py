@@ -158,8 +158,13 @@ def lock(
 
 def flatten(tree, name: str = "state") -> dict[str, np.ndarray]:
   """{name + path of the leaf: array}."""
+  return {k: np.asarray(x) for k, x in leaves(tree, name).items()}
+
+
+def leaves(tree, name: str = "state") -> dict[str, Any]:
+  """{name + path of the leaf: leaf}, which may be abstract."""
   paths = jax.tree_util.tree_leaves_with_path(tree)
-  return {f"{name}{jax.tree_util.keystr(p)}": np.asarray(x) for p, x in paths}
+  return {f"{name}{jax.tree_util.keystr(p)}": x for p, x in paths}
 
 
 def unflatten(template, arrays: dict, name: str = "state"):

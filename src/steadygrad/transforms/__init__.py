@@ -1,7 +1,18 @@
 """Optax transformations: clipping, Ω, rules for inf and NaN; telemetry."""
 
-from steadygrad.transforms.chains import msgd, msgd_c, msgd_cr, readout_apart
-from steadygrad.transforms.clipping import ClipState, clip_by_global_norm
+from steadygrad.transforms.chains import (
+  adam,
+  msgd,
+  msgd_c,
+  msgd_cr,
+  readout_apart,
+  sgd,
+)
+from steadygrad.transforms.clipping import (
+  CLIPS,
+  ClipState,
+  clip_by_global_norm,
+)
 from steadygrad.transforms.nonfinite import (
   NonfiniteState,
   shrink_if_nonfinite,
@@ -22,11 +33,13 @@ from steadygrad.transforms.telemetry import (
 )
 
 __all__ = [
+  "CLIPS",
   "ClipState",
   "NonfiniteState",
   "OmegaState",
   "OmegaTerms",
   "ThresholdAdvice",
+  "adam",
   "add_omega_gradient",
   "choose_max_norm",
   "clip_by_global_norm",
@@ -36,6 +49,7 @@ __all__ = [
   "omega_gradient",
   "omega_terms",
   "readout_apart",
+  "sgd",
   "shrink_if_nonfinite",
   "skip_nonfinite",
   "telemetry",

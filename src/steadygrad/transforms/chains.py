@@ -21,7 +21,7 @@ def msgd_c(
   _common.check_rate("learning_rate", learning_rate)
   return optax.named_chain(
     ("clip", clipping.clip_by_global_norm(max_norm)),
-    ("sgd", _sgd(learning_rate)),
+    ("sgd", sgd(learning_rate)),
   )
 
 
@@ -60,15 +60,20 @@ def msgd_cr(
   return optax.named_chain(
     ("omega", add_omega),
     ("clip", clipping.clip_by_global_norm(max_norm)),
-    ("sgd", _sgd(learning_rate)),
+    ("sgd", sgd(learning_rate)),
   )
 
 
-def _sgd(learning_rate) -> optax.GradientTransformationExtraArgs:
+def sgd(
+  learning_rate: optax.ScalarOrSchedule,
+) -> optax.GradientTransformationExtraArgs:
   """`optax.sgd` for the updates that have a derivative; the others stay.
 
   Optax would make floating-point zeros of integer ones, which round integer
   parameters above 2^24 when they are added. The state is that of `optax.sgd`.
+
+  Args:
+    learning_rate: number or schedule.
   """
   tx = optax.with_extra_args_support(optax.sgd(learning_rate))
 
@@ -80,6 +85,25 @@ def _sgd(learning_rate) -> optax.GradientTransformationExtraArgs:
     return jax.tree.map(
       lambda u, s: s if trees.is_inexact(u) else u, updates, scaled
     ), state
+
+  return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
+def adam(
+  learning_rate: optax.ScalarOrSchedule,
+) -> optax.GradientTransformationExtraArgs:
+  """`optax.adam`, also where JAX promotes dtypes strictly.
+
+  Optax's takes powers of an integer, which JAX's strict mode refuses.
+
+  Args:
+    learning_rate: number or schedule.
+  """
+  tx = optax.with_extra_args_support(optax.adam(learning_rate))
+
+  def update(updates, state, params=None, **extra_args):
+    with jax.numpy_dtype_promotion("standard"):
+      return tx.update(updates, state, params, **extra_args)
 
   return optax.GradientTransformationExtraArgs(tx.init, update)
 

@@ -112,3 +112,8 @@ def clip_by_global_norm(
 
 def _wide(u: Array, norm: Array) -> jnp.dtype:
   return numerics.common_dtype(u.dtype, norm.dtype)
+
+
+# Rules of clipping by name: threshold -> Optax transformation, whose telemetry
+# has `gradient_norm`.
+CLIPS = {"by_norm": clip_by_global_norm}

@@ -17,10 +17,10 @@ _LABELS = {
 
 
 def draw(record: dict, path: str | pathlib.Path) -> None:
-  """Writes the picture of a record of kind "natural".
+  """Writes the picture of a record of kind "corpus".
 
   Args:
-    record: see `natural_loop`.
+    record: see `runs.results`.
     path: of the PNG.
   """
   config, results = record["config"], record["results"]
@@ -58,7 +58,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   axes[-1].set_xlabel("passes over the training set")
   told = ", ".join(f"{x:.3g}" for x in records.numbers(results["test"]))
   figure.suptitle(
-    f"{config['data']}, {config['cell']}, {config['algorithm']}: test {told}",
+    f"{config['data']}, {config.get('model', config.get('cell'))}, {config['algorithm']}: test {told}",
     fontsize=8,
   )
   style.clean(*axes)

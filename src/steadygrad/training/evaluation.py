@@ -1,12 +1,16 @@
-"""Error of a model on fresh sequences."""
+"""What a model gets wrong: on fresh sequences, and on the pieces of a corpus."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from steadygrad import _validate, varying
+from steadygrad.data.streams import Plan
+from steadygrad.training import batches
 from steadygrad.types import Array, Model, PyTree, Task
+from steadygrad.unroll import step_mask, unroll
 
 BATCH_SIZE = 250  # Large enough for the matrix products, small for the memory.
 
@@ -88,3 +92,79 @@ def error(
   num_batches = num_sequences // batch_size
   wrong = count_wrong(task, model, params, key, batch_size, num_batches)
   return wrong.astype(jnp.float32) / num_sequences
+
+
+def piece_losses(
+  model: Model,
+  encode: Callable[[Array], Array],
+  step_losses: Callable[[Array, Array], Array],
+  rows: Array,
+  ahead: int,
+  chunk_length: int,
+  plan: Plan,
+  params: PyTree,
+  num_pieces: int,
+) -> Array:
+  """Each piece's total loss in nats, [P]; states are carried throughout.
+
+  Args:
+    model: the model.
+    encode: rows of the stream -> inputs [..., M].
+    step_losses: (outputs, target rows) -> nats, [...].
+    rows, ahead: of the stream.
+    chunk_length: steps at a time.
+    plan: of the stream, any number of lanes.
+    params: of the model.
+    num_pieces: P.
+  """
+  cell, theta = model.cell, params["cell"]
+  rows, plan = jax.tree.map(jnp.asarray, (rows, plan))
+
+  def chunk_of(x, chunk):
+    batch, x = batches.look(
+      model, encode, rows, ahead, chunk_length, chunk, x, params
+    )
+    if cell.fused:
+      xs, ys = cell.fused.forward(theta, batch.us, x, batch.lengths)
+    else:
+      xs = unroll(cell, theta, batch.us, x_0=x, lengths=batch.lengths)
+      ys = cell.output(xs)
+    outputs = model.readout.apply(params["readout"], ys)
+    losses = masked(step_losses(outputs, batch.targets), batch.lengths)
+    return jax.tree.map(lambda s: s[-1], xs), losses.sum(0)
+
+  x = cell.initial_state(theta, plan.begins.shape[1])
+  x = varying.alike(x, theta, rows, plan)
+  _, losses = jax.lax.scan(chunk_of, x, plan)
+  return jax.ops.segment_sum(
+    losses.ravel(), plan.pieces.ravel(), num_segments=num_pieces
+  )
+
+
+def masked(losses: Array, lengths: Array | None) -> Array:
+  """Losses [T, B], zero beyond the lengths [B]."""
+  return jnp.where(step_mask(lengths, *losses.shape), losses, 0)
+
+
+def wilson_interval(
+  successes: int, trials: int, z: float = 1.959964
+) -> tuple[float, float]:
+  """Wilson's score interval of a success rate, 95 % by default: (low, high).
+
+  Raises:
+    ValueError: unless 0 <= successes <= trials and trials >= 1.
+  """
+  if not 0 <= successes <= trials or trials < 1:
+    raise ValueError(
+      f"successes must lie in 0..trials and trials be positive, got"
+      f" {successes} of {trials}"
+    )
+  rate = successes / trials
+  scale = 1 + z * z / trials
+  centre = (rate + z * z / (2 * trials)) / scale
+  spread = rate * (1 - rate) / trials + z * z / (4 * trials * trials)
+  half = z * math.sqrt(spread) / scale
+  low, high = max(0.0, centre - half), min(1.0, centre + half)
+  return (0.0 if successes == 0 else low), (
+    1.0 if successes == trials else high
+  )

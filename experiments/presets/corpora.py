@@ -45,7 +45,7 @@ a rate of .05 (1.486; 1.488 at .0125; 1.493 without). Of the 5th character it
 was not run.
 """
 
-from steadygrad.natural_config import MUSIC, TEXT
+from steadygrad.training.config import MUSIC, TEXT
 
 _MUSIC = dict(
   init="orthogonal",
@@ -94,7 +94,7 @@ _ADAM = dict(
   max_norm=1.0,
   halve_after=2,
 )
-_LSTM = _ADAM | dict(cell="lstm", use_bias=True, batch_size=4)
+_LSTM = _ADAM | dict(model="lstm", use_bias=True, batch_size=4)
 _LSTM_TEXT = dict(
   batch_size=16,
   learning_rate=0.004,

@@ -1,0 +1,344 @@
+"""Runs in a fixed number of slots over devices, and the programs that move them.
+
+One program serves every seed, initialisation, learning rate, threshold and
+weight: they are arguments of the compiled function, and the chain is built
+inside it.
+"""
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from steadygrad import training
+from steadygrad.data.corpus import Corpus
+from steadygrad.runs import names, placement, results
+from steadygrad.runs.directories import Directory, Progress
+from steadygrad.runs.parts import Parts
+from steadygrad.runs.signals import say
+from steadygrad.training import Data, Experiment, TrainState
+from steadygrad.training.config import BUDGETS, Config, CorpusConfig
+from steadygrad.types import PyTree
+
+SAVE_SHARE = 0.02  # Of a run's time, at most, goes into saving its state.
+
+
+class Job:
+  """A run of one seed in a slot.
+
+  Attributes:
+    exp: its `Experiment`.
+    name: of its files.
+    state: its `TrainState`, as it is saved.
+    curves: {name: values so far}.
+    spent: {"updates", "seconds", ...}, see `results.record`.
+    final: the state that its record is of, once it has ended.
+  """
+
+  def __init__(self, exp: Experiment, progress: Progress):
+    self.exp, self.config = exp, exp.config
+    self.name = names.run_name(exp.config)
+    self.numbers = training.program_numbers(exp.config)
+    self.state, self.curves, self.spent = progress
+    self.final: TrainState | None = None
+    self._plan: tuple[int, PyTree] = -1, ()
+    self._saved, self._cost = time.perf_counter(), 0.0
+    self._began = self._saved - self.spent.get("wall_seconds", 0.0)
+    self._end()
+
+  @property
+  def budget(self) -> int:
+    """Updates at which it is cut."""
+    most = getattr(self.config, BUDGETS[type(self.config)])
+    passes = isinstance(self.config, CorpusConfig)
+    return most * self.exp.batches.period if passes else most
+
+  def _judged(self) -> bool:
+    """Whether no update has been made since the last judgement."""
+    return not self.state.sums["updates"]
+
+  def _end(self) -> None:
+    """Sets `final` if there is nothing left to do."""
+    active = bool(self.exp.stopping.active(self.state.verdict))
+    over = not active or int(self.state.step) >= self.budget
+    if over and self._judged():
+      self.final = self.state
+
+  def left(self) -> int:
+    """Updates up to the next judgement."""
+    step, period = int(self.state.step), self.exp.batches.period
+    if step % period == 0 and not self._judged():
+      return 0  # It has waited for others of its chunk.
+    return min(period - step % period, self.budget - step)
+
+  def plan(self) -> PyTree:
+    """`Batches.plan` of the period in which its next update lies."""
+    step, period = int(self.state.step), self.exp.batches.period
+    # A pass that is to be judged is still the pass that was made.
+    number = (step - (not self._judged())) // period
+    if number != self._plan[0]:
+      seed = self.config.first_seed
+      self._plan = number, self.exp.batches.plan(seed, number)
+    return self._plan[1]
+
+  def take(
+    self, state: TrainState, info: dict | None, updates: int, seconds: float
+  ) -> None:
+    """What a part of a chunk brought, info if it was the last."""
+    self.spent["updates"] += updates
+    self.spent["seconds"] += seconds
+    if info is None:
+      self.state = state
+      return
+    cut = int(state.step) % self.exp.batches.period != 0
+    curves = {k: [*v] for k, v in self.curves.items()} if cut else self.curves
+    for name, value in self.told(state, info).items():
+      one = name in ("update", "epoch")
+      curves.setdefault(name, []).append(value if one else value[None])
+    self.curves = curves
+    if cut:
+      # Only the budget asks for this judgement: a larger one goes on from the
+      # state before it, and never knows of it.
+      self.final = state
+    else:
+      self.state = state
+      self._end()
+
+  def told(self, state: TrainState, info: dict) -> dict[str, np.ndarray]:
+    """What was measured, and when, in the units of the record."""
+    info, step = {k: np.asarray(v) for k, v in info.items()}, int(state.step)
+    info.pop("step")
+    if (corpus := self.exp.corpus) is None:
+      return info | {"update": np.asarray(step)}
+    for name in ("loss", "valid"):
+      info[name] = np.float32(info[name] * corpus.scale)
+    return info | {"epoch": np.asarray(step // self.exp.batches.period)}
+
+  def save(self, directory: Directory, *, force: bool = False) -> None:
+    """Writes the state, no more often than costs `SAVE_SHARE` of the time."""
+    started = time.perf_counter()
+    if not force and started - self._saved < self._cost / SAVE_SHARE:
+      return
+    self.spent["wall_seconds"] = started - self._began
+    directory.save(self.name, Progress(self.state, self.curves, self.spent))
+    self._saved = time.perf_counter()
+    self._cost = self._saved - started
+
+
+class _Program(NamedTuple):
+  """What serves all runs of one program.
+
+  Attributes:
+    exp: its experiment.
+    shared: its data, on the devices.
+    chunk: the compiled chunk, once it is.
+    init: (keys, ) -> states, jitted, for each initialisation.
+    test: jitted.
+  """
+
+  exp: Experiment
+  shared: PyTree
+  chunk: concurrent.futures.Future
+  init: dict[str, Callable]
+  test: Callable
+
+
+class Fleet:
+  """Slots over some devices, and what was compiled for them."""
+
+  def __init__(
+    self,
+    devices: Sequence[jax.Device],
+    slots: int,
+    *,
+    corpora: Callable[[CorpusConfig], Corpus] | None = None,
+    parameters: dict[str, PyTree] | None = None,
+  ):
+    """Slots without runs.
+
+    Args:
+      devices: one program moves the runs on all of them.
+      slots: runs at a time on each device.
+      corpora: the data of a configuration, if runs are to be on corpora.
+      parameters: {name of a run: those that it begins with}, see `starts`.
+    """
+    self.devices, self._slots = list(devices), slots
+    self.size = slots * len(self.devices)
+    self.parts = Parts()  # Of the program that runs.
+    self._corpora, self._parameters = corpora, parameters or {}
+    self._programs: dict[Config, _Program] = {}
+    self._pool = concurrent.futures.ThreadPoolExecutor(1)
+    self._said: set[str] = set()
+
+  def start(self, config: Config, directory: Directory) -> Job:
+    """The job of a run: from its stored state, or before its first update.
+
+    Raises:
+      ValueError: if the run was begun on other data.
+    """
+    program = self._program(config)
+    exp = training.experiment(config, corpus=program.exp.corpus)
+    name = names.run_name(config)
+    if config.init not in program.init:
+      own = jax.vmap(lambda key: training.init(exp, key))
+      program.init[config.init] = jax.jit(own)
+    template = jax.eval_shape(
+      lambda: training.init(exp, jax.random.key(0))
+    )
+    progress = directory.load(name, template)
+    if progress is None:
+      progress = Progress(self._first(exp, program), {}, results.nothing_spent())
+    results.check_files(progress.spent, exp, name)
+    changed = results.note_machine(
+      progress.spent, self.devices, progress.state.step
+    )
+    if changed and changed not in self._said:
+      self._said.add(changed)
+      say(f"{name} and others: {changed}")
+    return Job(exp, progress)
+
+  def _first(self, exp: Experiment, program: _Program) -> TrainState:
+    """The state before the first update."""
+    keys = _keys([exp.config.first_seed])
+    if getattr(exp.config, "start", None) is not None:
+      params = self._parameters[names.run_name(exp.config)]
+      return jax.device_get(training.init(exp, keys[0], params))
+    states = jax.device_get(program.init[exp.config.init](keys))
+    return jax.tree.map(lambda x: x[0], states)
+
+  def advance(self, jobs: list[Job]) -> tuple[int, list[dict] | None]:
+    """A part of the chunk of jobs of one program.
+
+    The chunk ends for all of them at once, where the last has its next
+    judgement.
+
+    Returns:
+      How many updates in all; and what was measured of each job, if the chunk
+      has ended.
+    """
+    program = self._program(jobs[0].config)
+    compiled = self._compiled(program, jobs[0])
+    left = [job.left() for job in jobs]
+    updates = [min(n, self.parts.updates) for n in left]
+    # A judgement that only the budget asks for is a part of its own, so that
+    # the state before it is saved.
+    whole = [
+      not n or (int(job.state.step) + n) % job.exp.batches.period == 0
+      for job, n in zip(jobs, updates, strict=True)
+    ]
+    ends = updates == left and all(whole)
+    counts, seats, *others = self._pack(jobs, updates)
+    started = time.perf_counter()
+    with self.parts.run(max(updates)):
+      states, info = jax.device_get(
+        compiled(counts, np.bool_(ends), program.shared, *others)
+      )
+    seconds = (time.perf_counter() - started) / len(jobs)
+    told = []
+    for job, seat, n in zip(jobs, seats, updates, strict=True):
+      state, own = jax.tree.map(lambda x, i=seat: x[i], (states, info))
+      job.take(state, own if ends else None, n, seconds)
+      told.append(job.told(state, own))
+    return sum(updates), told if ends else None
+
+  def record(self, job: Job) -> dict[str, Any]:
+    """The record of a job that has ended."""
+    program = self._program(job.config)
+    counts, seats, keys, _, _, states, _ = self._pack([job], [0])
+    tested = program.test(counts, program.shared, keys, states)
+    tested = {k: np.asarray(v)[seats[0]] for k, v in tested.items()}
+    return results.record(
+      job.exp, job.final, tested, job.curves, job.spent, self.devices
+    )
+
+  def _program(self, config: Config) -> _Program:
+    key = training.program(config)
+    if key not in self._programs:
+      corpus = None
+      if isinstance(config, CorpusConfig):
+        corpus = self._corpora and self._corpora(config)
+      exp = training.experiment(key, corpus=corpus)
+      self._programs[key] = self._build(key, exp)
+    return self._programs[key]
+
+  def _build(self, config: Config, exp: Experiment) -> _Program:
+    def chunk(ends, shared, key, numbers, plan, state, n):
+      exp_of = training.experiment(config, numbers, corpus=exp.corpus)
+      return training.chunk(exp_of, Data(shared, plan), key, state, n, ends)
+
+    def test(shared, key, state):
+      return exp.stopping.test(Data(shared), key, state)
+
+    mapped, each = placement.map_seeds(chunk, self.devices, shared=2)
+    whole = NamedSharding(each.mesh, PartitionSpec())
+    shared = jax.device_put(exp.data, whole)
+    jitted = jax.jit(
+      mapped, in_shardings=(each, whole, whole, *[each] * 5), out_shardings=each
+    )
+    tests = placement.map_seeds(test, self.devices, shared=1)[0]
+    # The compiler leaves Python free, which makes the first states meanwhile.
+    compiled = self._pool.submit(self._compile, jitted, exp, shared)
+    return _Program(exp, shared, compiled, {}, jax.jit(tests))
+
+  def _compile(self, jitted, exp: Experiment, shared: PyTree):
+    """(the compiled chunk, seconds)."""
+    started = time.perf_counter()
+    state = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
+    one = (
+      jax.eval_shape(lambda: jax.random.key(0)),
+      training.Hyper(*[jax.ShapeDtypeStruct((), jnp.float32)] * 4),
+      jax.eval_shape(lambda: exp.batches.plan(0, 0)),
+      state,
+      jax.ShapeDtypeStruct((), jnp.int32),
+    )
+    seats = jax.tree.map(
+      lambda s: jax.ShapeDtypeStruct((self.size, *s.shape), s.dtype), one
+    )
+    counts = jax.ShapeDtypeStruct((len(self.devices),), jnp.int32)
+    ends = jax.ShapeDtypeStruct((), jnp.bool_)
+    compiled = jitted.lower(counts, ends, shared, *seats).compile()
+    return compiled, time.perf_counter() - started
+
+  def _compiled(self, program: _Program, job: Job):
+    new = not program.chunk.done()
+    compiled, seconds = program.chunk.result()
+    if new:
+      self.parts = Parts()
+      job.spent["compile_seconds"] += seconds
+    return compiled
+
+  def _pack(self, jobs: list[Job], updates: list[int]):
+    """(counts [D], seats of the jobs, keys, numbers, plans, states, updates).
+
+    Job i is on device i mod D, so that all have as many. Free seats repeat the
+    first job; under `vmap` they run no update, and their results are dropped.
+    """
+    number = len(self.devices)
+    seats = [i % number * self._slots + i // number for i in range(len(jobs))]
+    at = dict(zip(seats, range(len(jobs)), strict=True))
+    order = [at.get(seat, 0) for seat in range(self.size)]
+    steps = [updates[at[s]] if s in at else 0 for s in range(self.size)]
+    counts = np.bincount(np.arange(len(jobs)) % number, minlength=number)
+    padded = [jobs[i] for i in order]
+
+    def stacked(trees):
+      return jax.tree.map(lambda *x: np.stack(x), *trees)
+
+    return (
+      counts.astype(np.int32),
+      seats,
+      _keys([job.config.first_seed for job in padded]),
+      training.Hyper(*np.array([j.numbers for j in padded], np.float32).T),
+      stacked([job.plan() for job in padded]),
+      stacked([job.final or job.state for job in padded]),
+      np.array(steps, np.int32),
+    )
+
+
+def _keys(seeds: list[int]) -> jax.Array:
+  return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))

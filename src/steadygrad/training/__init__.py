@@ -1,0 +1,41 @@
+"""Training: configurations, experiments, and pure functions that move a seed."""
+
+from steadygrad.training.batches import Batches, Data
+from steadygrad.training.config import (
+  CorpusConfig,
+  Hyper,
+  TaskConfig,
+  hyper,
+  program,
+  program_numbers,
+)
+from steadygrad.training.experiment import Experiment, experiment, model_of
+from steadygrad.training.networks import MODELS
+from steadygrad.training.state import Status, Stream, TrainState
+from steadygrad.training.stopping import Stopping, by_patience, until_solved
+from steadygrad.training.update import chunk, init, run, update
+
+__all__ = [
+  "MODELS",
+  "Batches",
+  "CorpusConfig",
+  "Data",
+  "Experiment",
+  "Hyper",
+  "Status",
+  "Stopping",
+  "Stream",
+  "TaskConfig",
+  "TrainState",
+  "by_patience",
+  "chunk",
+  "experiment",
+  "hyper",
+  "init",
+  "model_of",
+  "program",
+  "program_numbers",
+  "run",
+  "until_solved",
+  "update",
+]
