@@ -190,4 +190,5 @@ def test_a_mistake_is_a_sentence(server, place, mistake):
     assert part in err
   after = {p: p.stat().st_mtime_ns for p in place.rglob("*")}
   left = {p.name for p in after if after[p] != before.get(p)}
-  assert left <= {"s", "runs", "sweep", ".lock", "records", "states"}, left
+  made = {"s", "runs", "sweep", "analysis", ".lock", "records", "states"}
+  assert left <= made, left
