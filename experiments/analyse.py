@@ -26,8 +26,6 @@ from analyses.networks import CELLS
 from steadygrad import records
 from steadygrad.runs import commands, kinds
 
-_HERE = pathlib.Path(__file__).parent
-
 _ANALYSIS = flags.DEFINE_enum(
   "analysis", None, sorted(ANALYSES), "Which one.", required=True
 )
@@ -35,9 +33,7 @@ _CELL = flags.DEFINE_enum(
   "cell", CELLS[0], CELLS, "Kind of network, where the analysis is of one."
 )
 _OUT = commands.path_flag(
-  "out",
-  str(_HERE / "results" / "analysis"),
-  "Directory of the record and the picture.",
+  "out", "runs/analysis", "Directory of the record and the picture."
 )
 _DRAW_ONLY = flags.DEFINE_bool(
   "draw_only", False, "Draw the record that is there; compute nothing."

@@ -5,7 +5,7 @@ tables need of them fits into one file. It takes directories of sweep.py and
 files that it has made itself; of a run that is in several the one that got
 furthest. The last line on standard output is one JSON object.
 
-  python experiments/collect.py --sweeps=runs/figure_7 \
+  python experiments/collect.py --records=runs/figure_7 \
     --out=experiments/results/figure_7.json --states=carried/figure_7
 
 On another machine the sweep goes on with what is in them:
@@ -25,8 +25,8 @@ import sweep_store
 from steadygrad import records
 from steadygrad.runs import commands
 
-_SWEEPS = commands.paths_flag(
-  "sweeps", [], "Directories of sweep.py, or files made by this program."
+_RECORDS = commands.paths_flag(
+  "records", [], "Directories of sweep.py, or files made by this program."
 )
 _OUT = commands.path_flag("out", None, "The file, *.json.")
 _STATES = commands.path_flag(
@@ -38,22 +38,22 @@ _STATES = commands.path_flag(
 
 
 def main() -> dict:
-  if not _SWEEPS.value:
-    raise ValueError("sweeps must name at least one, got none")
+  if not _RECORDS.value:
+    raise ValueError("records must name at least one, got none")
   out = commands.writable("out", _OUT.value, suffix=".json")
-  runs = sweep_records.read(*_SWEEPS.value)
+  runs = sweep_records.read(*_RECORDS.value)
   if not runs:
-    raise ValueError(f"no run has ended in {', '.join(_SWEEPS.value)}")
+    raise ValueError(f"no run has ended in {', '.join(_RECORDS.value)}")
   kept = sweep_records.read(out) if out.exists() else {}
   if lost := sorted(kept.keys() - runs.keys()):
     raise ValueError(
-      f"{out} has {len(lost)} runs that sweeps have not, such as {lost[0]};"
-      f" give it among --sweeps too, or remove it"
+      f"{out} has {len(lost)} runs that records have not, such as {lost[0]};"
+      f" give it among --records too, or remove it"
     )
   records.write_json(out, sweep_records.pack(runs))
   copied = 0
   if _STATES.value:
-    copied = sweep_store.carry(_SWEEPS.value, _STATES.value, runs)
+    copied = sweep_store.carry(_RECORDS.value, _STATES.value, runs)
   told = {"out": str(out), "runs": len(runs), "states": copied}
   return told | {"bytes": out.stat().st_size}
 

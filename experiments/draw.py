@@ -1,13 +1,20 @@
-"""Draws a figure or prints a table of sweeps, from their records alone.
+"""Draws a picture or prints a table, from records alone.
 
-Takes directories of sweep.py and files of collect.py; for the figures training
-and natural one run of train.py or natural.py. Figures need --out, a PNG; tables
-are printed as Markdown, or written to --out. --where keeps the runs with these
-settings.
+--records takes what the figure reads, several with commas or as a pattern that
+the shell leaves alone:
+
+  the runs of sweeps   directories of sweep.py and files of collect.py; --where
+                       keeps the runs with these settings
+  one run, or several  directories of train.py or natural.py, or their
+                       record.json
+  another record       the file *.json beside a picture, or of benchmark.py
+
+Pictures need --out, a PNG; tables are printed as Markdown, or written to --out.
 
   python experiments/draw.py --figure=success_rate \
-    --sweeps=experiments/results/figure_7.json --out=figure_7.png
-  python experiments/draw.py --figure=tasks --sweeps=runs/tasks
+    --records=experiments/results/figure_7.json --out=figure_7.png
+  python experiments/draw.py --figure=tasks --records=runs/tasks
+  python experiments/draw.py --figure=table1 --records='runs/*/record.json'
 """
 
 from steadygrad.runs import launch
@@ -15,100 +22,170 @@ from steadygrad.runs import launch
 if __name__ == "__main__":
   launch.begin()
 
+import functools
+import glob
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
+import presets_natural
 import sweep_records
 from absl import flags
 from figures import (
   error_curves,
+  every_step,
   generalisation,
+  learning_curves,
+  methods,
   natural,
+  natural_signals,
   success_rate,
+  table1,
   tables,
   training,
+  update_cost,
   updates_to_solve,
+  waits,
 )
 
 from steadygrad import files, records
 from steadygrad.runs import commands, directories, kinds
 
-PICTURES = {
-  "success_rate": success_rate.draw,
-  "updates_to_solve": updates_to_solve.draw,
-  "generalisation": generalisation.draw,
-  "error_curves": error_curves.draw,
-}
-TABLES = {
-  "tasks": tables.tasks,
-  "learning_rates": tables.learning_rates,
-  "omega_modes": tables.omega_modes,
-  "thresholds": tables.thresholds,
-  "omega_without_clipping": tables.thresholds,
-}
-
-# Of one run: (what draws it, what its record holds).
-RUNS = {
-  "training": (training.draw, kinds.TRAINING),
-  "natural": (natural.draw, kinds.NATURAL),
-}
-
-_FIGURE = flags.DEFINE_enum(
-  "figure", None, [*PICTURES, *TABLES, *RUNS], "What to draw.", required=True
-)
-_SWEEPS = commands.paths_flag(
-  "sweeps",
+_RECORDS = commands.paths_flag(
+  "records",
   [],
-  "Directories of sweep.py, or files of collect.py. For training and natural"
-  " one run: the directory of train.py or natural.py, or its record.json.",
+  "What to draw: directories of sweep.py, train.py or natural.py, or files;"
+  " * and ? stand for any letters.",
 )
 _WHERE = flags.DEFINE_list(
   "where", [], "Settings of the runs to keep, such as learning_rate=0.01."
 )
 _OUT = commands.path_flag("out", None, "File to write.")
 
+Paths = list[pathlib.Path]
+
+
+def _runs(paths: Paths) -> list[dict]:
+  """The runs of sweeps that --where keeps."""
+  for path in paths:
+    if (path / directories.RECORD).exists():
+      raise ValueError(
+        f"records must be directories of sweep.py or files of collect.py, got"
+        f" the run {path}; --figure=training or natural draws one"
+      )
+  return sweep_records.keep(sweep_records.read(*paths), _WHERE.value)
+
+
+def _each(read: Callable[[pathlib.Path], Any]) -> Callable[[Paths], list]:
+  """A reader of several records, given that of one."""
+
+  def read_each(paths):
+    if _WHERE.value:
+      raise ValueError(
+        "where must be left out: it is for runs of sweeps, got"
+        f" {','.join(_WHERE.value)} for --figure={_FIGURE.value}"
+      )
+    return [read(_file(path)) for path in paths]
+
+  return read_each
+
+
+def _one(read: Callable[[pathlib.Path], Any]) -> Callable[[Paths], Any]:
+  """As `_each`, of one record alone."""
+
+  def read_one(paths):
+    if len(paths) > 1:
+      raise ValueError(
+        f"records must be one for --figure={_FIGURE.value}, got"
+        f" {', '.join(map(str, paths))}"
+      )
+    return _each(read)(paths)[0]
+
+  return read_one
+
+
+def _file(path: pathlib.Path) -> pathlib.Path:
+  """The record of a run's directory; a file is one itself."""
+  found = path / directories.RECORD if path.is_dir() else path
+  if not found.exists():
+    raise ValueError(f"records must be of runs that ended, but no {found} is")
+  return found
+
+
+def _reader(like: Any) -> Callable[[pathlib.Path], Any]:
+  return functools.partial(records.read_json, like=like)
+
+
+def _tested(path: pathlib.Path, like: Any) -> dict:
+  """A record of runs that were tested, whose configurations may be old."""
+  record = records.read_json(path, like)
+  for run in record["runs"].values():
+    sweep_records.complete(run, path)
+  return record
+
+
+_natural = _reader(kinds.NATURAL)
+_every_step = functools.partial(_tested, like=kinds.EVERY_STEP)
+_waits = functools.partial(_tested, like=kinds.WAITS)
+_curves = functools.partial(learning_curves.draw, paper=presets_natural.paper)
+_table1 = functools.partial(table1.markdown, paper=presets_natural.paper)
+
+# name: (what draws it, what reads its records).
+PICTURES = {
+  "error_curves": (error_curves.draw, _runs),
+  "every_step": (every_step.draw, _one(_every_step)),
+  "generalisation": (generalisation.draw, _runs),
+  "learning_curves": (_curves, _each(_natural)),
+  "natural": (natural.draw, _one(_natural)),
+  "natural_signals": (natural_signals.draw, _one(_reader(kinds.SIGNALS))),
+  "success_rate": (success_rate.draw, _runs),
+  "training": (training.draw, _one(kinds.read_training)),
+  "update_cost": (update_cost.draw, _one(_reader(kinds.UPDATE_ROWS))),
+  "updates_to_solve": (updates_to_solve.draw, _runs),
+  "waits": (waits.draw, _one(_waits)),
+}
+TABLES = {
+  "learning_rates": (tables.learning_rates, _runs),
+  "methods": (methods.table, _each(kinds.read_training)),
+  "omega_modes": (tables.omega_modes, _runs),
+  "omega_without_clipping": (tables.thresholds, _runs),
+  "table1": (_table1, _each(_natural)),
+  "tasks": (tables.tasks, _runs),
+  "thresholds": (tables.thresholds, _runs),
+}
+
+_FIGURE = flags.DEFINE_enum(
+  "figure", None, [*PICTURES, *TABLES], "What to draw.", required=True
+)
+
 
 def main() -> str:
-  name, words, out = _FIGURE.value, _SWEEPS.value, _OUT.value
-  if not words:
-    raise ValueError("sweeps must name at least one, got none")
-  if name in TABLES:
-    table = TABLES[name](_runs(words))
-    if not out:
-      return table
-    files.write_whole(commands.writable("out", out), f"{table}\n".encode())
-    return out
-  out = commands.writable("out", out, suffix=".png")
+  name, out = _FIGURE.value, _OUT.value
+  paths = _expanded(_RECORDS.value)
   if name in PICTURES:
-    PICTURES[name](_runs(words), out)
-  else:
-    draw, schema = RUNS[name]
-    draw(records.read_json(_record_path(words), schema), out)
-  return str(out)
+    draw, read = PICTURES[name]
+    picture = commands.writable("out", out, suffix=".png")
+    draw(read(paths), picture)
+    return str(picture)
+  make, read = TABLES[name]
+  table = make(read(paths))
+  if not out:
+    return table
+  files.write_whole(commands.writable("out", out), f"{table}\n".encode())
+  return out
 
 
-def _runs(words: list[str]) -> list[dict]:
-  """The runs of sweeps that --where keeps."""
+def _expanded(words: list[str]) -> Paths:
+  """The paths that words and patterns stand for."""
+  if not words:
+    raise ValueError("records must name at least one, got none")
+  paths = []
   for word in words:
-    if (pathlib.Path(word) / directories.RECORD).exists():
-      raise ValueError(
-        f"sweeps must be directories of sweep.py or files of collect.py, got"
-        f" the run {word}; --figure=training or natural draws one"
-      )
-  return sweep_records.keep(sweep_records.read(*words), _WHERE.value)
-
-
-def _record_path(words: list[str]) -> pathlib.Path:
-  """The record of the one run that is named."""
-  if len(words) > 1 or _WHERE.value:
-    raise ValueError(
-      f"sweeps must be one run for --figure={_FIGURE.value}, without --where;"
-      f" got {', '.join(words)}"
-    )
-  path = pathlib.Path(words[0])
-  path = path / directories.RECORD if path.is_dir() else path
-  if not path.exists():
-    raise ValueError(f"sweeps must be a run that has ended, but no {path} is")
-  return path
+    found = [word] if pathlib.Path(word).exists() else sorted(glob.glob(word))
+    if not found:
+      raise ValueError(f"records must be files or directories, got {word}")
+    paths += map(pathlib.Path, found)
+  return paths
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import shutil
 import tempfile
 import tomllib
 
+import jax
+import numpy as np
 import pytest
 
 from steadygrad.tasks import TASKS
@@ -49,7 +51,7 @@ def _missing() -> list[str]:
 
 
 def _share() -> None:
-  """Sets what this process and those that it starts read, before JAX does.
+  """Sets what JAX reads in the processes that this one starts.
 
   The CPU, also beside a GPU: that one rounds products in its own way, and two
   processes do not fit into its memory. One directory of compiled programs for
@@ -71,10 +73,7 @@ if _missing():
   )
 _share()
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-
-# A plugin may have imported JAX before.
+# JAX has been imported by now, with the defaults of these.
 for _name in (
   "jax_platforms",
   "jax_compilation_cache_dir",

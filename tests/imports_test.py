@@ -225,3 +225,43 @@ def test_breaches_are_found(module, source, said):
 )
 def test_what_is_allowed_passes(module, source):
   assert not problems(f"{PACKAGE}.{module}", source)
+
+
+EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+# Folders of what launchers take by name, and what each may not import.
+NOUNS = {
+  "analyses": {"absl", "figures", "presets"},
+  "benchmarks": {"absl", "figures", "presets"},
+  "figures": {"absl", "presets", "presets_natural"},
+  "presets": {"absl", "figures"},
+}
+
+
+def noun_problems(folder, source):
+  """What is wrong with a module in a folder of experiments, as sentences."""
+  tree = ast.parse(source)
+  packages = {name.split(".")[0] for name in imported(tree, MODULES)}
+  wrong = [f"imports {name}" for name in packages & NOUNS[folder]]
+  programs = {"sys.argv", "sys.path", "__name__"}
+  return wrong + [f"uses {name}" for name in set(used(tree)) & programs]
+
+
+@pytest.mark.parametrize("folder", NOUNS)
+def test_only_launchers_are_programs(folder):
+  for path in sorted((EXPERIMENTS / folder).glob("*.py")):
+    assert not noun_problems(folder, path.read_text()), path
+
+
+@pytest.mark.parametrize(
+  "folder, source, said",
+  [
+    ("figures", "import presets_natural", "imports presets_natural"),
+    ("figures", "from presets import figure_7", "imports presets"),
+    ("benchmarks", "from absl import flags", "imports absl"),
+    ("benchmarks", "import sys\nsys.path.insert(0, 'a')", "uses sys.path"),
+    ("figures", "if __name__ == '__main__':\n  main()", "uses __name__"),
+  ],
+)
+def test_programs_in_folders_are_found(folder, source, said):
+  found = noun_problems(folder, source)
+  assert len(found) == 1 and said in found[0], found

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("quickly_compiled")
 LARGER_THAN_EMPTY = 8_000  # Bytes of a picture with something in it.
 # float32 against float64 over 8 steps of 5 units.
 FLOAT32 = 1e-4
+PAPER = presets_natural.paper
 
 
 def record(
@@ -48,13 +49,17 @@ def record(
   return {"kind": "natural", "config": config, "results": made | results}
 
 
+def markdown(found):
+  return table1.markdown(found, paper=PAPER)
+
+
 def row(text, start):
   (found,) = [x for x in text.splitlines() if x.startswith(start)]
   return [word.strip() for word in found.strip("|").split("|")]
 
 
 def test_table_1_puts_the_papers_numbers_beside_ours():
-  text = table1.markdown([record(), record(algorithm="msgd_cr")])
+  text = markdown([record(), record(algorithm="msgd_cr")])
   words = row(text, "| Nottingham | test |")
   ours = "3.60 ± 0.14 (2)"
   assert words[2:8] == ["3.80", "–", "3.48", ours, "3.36", ours]
@@ -64,7 +69,7 @@ def test_table_1_puts_the_papers_numbers_beside_ours():
 
 
 def test_records_of_other_seeds_are_put_together():
-  text = table1.markdown([record(), record(first_seed=2, test=[3.0, 3.0])])
+  text = markdown([record(), record(first_seed=2, test=[3.0, 3.0])])
   words = row(text, "| Nottingham | test |")
   assert words[5] == "3.30 ± 0.36 (4)"
 
@@ -81,7 +86,7 @@ def test_text_that_was_trained_longer_or_at_another_rate_stands_apart():
   ]
   for run, other in zip(runs, others, strict=True):
     run["config"] |= usual | other
-  text = table1.markdown(runs)
+  text = markdown(runs)
   words = row(text, "| Penn Treebank, next character | test |")
   assert words[7] == "1.000 (1)"
   start = (
@@ -101,7 +106,7 @@ def test_other_networks_and_optimisers_stand_apart_from_the_papers():
     record(init="sigmoid", test=[2.0, 2.0]),
     record(cell="lstm", optimizer="adam", algorithm="msgd_cr"),
   ]
-  text = table1.markdown([record(), *others])
+  text = markdown([record(), *others])
   assert row(text, "| Nottingham | test |")[5] == "3.60 ± 0.14 (2)"
   words = row(
     text, "| Nottingham | the paper's network, Adam, clipped, from orthogonal |"
@@ -120,7 +125,7 @@ def test_other_networks_and_optimisers_stand_apart_from_the_papers():
     text, "| Nottingham | the paper's network, SGD, clipped, from sigmoid |"
   )
   assert words[5] == "2.00 ± 0.00 (2)"
-  assert "the paper's network" not in table1.markdown([record()])
+  assert "the paper's network" not in markdown([record()])
 
 
 def test_learning_curves_end_and_are_marked_where_their_seeds_were(
@@ -134,7 +139,7 @@ def test_learning_curves_end_and_are_marked_where_their_seeds_were(
   curves = {"epoch": [1, 2, 3], "valid": [[5, 4], [3.5, 3.6], ["nan", 3.4]]}
   made = record(best_epoch=[2, 3]) | {"curves": curves}
   made["results"]["unit"] = "nats per step"
-  learning_curves.draw([made], tmp_path / "c.png")
+  learning_curves.draw([made], tmp_path / "c.png", paper=PAPER)
   (axis, *_) = kept[0].axes
   assert axis.get_title() == "Nottingham"
   lines = [line.get_xydata().tolist() for line in axis.lines]
@@ -144,24 +149,24 @@ def test_learning_curves_end_and_are_marked_where_their_seeds_were(
   low, high = axis.get_ylim()
   assert low < 3.4 and high > 3.5
   with pytest.raises(ValueError, match="paper's network"):
-    learning_curves.draw([record(cell="lstm")], tmp_path / "c.png")
+    learning_curves.draw([record(cell="lstm")], tmp_path / "c.png", paper=PAPER)
 
 
 def test_the_same_seed_twice_is_refused():
   with pytest.raises(ValueError, match="same seed twice"):
-    table1.markdown([record(), record(test=[3.0, 3.0])])
+    markdown([record(), record(test=[3.0, 3.0])])
   other = record(first_seed=2)
   other["config"]["batch_size"] = "y"
   with pytest.raises(ValueError, match="msgd_c differ in batch_size"):
-    table1.markdown([record(), other])
+    markdown([record(), other])
   with pytest.raises(ValueError, match="natural.py's"):
-    table1.markdown([{"kind": "training"}])
+    markdown([{"kind": "training"}])
 
 
 def test_divergence_stands_in_the_table():
-  text = table1.markdown([record(test=["nan", 3.5])])
+  text = markdown([record(test=["nan", 3.5])])
   assert row(text, "| Nottingham | test |")[5] == "3.50 (1, 1 diverged)"
-  text = table1.markdown([record(test=["nan", "nan"])])
+  text = markdown([record(test=["nan", "nan"])])
   assert row(text, "| Nottingham | test |")[5] == "diverged (2)"
 
 

@@ -354,7 +354,7 @@ def collected(tmp_path_factory):
   ],
 )
 def test_launcher(collected, flags, said):
-  status, out, err = launch(*flags, f"--sweeps={collected}", script="draw.py")
+  status, out, err = launch(*flags, f"--records={collected}", script="draw.py")
   assert (status == 0) == said.startswith("|")
   assert said in out + err and "Traceback" not in err
 
@@ -362,7 +362,7 @@ def test_launcher(collected, flags, said):
 @pytest.mark.parametrize("figure", ["success_rate", "updates_to_solve"])
 def test_pictures_are_written_and_small(collected, figure, tmp_path):
   out = tmp_path / "a.png"
-  flags = (f"--figure={figure}", f"--sweeps={collected}", f"--out={out}")
+  flags = (f"--figure={figure}", f"--records={collected}", f"--out={out}")
   status, _, err = launch(*flags, script="draw.py")
   assert status == 0, err
   assert 10_000 < out.stat().st_size < 200_000

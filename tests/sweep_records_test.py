@@ -70,7 +70,7 @@ def copy_parts(source, target, *parts):
 
 
 def collect(out, *sweeps, states=None):
-  words = [f"--sweeps={','.join(map(str, sweeps))}", f"--out={out}"]
+  words = [f"--records={','.join(map(str, sweeps))}", f"--out={out}"]
   words += [f"--states={states}"] if states else []
   return launch(*words, script="collect.py")
 
@@ -236,13 +236,13 @@ def test_a_file_with_other_runs_is_not_overwritten(collected, whole, tmp_path):
   before = out.read_bytes()
   status, _, err = collect(out, part)
   assert status not in (0, None) and "Traceback" not in err
-  assert f"{out} has 1 runs that sweeps have not, such as {NAMES[0]}" in err
+  assert f"{out} has 1 runs that records have not, such as {NAMES[0]}" in err
   assert out.read_bytes() == before
 
 
 def test_what_is_no_sweep_is_refused(tmp_path):
-  with pytest.raises(ValueError, match=f"sweeps must be.*{tmp_path}"):
+  with pytest.raises(ValueError, match=f"records must be.*{tmp_path}"):
     sweep_records.read(tmp_path)
   (tmp_path / "a.json").write_text('{"kind": "training"}')
-  with pytest.raises(ValueError, match=f"sweeps must be.*{tmp_path}/a.json"):
+  with pytest.raises(ValueError, match=f"records must be.*{tmp_path}/a.json"):
     sweep_records.read(tmp_path / "a.json")

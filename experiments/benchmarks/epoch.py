@@ -6,68 +6,25 @@ Everyone gets the same drawn data, with no padding, and tanh units, for
 `torch.nn.RNN` has no sigmoid; its matrix products and threads are those of one
 core. Runners go in turn, round after round, and a row is the median with its
 range.
-
-  python experiments/benchmarks/epoch.py --problem=music
-  python experiments/benchmarks/epoch.py --problem=text --batch=16
 """
 
 import functools
 import importlib.util
-import pathlib
-import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-import run_files  # noqa: E402
-from absl import flags  # noqa: E402
-from flax import linen as nn  # noqa: E402
+from steadygrad import natural, natural_experiment, packing
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.tasks import music, text
 
-from steadygrad import (  # noqa: E402
-  natural,
-  natural_experiment,
-  packing,
-  records,
-)
-from steadygrad.natural_config import NaturalConfig  # noqa: E402
-from steadygrad.options import INT32  # noqa: E402
-from steadygrad.runs import commands, launch  # noqa: E402
-from steadygrad.tasks import music, text  # noqa: E402
-
-_PROBLEM = flags.DEFINE_enum(
-  "problem", "music", ["music", "text"], "Cost and sizes."
-)
-_UNITS = flags.DEFINE_integer(
-  "units",
-  None,
-  "N. Default 300 for music, 500 for text.",
-  lower_bound=1,
-  upper_bound=INT32,
-)
-_BATCH = flags.DEFINE_integer(
-  "batch", 4, "B.", lower_bound=1, upper_bound=INT32
-)
-_LENGTH = flags.DEFINE_integer(
-  "length", 200, "T.", lower_bound=2, upper_bound=INT32
-)
-_UPDATES = flags.DEFINE_integer(
-  "updates", 25, "Updates of a pass.", lower_bound=1, upper_bound=INT32
-)
-_ROUNDS = flags.DEFINE_integer(
-  "rounds", 7, "Turns of each.", lower_bound=1, upper_bound=INT32
-)
-_JSON = commands.path_flag("json", None, "File for the list of rows.")
-_RUNNERS = flags.DEFINE_list(
-  "implementations",
-  ["steadygrad", "steadygrad_omega", "flax_rnn", "torch_rnn"],
-  "Which, in this order; ratios are against the first.",
-)
-
+PROBLEMS = {"music": 300, "text": 500}  # Units, where none are asked for.
 RATE, MAX_NORM = 0.01, 8.0
 
 
@@ -83,20 +40,21 @@ class Case(NamedTuple):
   stream: packing.Stream
 
 
-def make_case() -> Case:
+def make_case(
+  problem: str, units: int, batch: int, length: int, updates: int
+) -> Case:
   """Drawn data: B pieces, each of `updates` whole chunks."""
   rng = np.random.default_rng(0)
-  problem, batch, length = _PROBLEM.value, _BATCH.value, _LENGTH.value
-  steps = _UPDATES.value * length
+  steps = updates * length
   if problem == "music":
-    symbols, units = music.NUM_NOTES, _UNITS.value or 300
+    symbols = music.NUM_NOTES
     rolls = rng.random((batch, steps, symbols)) < 0.04
     stream = packing.pieces_stream(list(rolls.astype(np.uint8)))
   else:
-    symbols, units = 50, _UNITS.value or 500
+    symbols = 50
     drawn = rng.integers(0, symbols, batch * steps + 1).astype(np.uint8)
     stream = packing.text_stream(drawn, 1, batch)
-  return Case(problem, units, batch, length, _UPDATES.value, symbols, stream)
+  return Case(problem, units, batch, length, updates, symbols, stream)
 
 
 def steadygrad(case: Case, algorithm: str = "msgd_c"):
@@ -223,14 +181,14 @@ IMPLEMENTATIONS = {
 }
 
 
-def measure(case: Case, names: list[str]) -> list[dict]:
+def measure(case: Case, names: Sequence[str], rounds: int) -> list[dict]:
   """A row for each implementation that there is."""
   runners = {name: IMPLEMENTATIONS[name](case) for name in names}
   runners = {name: run for name, run in runners.items() if run}
   times: dict[str, list[float]] = {name: [] for name in runners}
   for run in runners.values():
     run()  # Compiles.
-  for _ in range(_ROUNDS.value):
+  for _ in range(rounds):
     for name, run in runners.items():
       started = time.perf_counter()
       run()
@@ -253,16 +211,31 @@ def measure(case: Case, names: list[str]) -> list[dict]:
   return rows
 
 
-def main() -> None:
-  names = _RUNNERS.value
-  wrong = sorted(set(names) - set(IMPLEMENTATIONS))
-  if wrong or not names:
-    raise ValueError(
-      f"--implementations must be among {list(IMPLEMENTATIONS)}, got {wrong}"
-    )
-  launch.use_all_cores(1)
-  case = make_case()
-  rows = measure(case, names)
+def run(
+  *,
+  problem: str = "music",
+  units: int | None = None,
+  batch: int = 4,
+  length: int = 200,
+  updates: int = 25,
+  implementations: Sequence[str] = tuple(IMPLEMENTATIONS),
+  rounds: int = 7,
+  keep: Callable[[dict, list[dict]], None] = lambda size, rows: None,
+) -> None:
+  """Measures one size and prints its table.
+
+  Args:
+    problem: "music" or "text": cost and sizes.
+    units: N, by default that of `PROBLEMS`.
+    batch, length: B and T.
+    updates: of a pass.
+    implementations: any of `IMPLEMENTATIONS`; ratios are against the first.
+    rounds: turns of each.
+    keep: is given the size and its rows.
+  """
+  units = units or PROBLEMS[problem]
+  case = make_case(problem, units, batch, length, updates)
+  rows = measure(case, implementations, rounds)
   size = {
     k: v for k, v in case._asdict().items() if k not in ("stream", "symbols")
   }
@@ -276,13 +249,4 @@ def main() -> None:
       f" ({row['slowest']:.0f} to {row['fastest']:.0f})"
       f" {row['times_the_first']:8.2f}"
     )
-  if _JSON.value:
-    origin = run_files.provenance(jax.devices())
-    records.write_json(
-      _JSON.value,
-      {"kind": "epoch", "config": size, "results": rows, "provenance": origin},
-    )
-
-
-if __name__ == "__main__":
-  launch.main(main)
+  keep(size, rows)

@@ -11,75 +11,33 @@ Beside each stand, measured in the same process and in the same turns:
   of products  time of four bare products of the same shapes (the recursion's
                two in scans, the weight gradient's and Omega's as one each)
                over the time of the update
-
-By default the headline size (T 100, N 50, B 20, S 8) and from it one size at a
-time; flags narrow that down. The headline alone takes under a minute:
-
-  python experiments/benchmarks/update.py --lengths=100 --units=50 --seeds=8
 """
 
-import math
-import pathlib
-import sys
 import time
+from collections.abc import Callable, Sequence
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmarks import peers
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
-from benchmarks import peers  # noqa: E402
-
-from steadygrad import config as configuration  # noqa: E402
-from steadygrad import placement, records  # noqa: E402
-from steadygrad.options import INT32  # noqa: E402
-from steadygrad.runs import commands, launch  # noqa: E402
-
-_LENGTHS = flags.DEFINE_list(
-  "lengths", ["50", "100", "200", "1000", "5000"], "Values of T."
-)
-_UNITS = flags.DEFINE_list(
-  "units", ["50", "128", "256", "512", "1024"], "Values of N."
-)
-_BATCH = flags.DEFINE_integer(
-  "batch", 20, "B.", lower_bound=1, upper_bound=INT32
-)
-_SEEDS = flags.DEFINE_list("seeds", ["1", "8", "64", "256"], "Values of S.")
-_ALGORITHMS = flags.DEFINE_list(
-  "algorithms", ["msgd", "msgd_c", "msgd_cr"], "Any of msgd, msgd_c, msgd_cr."
-)
-_IMPLEMENTATIONS = flags.DEFINE_list(
-  "implementations",
-  list(peers.IMPLEMENTATIONS),
-  f"Any of {', '.join(peers.IMPLEMENTATIONS)}.",
-)
-_ROUNDS = flags.DEFINE_integer(
-  "rounds", 7, "Turns of each.", lower_bound=1, upper_bound=INT32
-)
-_SECONDS = flags.DEFINE_float(
-  "seconds",
-  0.3,
-  "About how long one turn lasts.",
-  lower_bound=0.001,
-  upper_bound=3600,
-)
-flags.register_validator(
-  "seconds", lambda seconds: not math.isnan(seconds), "must be a number"
-)
-_JSON = commands.path_flag("json", None, "File for the list of rows.")
+from steadygrad import placement
+from steadygrad.config import ALGORITHMS
 
 HEADLINE = peers.Case("msgd_c", 100, 50, 20, 8)
 MATMUL_SIZE = 2048
 
 
-def cases() -> list[peers.Case]:
-  """The headline size, and from it one size at a time."""
-  sizes = {
-    "length": configuration.integers("--lengths", _LENGTHS.value, 10),
-    "units": configuration.integers("--units", _UNITS.value),
-    "seeds": configuration.integers("--seeds", _SEEDS.value),
-  }
+def cases(
+  sizes: dict[str, Sequence[int]], batch: int, algorithms: Sequence[str]
+) -> list[peers.Case]:
+  """The headline size, and from it one size at a time.
+
+  Args:
+    sizes: values of "length", "units" and "seeds".
+    batch: sequences of an update.
+    algorithms: each at every size.
+  """
   # The size from which the others are varied: the headline's where it is asked
   # for, else the first.
   centre = {
@@ -89,8 +47,8 @@ def cases() -> list[peers.Case]:
   found = []
   for name, values in sizes.items():
     for value in values:
-      for algorithm in _ALGORITHMS.value:
-        size = centre | {name: value, "batch": _BATCH.value}
+      for algorithm in algorithms:
+        size = centre | {name: value, "batch": batch}
         case = peers.Case(algorithm=algorithm, **size)
         if case not in found:
           found.append(case)
@@ -122,19 +80,27 @@ def operations(case: peers.Case) -> float:
   return 2.0 * number * case.length * case.batch * case.units**2
 
 
-def in_turns(runners: dict[str, peers.Runner]) -> dict[str, np.ndarray]:
-  """Seconds of one update of all seeds, by implementation and round."""
+def in_turns(
+  runners: dict[str, peers.Runner], rounds: int, turn: float
+) -> dict[str, np.ndarray]:
+  """Seconds of one update of all seeds, by implementation and round.
+
+  Args:
+    runners: by implementation.
+    rounds: turns of each.
+    turn: about how many seconds one lasts.
+  """
   counts = {}
   for name, runner in runners.items():
     n, seconds = 1, 0.0
-    while seconds < _SECONDS.value / 4 and n < 10_000:
+    while seconds < turn / 4 and n < 10_000:
       n = n if not seconds else n * 2
       started = time.perf_counter()
       runner.run(n)
       seconds = time.perf_counter() - started
-    counts[name] = max(1, round(n * _SECONDS.value / seconds))
+    counts[name] = max(1, round(n * turn / seconds))
   times = {name: [] for name in runners}
-  for _ in range(_ROUNDS.value):
+  for _ in range(rounds):
     for name, runner in runners.items():
       started = time.perf_counter()
       runner.run(counts[name])
@@ -142,15 +108,22 @@ def in_turns(runners: dict[str, peers.Runner]) -> dict[str, np.ndarray]:
   return {name: np.array(t) for name, t in times.items()}
 
 
-def measure(case: peers.Case, flops_runner: peers.Runner) -> list[dict]:
+def measure(
+  case: peers.Case,
+  flops_runner: peers.Runner,
+  *,
+  implementations: Sequence[str],
+  rounds: int,
+  seconds: float,
+) -> list[dict]:
   """Rows of one size."""
   runners = {
     name: runner
-    for name in _IMPLEMENTATIONS.value
+    for name in implementations
     if (runner := peers.IMPLEMENTATIONS[name](case)) is not None
   }
   references = {"products": peers.products(case), "matmul": flops_runner}
-  times = in_turns(runners | references)
+  times = in_turns(runners | references, rounds, seconds)
   for runner in runners.values():
     runner.close()
   # In one turn every device multiplies once.
@@ -198,30 +171,6 @@ def show(rows: list[dict]) -> None:
     )
 
 
-def main() -> None:
-  for name, values, known in (
-    ("implementations", _IMPLEMENTATIONS.value, peers.IMPLEMENTATIONS),
-    ("algorithms", _ALGORITHMS.value, ("msgd", "msgd_c", "msgd_cr")),
-  ):
-    if wrong := sorted(set(values) - set(known)):
-      raise ValueError(f"--{name} must be among {list(known)}, got {wrong}")
-  launch.use_all_cores()
-  todo = cases()
-  print(
-    "implementation algorithm size        run-updates/s (range)     of matmul"
-    "  of products  compile s  peak MiB  times the first's time"
-  )
-  flops_runner = matmul()
-  rows = []
-  for case in todo:
-    found = measure(case, flops_runner)
-    show(found)
-    rows += found
-    if _JSON.value:
-      records.write_json(_JSON.value, rows)
-  ratios(rows)
-
-
 def ratios(rows: list[dict]) -> None:
   """What Omega costs, wherever both algorithms were timed at one size."""
   sizes = ("implementation", "length", "units", "batch", "seeds")
@@ -239,5 +188,46 @@ def ratios(rows: list[dict]) -> None:
       )
 
 
-if __name__ == "__main__":
-  launch.main(main)
+def run(
+  *,
+  lengths: Sequence[int] = (50, 100, 200, 1000, 5000),
+  units: Sequence[int] = (50, 128, 256, 512, 1024),
+  seeds: Sequence[int] = (1, 8, 64, 256),
+  batch: int = HEADLINE.batch,
+  algorithms: Sequence[str] = ALGORITHMS,
+  implementations: Sequence[str] = tuple(peers.IMPLEMENTATIONS),
+  rounds: int = 7,
+  seconds: float = 0.3,
+  keep: Callable[[list[dict]], None] = lambda rows: None,
+) -> None:
+  """Measures all sizes on all devices and prints their table as it grows.
+
+  Args:
+    lengths, units, seeds: values of T, N and S; one is varied at a time.
+    batch: B.
+    algorithms: any of msgd, msgd_c and msgd_cr.
+    implementations: any of `peers.IMPLEMENTATIONS`; ratios are against the
+      first.
+    rounds: turns of each.
+    seconds: about how long one turn lasts.
+    keep: is given the rows so far after every size.
+  """
+  sizes = {"length": lengths, "units": units, "seeds": seeds}
+  print(
+    "implementation algorithm size        run-updates/s (range)     of matmul"
+    "  of products  compile s  peak MiB  times the first's time"
+  )
+  flops_runner = matmul()
+  rows = []
+  for case in cases(sizes, batch, algorithms):
+    found = measure(
+      case,
+      flops_runner,
+      implementations=implementations,
+      rounds=rounds,
+      seconds=seconds,
+    )
+    show(found)
+    rows += found
+    keep(rows)
+  ratios(rows)

@@ -7,6 +7,7 @@ one before it.
 
 import numpy as np
 from figures import groups, style
+from figures.labels import METHODS, label
 
 _MOST = len(style.MORE_LINES)  # Settings that lines tell apart.
 
@@ -52,14 +53,14 @@ def _panels(settings: list[list[dict]]) -> dict[str, list[dict]]:
   for members in settings:
     config = members[0]["config"]
     task = config["task"].replace("_", " ")
-    title = f"{task}, {groups.length(config)} steps"
+    title = f"{task}, {label(config, ('length',))} steps"
     panels.setdefault(title, []).extend(members)
   return panels
 
 
 def _name(run: dict) -> str:
   config = run["config"]
-  return f"{groups.NAMES[config['algorithm']]}: {groups.settings(config)}"
+  return f"{METHODS[config['algorithm']]}: {groups.settings(config)}"
 
 
 def _panel(axis, runs: list[dict], names: list[str]) -> None:

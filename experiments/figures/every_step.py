@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 from figures import groups, style
+from figures.labels import SHORT, label
 from matplotlib.ticker import MaxNLocator
 
 AROUND = 20  # Steps shown on either side of the longest trained length.
@@ -25,7 +26,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
     0.8 + 0.45 * len(heights) + 0.1 * sum(heights), len(heights), sharex=True,
     squeeze=False, gridspec_kw={"height_ratios": heights},
   )  # fmt: skip
-  for axis, (key, runs) in zip(axes[:, 0], settings.items(), strict=True):
+  for axis, runs in zip(axes[:, 0], settings.values(), strict=True):
     runs = sorted(runs, key=lambda run: run["config"]["first_seed"])
     errors = np.array([run["errors"][low - 1 : high] for run in runs])
     image = axis.imshow(
@@ -37,7 +38,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
     seeds = [run["config"]["first_seed"] for run in runs]
     axis.set_yticklabels(seeds, fontsize=6)
     axis.set_ylabel("seed")
-    axis.set_title(_name(*key), loc="left", fontsize=6.5, pad=3)
+    axis.set_title(_name(runs[0]["config"]), loc="left", fontsize=6.5, pad=3)
   axes[-1, 0].set_xlabel("asked after so many steps")
   axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
   bar = figure.colorbar(image, ax=axes[:, 0], fraction=0.05, pad=0.02)
@@ -52,10 +53,9 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _name(
-  init: str, algorithm: str, length: int, longest: int | None, below
-) -> str:
-  at = f"{length} to {longest}" if longest else f"{length}"
-  start = groups.INITS.get(init, init)
-  rule = f"{100 * (below or 0.01):g} %"
-  return f"{start}, {groups.NAMES[algorithm]}, at {at} until under {rule}"
+def _name(config: dict) -> str:
+  """The setting of a panel."""
+  rule = {"solved_below": config["solved_below"] or 0.01}
+  until = label(config | rule, ("solved_below",), words=SHORT)
+  at = label(config, ("length",))
+  return f"{label(config, ('init', 'algorithm'))}, at {at} {until}"

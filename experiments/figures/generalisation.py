@@ -1,6 +1,13 @@
 """Error against the length of the test sequences, every seed a line."""
 
 from figures import groups, style
+from figures.labels import WORDS, label
+
+_FIELDS = ("length", "max_length", "algorithm", "init", "solved_below")
+_FIELDS += ("start", "initial_state_scale", "label_smoothing", "start_speed")
+_TOLD = ("algorithm", "init", "length", "seeds", "solved_below", "start")
+_TOLD += ("start_speed", "initial_state_scale", "label_smoothing")
+_BREAKS = ("solved_below", "start", "start_speed", "label_smoothing")
 
 
 def draw(runs: list[dict], path) -> None:
@@ -12,7 +19,7 @@ def draw(runs: list[dict], path) -> None:
   tested = [run for run in runs if "generalisation" in run]
   if not tested:
     raise ValueError(
-      "sweeps must have runs that generalise.py has tested, got none"
+      "records must have runs that generalise.py has tested, got none"
     )
   for name, values in (
     ("task", {run["config"]["task"] for run in tested}),
@@ -22,10 +29,8 @@ def draw(runs: list[dict], path) -> None:
       raise ValueError(f"runs must have one {name}, got {sorted(values)}")
   size = tested[0]["generalisation"]["size"]
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
-  fields = ("length", "max_length", "algorithm", "init", "solved_below")
-  fields += ("start", "initial_state_scale", "label_smoothing", "start_speed")
-  settings = groups.by(tested, fields)
-  names = [_name(key, members) for key, members in settings.items()]
+  settings = groups.by(tested, _FIELDS)
+  names = [_name(members) for members in settings.values()]
   lines = sum(name.count("\n") + 1 for name in names)
   figure, axis = style.new(2.1 + 0.15 * lines)  # The legend below.
   for number, members in enumerate(settings.values()):
@@ -59,26 +64,12 @@ def draw(runs: list[dict], path) -> None:
   style.save(figure, path)
 
 
-def _name(key: tuple, runs: list[dict]) -> str:
-  length, longest, algorithm, init, below, start, scale, smoothing, speed = key
-  steps = f"{length} to {longest}" if longest else f"{length}"
-  words = [
-    groups.NAMES[algorithm],
-    groups.INITS.get(init, init),
-    f"trained at {steps}",
-    f"{len(runs)} seed{'s' * (len(runs) > 1)}",
-  ]
-  name = ", ".join(words) + ("" if start else _rule(below))
-  if start:
-    name += f",\n{groups.budget(runs)} updates from a trained network"
-  if speed:
-    name += f",\nstarted {speed:g} times as fast"
-  if scale:
-    name += f", initial states N(0, {scale:g})"
-  if smoothing:
-    name += f",\nlabels smoothed by {smoothing:g}"
-  return name
-
-
-def _rule(below: float | None) -> str:
-  return "" if below is None else f",\nuntil under {100 * below:g} % wrong"
+def _name(runs: list[dict]) -> str:
+  """The setting of these runs, and how many they are."""
+  config = runs[0]["config"] | {"seeds": len(runs)}
+  words = WORDS | {"length": lambda c: f"trained at {WORDS['length'](c)}"}
+  if config["start"]:
+    config["solved_below"] = None  # They went on for a number of updates.
+    start = f"{groups.budget(runs)} updates {WORDS['start'](config)}"
+    words["start"] = lambda _: start
+  return label(config, _TOLD, words=words, breaks=_BREAKS)

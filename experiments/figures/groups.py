@@ -4,21 +4,20 @@ from collections.abc import Iterable
 
 import numpy as np
 import sweep_records
+from figures.labels import INITS, SHORT, label
 
 from steadygrad import records
 
-NAMES = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
-INITS = {
-  "sigmoid": "sigmoid",
-  "basic_tanh": "basic tanh",
-  "smart_tanh": "smart tanh",
-}
 # What tells one setting of a task from another.
 SETTINGS = ("task", "length", "max_length", "algorithm", "init", "form")
 SETTINGS += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
 SETTINGS += ("start", "initial_state_scale", "solved_below")
 SETTINGS += ("readout_learning_rate", "label_smoothing")
 SETTINGS += ("learning_rate_half_life", "start_speed")
+# What `settings` tells.
+_SHOWN = ("hidden_size", "learning_rate", "max_norm", "omega_weight")
+_SHOWN += ("readout_learning_rate", "init", "initial_state_scale")
+_SHOWN += ("label_smoothing", "start", "start_speed", "solved_below")
 # What runs of one point may differ in.
 _SEEDS = ("seeds", "first_seed", "max_updates")
 
@@ -74,7 +73,7 @@ def by_start(runs: list[dict]) -> dict[str, dict[tuple, list]]:
   found = {init: points for init, points in found.items() if points}
   if not found:
     raise ValueError(
-      f"sweeps must have runs of fixed length from {', '.join(INITS)}"
+      f"records must have runs of fixed length from {', '.join(INITS)}"
     )
   return found
 
@@ -141,30 +140,6 @@ def told(runs: list[dict], per: str) -> str:
   )
 
 
-def length(config: dict) -> str:
-  """ "length", or "length to max_length"."""
-  length, longest = config["length"], config["max_length"]
-  return f"{length} to {longest}" if longest else str(length)
-
-
 def settings(config: dict) -> str:
   """Units, rate, what the algorithm looks at; start and rule if not usual."""
-  words = [str(config["hidden_size"]), f"{config['learning_rate']:g}"]
-  if half_life := config["learning_rate_half_life"]:
-    words[-1] += f" halved every {half_life}"
-  if config["algorithm"] != "msgd":
-    words.append(f"{float(config['max_norm']):g}")
-  if config["algorithm"] == "msgd_cr":
-    words.append(f"{config['omega_weight']:g}")
-  init, below = config["init"], config["solved_below"]
-  unusual = {
-    "readout apart at {:g}": config["readout_learning_rate"],
-    "{}": init != "basic_tanh" and INITS.get(init, init),
-    "initial states N(0, {:g})": config["initial_state_scale"],
-    "labels smoothed by {:g}": config["label_smoothing"],
-    "going on from {}": (config["start"] or "").rpartition("-")[0],
-    "{:g} times as fast": config["start_speed"],
-    "until under {:g} %": below and 100 * below,
-  }
-  words += [text.format(value) for text, value in unusual.items() if value]
-  return ", ".join(words)
+  return label(config, _SHOWN, words=SHORT)

@@ -1,33 +1,34 @@
 """Validation error against passes on music and text, a panel a data set.
 
-  python experiments/figures/learning_curves.py out.png runs/*/record.json
-
 Every seed is a line that ends where its training did. The dot marks the pass
 whose parameters were tested.
 """
 
 import pathlib
-import sys
 
 import numpy as np
+from figures import style, table1
+from figures.labels import METHODS
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from figures import style, table1  # noqa: E402
-
-from steadygrad import records  # noqa: E402
-from steadygrad.runs import kinds, launch  # noqa: E402
+from steadygrad import records
 
 COLUMNS = 2
 
 
-def draw(found: list[dict], path: str | pathlib.Path) -> None:
+def draw(
+  found: list[dict], path: str | pathlib.Path, *, paper: table1.Preset
+) -> None:
   """Writes the picture of records of kind "natural" of the paper's network.
 
+  Args:
+    found: the records.
+    path: of the PNG.
+    paper: see `table1.markdown`.
+
   Raises:
-    ValueError: as `table1.groups`, or if no record is of the paper's network.
+    ValueError: as `table1.markdown`, or if no record is of the paper's network.
   """
-  grouped = table1.groups(found)
+  grouped = table1.groups(found, paper)
   own = {k: v for k, v in grouped.items() if k[1] == "elman"}
   if not own:
     raise ValueError("records must have one of the paper's network, got none")
@@ -39,7 +40,7 @@ def draw(found: list[dict], path: str | pathlib.Path) -> None:
   for axis, data in zip(axes.flat, panels, strict=False):
     shown = [
       _lines(axis, own.get((data, "elman", algorithm), []), look)
-      for algorithm, look in zip(table1.ALGORITHMS, style.LINES, strict=True)
+      for algorithm, look in zip(METHODS, style.LINES, strict=True)
     ]
     lowest = min(low for low, _ in shown)
     # Early passes would squeeze what there is to see.
@@ -54,7 +55,7 @@ def draw(found: list[dict], path: str | pathlib.Path) -> None:
     style.clean(axis)
   handles = [
     figure.axes[0].plot([], [], **look, label=name)[0]
-    for name, look in zip(table1.ALGORITHMS.values(), style.LINES, strict=True)
+    for name, look in zip(METHODS.values(), style.LINES, strict=True)
   ]
   figure.suptitle("validation error", fontsize=8)
   figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -76,13 +77,3 @@ def _lines(axis, same: list[dict], look: dict) -> tuple[float, float]:
         axis.plot([at], low, "o", ms=2.2, color=look["color"])
         lows.append(float(low[0]))
   return (min(lows), max(lows)) if lows else (np.inf, -np.inf)
-
-
-def main(words: list[str]) -> None:
-  if len(words) < 2:
-    raise ValueError("name the picture, then the records")
-  draw([records.read_json(p, kinds.NATURAL) for p in words[1:]], words[0])
-
-
-if __name__ == "__main__":
-  launch.script(main)

@@ -1,14 +1,10 @@
-"""Prints a Markdown table of training records: what each method solved.
-
-python experiments/figures/methods.py RECORD.json [RECORD.json ...]
-"""
+"""A Markdown table of training records: what each method solved."""
 
 import numpy as np
+from figures.labels import METHODS
 
 from steadygrad import records
-from steadygrad.runs import kinds, launch
 
-_NAMES = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 _HEADER = (
   "| method | seeds | solved, 95 % interval | updates to solve, median (range)"
   " | error on 10000 others, median (range) | chance | cut at |\n"
@@ -26,7 +22,7 @@ def row(record: dict) -> str:
     updates = f"{np.median(solved):.0f} ({min(solved)} to {max(solved)})"
   errors = 100 * records.numbers(results["test_error"])
   return (
-    f"| {_NAMES[config['algorithm']]} | {config['seeds']} |"
+    f"| {METHODS[config['algorithm']]} | {config['seeds']} |"
     f" {len(solved)}, {low:.0%} to {high:.0%} | {updates} |"
     f" {np.median(errors):.2f} % ({errors.min():.2f} to {errors.max():.2f}) |"
     f" {results['chance_error']:.0%} | {results['max_updates']} |"
@@ -36,13 +32,3 @@ def row(record: dict) -> str:
 def table(found: list[dict]) -> str:
   """The whole table, in the order of the records."""
   return "\n".join([_HEADER, *map(row, found)])
-
-
-def main(paths: list[str]) -> str:
-  if not paths:
-    raise ValueError("name the records of train.py")
-  return table([kinds.read_training(path) for path in paths])
-
-
-if __name__ == "__main__":
-  launch.script(main)

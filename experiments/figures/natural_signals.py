@@ -4,10 +4,9 @@ import pathlib
 
 import numpy as np
 from figures import style
+from figures.labels import METHODS
 
 from steadygrad import records
-
-_NAMES = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 
 
 def draw(record: dict, path: str | pathlib.Path) -> None:
@@ -19,8 +18,8 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   curves = sorted(record["curves"].items())
   for (name, quartiles), look in zip(curves, style.LINES * 2, strict=False):
     cell, algorithm = name.split("-")
-    label = _NAMES[algorithm] if cell == "elman" else f"{cell.upper()}, "
-    label += "" if cell == "elman" else _NAMES[algorithm]
+    label = METHODS[algorithm] if cell == "elman" else f"{cell.upper()}, "
+    label += "" if cell == "elman" else METHODS[algorithm]
     low, middle, high = records.numbers(quartiles)
     lags = np.arange(len(middle))
     positive = middle > 0

@@ -1,14 +1,14 @@
 """Omega's immediate derivative against its total one along two runs."""
 
 from figures import style
+from figures.labels import METHODS
 
 from steadygrad import records
-
-NAMES = {"msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 
 
 def draw(record: dict, path) -> None:
   curves = record["curves"]
+  methods = [name for name in METHODS if name in curves]
   updates = records.numbers(curves["update"])
   figure, axes = style.new(2.9, 3, 1, sharex=True)
   rows = (
@@ -17,8 +17,9 @@ def draw(record: dict, path) -> None:
     ("loss", "loss (nats)", "linear"),
   )
   for axis, (key, label, scale) in zip(axes, rows, strict=True):
-    for (name, text), line in zip(NAMES.items(), style.LINES, strict=False):
-      axis.plot(updates, records.numbers(curves[name][key]), label=text, **line)
+    for name, line in zip(methods, style.LINES, strict=False):
+      values = records.numbers(curves[name][key])
+      axis.plot(updates, values, label=METHODS[name], **line)
     axis.set_ylabel(label)
     axis.set_yscale(scale)
   axes[0].axhline(0, color="black", lw=0.5)

@@ -4,12 +4,11 @@ import io
 import pathlib
 
 import matplotlib
+import matplotlib.pyplot as plt
 
-matplotlib.use("Agg")
+from steadygrad import files
 
-import matplotlib.pyplot as plt  # noqa: E402
-
-from steadygrad import files  # noqa: E402
+matplotlib.use("Agg")  # Draws into files, where there is no screen too.
 
 COLUMN = 3.3  # Inches, the width of a column.
 # Dark and middle grey when printed without colour; the paper's blue and red.

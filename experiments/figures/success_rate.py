@@ -1,6 +1,7 @@
 """Fig. 7: share of solved seeds against length, a panel for each start."""
 
 from figures import groups, style
+from figures.labels import INITS, METHODS
 
 
 def draw(runs: list[dict], path) -> None:
@@ -13,15 +14,15 @@ def draw(runs: list[dict], path) -> None:
   figure, axes = style.new(2.3, 1, len(starts), sharey=True, squeeze=False)
   lengths = sorted({n for points in starts.values() for _, n in points})
   for axis, (init, points) in zip(axes[0], starts.items(), strict=True):
-    for number, method in enumerate(groups.NAMES):
+    for number, method in enumerate(METHODS):
       found = [
         (length, *groups.solved(members), len(members))
         for (algorithm, length), members in points.items()
         if algorithm == method
       ]
       if found:
-        _line(axis, number, groups.NAMES[method], found)
-    axis.set_title(groups.INITS[init])
+        _line(axis, number, METHODS[method], found)
+    axis.set_title(INITS[init])
     axis.set_xticks(lengths)
     axis.tick_params(axis="x", labelsize=6)
     margin = 0.12 * max(lengths[-1] - lengths[0], 90)

@@ -1,26 +1,22 @@
-"""Table 1 in markdown: the paper's numbers, and ours from records.
-
-  python experiments/figures/table1.py runs/a/record.json runs/b/record.json
+"""Table 1 in Markdown: the paper's numbers, and ours from records.
 
 Every number of ours is a mean over seeds, with the standard deviation over
 them, at the pass with the best validation error. Records of one data set and
 method are put together; which configuration they have stands below.
 """
 
-import pathlib
-import sys
+from collections.abc import Callable
 
 import numpy as np
+from figures.labels import METHODS
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from steadygrad import records
+from steadygrad.config import differences
+from steadygrad.natural_config import TEXT
 
-import presets_natural  # noqa: E402
+# (data set, algorithm) -> {field: value} of the paper's settings.
+Preset = Callable[[str, str], dict]
 
-from steadygrad import records  # noqa: E402
-from steadygrad.config import differences  # noqa: E402
-from steadygrad.runs import kinds, launch  # noqa: E402
-
-ALGORITHMS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 HELPS = {"msgd": "", "msgd_c": ", clipped", "msgd_cr": ", clipped, Ω"}
 OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
 CELLS = {"elman": "the paper's network", "lstm": "LSTM"}
@@ -47,18 +43,18 @@ PAPER = {
 }
 
 
-def network(config: dict) -> str:
+def network(config: dict, paper: Preset) -> str:
   """ "elman" as in the preset of the paper; what else there is, by name."""
-  words = [config["optimizer"], config["init"], *budget(config)]
-  paper = presets_natural.paper(config["data"], config["algorithm"])
-  if config["cell"] != "elman" or words == ["sgd", paper["init"]]:
+  words = [config["optimizer"], config["init"], *budget(config, paper)]
+  usual = paper(config["data"], config["algorithm"])["init"]
+  if config["cell"] != "elman" or words == ["sgd", usual]:
     return config["cell"]
   return ", ".join([config["cell"], *words])
 
 
-def budget(config: dict) -> list[str]:
+def budget(config: dict, paper: Preset) -> list[str]:
   """Rate, passes at most, when it is halved: what is not as in the preset."""
-  preset = presets_natural.paper(config["data"], config["algorithm"])
+  preset = paper(config["data"], config["algorithm"])
   if config["optimizer"] != "sgd":
     return []
   words = {
@@ -77,7 +73,7 @@ def budget(config: dict) -> list[str]:
   return told
 
 
-def groups(found: list[dict]) -> dict[tuple, list[dict]]:
+def groups(found: list[dict], paper: Preset) -> dict[tuple, list[dict]]:
   """{(data, network, algorithm): records}, in the table's order.
 
   Raises:
@@ -91,7 +87,7 @@ def groups(found: list[dict]) -> dict[tuple, list[dict]]:
         f"records must be natural.py's, got {record.get('kind')}"
       )
     config = record["config"]
-    key = config["data"], network(config), config["algorithm"]
+    key = config["data"], network(config, paper), config["algorithm"]
     out.setdefault(key, []).append(record)
   for key, same in out.items():
     for record in same[1:]:
@@ -130,7 +126,7 @@ def cell(same: list[dict], name: str) -> str:
     return "–"
   if not len(good):
     return f"diverged ({len(found)})"
-  digits = 3 if same[0]["config"]["data"] in presets_natural.TEXT else 2
+  digits = 3 if same[0]["config"]["data"] in TEXT else 2
   text = f"{good.mean():.{digits}f}"
   if len(good) > 1:
     text += f" ± {good.std(ddof=1):.{digits}f}"
@@ -146,12 +142,12 @@ def main_table(grouped: dict) -> list[str]:
   """A row for each data set and fold, the paper's number before ours."""
   lines = [
     "| data | fold | "
-    + " | ".join(f"{n}, paper | ours" for n in ALGORITHMS.values())
+    + " | ".join(f"{n}, paper | ours" for n in METHODS.values())
     + " | best RNN then | best then | first-order model |",
-    "|---|---|" + "---|" * (2 * len(ALGORITHMS) + 3),
+    "|---|---|" + "---|" * (2 * len(METHODS) + 3),
   ]
   for data in NAMES:
-    own = {a: grouped.get((data, "elman", a), []) for a in ALGORITHMS}
+    own = {a: grouped.get((data, "elman", a), []) for a in METHODS}
     if not any(own.values()):
       continue
     some = next(r for r in own.values() if r)[0]["results"]
@@ -169,7 +165,7 @@ def main_table(grouped: dict) -> list[str]:
   return lines
 
 
-def other_table(grouped: dict) -> list[str]:
+def other_table(grouped: dict, paper: Preset) -> list[str]:
   """What the paper does not have: its network trained otherwise, an LSTM."""
   others = {k: v for k, v in grouped.items() if k[1] != "elman"}
   if not others:
@@ -184,7 +180,7 @@ def other_table(grouped: dict) -> list[str]:
     how = OPTIMIZERS[config["optimizer"]] + HELPS[algorithm]
     how = [CELLS[config["cell"]], how, f"from {config['init']}"]
     if config["cell"] == "elman":
-      how += budget(config)
+      how += budget(config, paper)
     words = [NAMES[data], ", ".join(how)]
     words.append(str(same[0]["results"]["parameters"]))
     words += [cell(same, fold) for fold in ("train", "valid", "test")]
@@ -206,32 +202,29 @@ def settings(grouped: dict) -> list[str]:
     best = values(same, "best_epoch").astype(int).tolist()
     ends = sorted({s for r in same for s in r["results"]["status"]})
     lines.append(
-      f"- {NAMES[data]}, {kind}, {ALGORITHMS[algorithm]}: {told}; passes"
+      f"- {NAMES[data]}, {kind}, {METHODS[algorithm]}: {told}; passes"
       f" {passes}, best {best}, {' and '.join(ends)}; parameters"
       f" {same[0]['results']['parameters']}."
     )
   return lines
 
 
-def markdown(found: list[dict]) -> str:
-  """The table, and the settings of every group."""
-  grouped = groups(found)
+def markdown(found: list[dict], *, paper: Preset) -> str:
+  """The table, and the settings of every group.
+
+  Args:
+    found: records of kind "natural".
+    paper: the settings that need no mention, of (data set, algorithm).
+
+  Raises:
+    ValueError: as `groups`.
+  """
+  grouped = groups(found, paper)
   text = [
     "Nats per step for music, bits per character for text; music as the mean"
     " over all steps unless said otherwise. Ours: mean ± standard deviation"
     " over seeds (number of seeds), at the best validation error's pass.",
     "",
   ]
-  lines = main_table(grouped) + other_table(grouped) + settings(grouped)
-  return "\n".join(text + lines) + "\n"
-
-
-def main(paths: list[str]) -> str:
-  if not paths:
-    raise ValueError("name the records, runs/*/record.json")
-  text = markdown([records.read_json(p, kinds.NATURAL) for p in paths])
-  return text.removesuffix("\n")
-
-
-if __name__ == "__main__":
-  launch.script(main)
+  lines = main_table(grouped) + other_table(grouped, paper)
+  return "\n".join(text + lines + settings(grouped))

@@ -1,6 +1,7 @@
 """Tables of sweeps, in Markdown: a row for each setting, over its seeds."""
 
 from figures import groups
+from figures.labels import METHODS, label
 
 # Success of the paper's MSGD-CR, ICML, section 4.1; arXiv v2 has 1 of 8 for the
 # random permutation.
@@ -54,9 +55,9 @@ def _table(runs: list[dict], fields: tuple[str, ...]) -> str:
     rows.append(
       [
         config["task"],
-        groups.length(config),
-        groups.INITS.get(config["init"], config["init"]),
-        groups.NAMES[config["algorithm"]],
+        label(config, ("length",)),
+        label(config, ("init",)),
+        METHODS[config["algorithm"]],
         *[str(config[f]) for f in own],
         *_results(members),
         f"{members[0]['chance_error']:.3%}",
@@ -92,8 +93,8 @@ def tasks(runs: list[dict]) -> str:
     rows.append(
       [
         config["task"].replace("_", " "),
-        groups.length(config),
-        groups.NAMES[config["algorithm"]],
+        label(config, ("length",)),
+        METHODS[config["algorithm"]],
         groups.settings(config),
         *_results(members),
         f"{members[0]['chance_error']:.3%}",

@@ -1,20 +1,12 @@
-"""Draws a training record: five curves against updates, every seed a line.
-
-python experiments/figures/training.py runs/some-run/record.json out.png
-"""
+"""Draws a training record: five curves against updates, every seed a line."""
 
 import pathlib
-import sys
 
 import numpy as np
+from figures import style
+from figures.style import plt
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from figures import style  # noqa: E402
-from figures.style import plt  # noqa: E402
-
-from steadygrad import records  # noqa: E402
-from steadygrad.runs import kinds, launch  # noqa: E402
+from steadygrad import records
 
 # Light to dark, so that seeds stay apart in greyscale too.
 _COLOURS = plt.get_cmap("viridis")
@@ -100,13 +92,3 @@ def _one_seed(axis, updates, values, shade, log, label) -> None:
   axis.plot(updates, values, color=shade, lw=0.9, label=label)
   last = np.flatnonzero(finite)[-1]
   axis.plot(updates[last], values[last], "o", color=shade, ms=3)
-
-
-def main(words: list[str]) -> None:
-  if len(words) != 2:
-    raise ValueError("name the record of train.py, then the picture")
-  draw(kinds.read_training(words[0]), words[1])
-
-
-if __name__ == "__main__":
-  launch.script(main)

@@ -6,10 +6,10 @@ Draws any record with `curves` = {"update": [K], name: {fields of
 
 import numpy as np
 from figures import style
+from figures.labels import METHODS
 
 from steadygrad import records
 
-NAMES = {"msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
 ROWS = (
   ("loss", "loss (nats)", "linear"),
   ("gradient_norm", r"$\|\nabla\|$", "log"),
@@ -28,7 +28,7 @@ def draw(record: dict, path) -> None:
   for axis, (key, label, scale) in zip(axes, ROWS, strict=False):
     for name, line in zip(runs, style.LINES, strict=False):
       values = records.numbers(curves[name][key])
-      axis.plot(updates, values, lw=0.9, label=NAMES.get(name, name), **line)
+      axis.plot(updates, values, lw=0.9, label=METHODS.get(name, name), **line)
     axis.set_yscale(scale)
     axis.set_ylabel(label)
     if key in ("spectral_radius", "largest_singular_value"):
@@ -46,7 +46,7 @@ def draw(record: dict, path) -> None:
         updates, np.arange(norms.shape[1]) * every, np.log10(norms.T),
         cmap="magma", vmin=-8, vmax=1, shading="nearest", rasterized=True,
       )  # fmt: skip
-    axis.set_ylabel(f"lag\n{NAMES.get(name, name)}")
+    axis.set_ylabel(f"lag\n{METHODS.get(name, name)}")
   bar = figure.colorbar(image, ax=axes[len(ROWS) :], aspect=12, extend="both")
   bar.set_label(r"$\log_{10}|\delta_k|$", fontsize=7)
   axes[-1].set_xlabel("updates")

@@ -1,18 +1,10 @@
-"""Draws the benchmark's rows: time of an update against T, N and S.
-
-python experiments/figures/update_cost.py ROWS.json PICTURE.png
-"""
+"""Draws the benchmark's rows: time of an update against T, N and S."""
 
 import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from figures import style  # noqa: E402
-from figures.style import plt  # noqa: E402
-
-from steadygrad import records  # noqa: E402
-from steadygrad.runs import kinds, launch  # noqa: E402
+from figures import style
+from figures.labels import METHODS
+from figures.style import plt
 
 _AXES = (
   ("length", "T (steps)"),
@@ -31,10 +23,10 @@ def draw(rows: list[dict], path: str | pathlib.Path) -> None:
   """Writes the picture.
 
   Args:
-    rows: from experiments/benchmarks/update.py.
+    rows: of `benchmarks.update`.
     path: of the PNG.
   """
-  algorithms = [a for a in ("msgd", "msgd_c", "msgd_cr") if _of(rows, a)]
+  algorithms = [a for a in METHODS if _of(rows, a)]
   figure, axes = plt.subplots(
     len(algorithms),
     len(_AXES),
@@ -47,8 +39,7 @@ def draw(rows: list[dict], path: str | pathlib.Path) -> None:
       _panel(axis, _of(rows, algorithm), name)
       axis.set_xlabel(label, fontsize=8)
     line[0].set_ylabel(
-      f"{algorithm.upper().replace('_', '-')}\nms per update of all seeds",
-      fontsize=8,
+      f"{METHODS[algorithm]}\nms per update of all seeds", fontsize=8
     )
   axes[0, 0].legend(fontsize=7, frameon=False)
   platform = rows[0]["platform"]
@@ -109,13 +100,3 @@ def _panel(axis, rows: list[dict], name: str) -> None:
     for o, v in zip(others, centre, strict=True)
   )
   axis.set_title(text, fontsize=7)
-
-
-def main(words: list[str]) -> None:
-  if len(words) != 2:
-    raise ValueError("name the rows, *.json, then the picture")
-  draw(records.read_json(words[0], kinds.UPDATE_ROWS), words[1])
-
-
-if __name__ == "__main__":
-  launch.script(main)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from figures import groups, style
+from figures.labels import INITS, METHODS
 
 
 def draw(runs: list[dict], path) -> None:
@@ -20,11 +21,11 @@ def draw(runs: list[dict], path) -> None:
   lengths = sorted({length for _, length in every})
   for axis, (init, points) in zip(axes, starts.items(), strict=True):
     for (algorithm, length), members in points.items():
-      number = [*groups.NAMES].index(algorithm)
+      number = [*METHODS].index(algorithm)
       at = lengths.index(length) + 0.28 * (number - 1)
       _column(axis, number, at, members)
     axis.set_yscale("log")
-    style.letter(axis, groups.INITS[init])
+    style.letter(axis, INITS[init])
     axis.set_ylabel("updates to solve")
   axes[-1].set_xticks(range(len(lengths)), lengths)
   axes[-1].set_xlim(-0.5, len(lengths) - 0.5)
@@ -32,11 +33,11 @@ def draw(runs: list[dict], path) -> None:
   style.clean(*axes)
   seeds = f"{groups.sizes(starts)} seeds a column, bar: median of the solved"
   figure.suptitle(groups.told(runs, seeds), fontsize=6)
-  for number, method in enumerate(groups.NAMES):
+  for number, method in enumerate(METHODS):
     if any(algorithm == method for algorithm, _ in every):
       axes[0].plot(
         [], [], "os^"[number], color=style.LINES[number]["color"], ms=3,
-        label=groups.NAMES[method],
+        label=METHODS[method],
       )  # fmt: skip
   axes[0].plot([], [], "v", color="black", mfc="none", ms=3, label="cut")
   axes[0].plot([], [], "x", color="black", ms=3, label="diverged")

@@ -3,8 +3,14 @@
 import pathlib
 
 from figures import groups, style
+from figures.labels import label
 
 PLACES = ("before the first symbol", "between the two", "after the second")
+_FIELDS = ("init", "algorithm", "solved_below", "start", "initial_state_scale")
+_FIELDS += ("label_smoothing", "start_speed")
+_TOLD = ("algorithm", "init", "seeds", "solved_below", "start")
+_TOLD += ("initial_state_scale", "label_smoothing", "start_speed")
+_BREAKS = ("start", "label_smoothing")
 
 
 def draw(record: dict, path: str | pathlib.Path) -> None:
@@ -13,17 +19,15 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   Raises:
     ValueError: if runs of one setting differ in another.
   """
-  fields = ("init", "algorithm", "solved_below", "start", "initial_state_scale")
-  fields += ("label_smoothing", "start_speed")
   told, everyone = record["config"], list(record["runs"].values())
-  settings = groups.by(everyone, fields)
+  settings = groups.by(everyone, _FIELDS)
   figure, axes = style.new(4.2, 3, sharex=True, sharey=True)
   for axis, place, usual in zip(axes, PLACES, told["usual"], strict=True):
     row = PLACES.index(place)
-    for number, (key, runs) in enumerate(settings.items()):
+    for number, runs in enumerate(settings.values()):
       line = style.MORE_LINES[number % 4]
       for i, run in enumerate(runs):
-        label = _name(*key, len(runs)) if not (i or row) else None
+        label = _name(runs) if not (i or row) else None
         axis.plot(
           told["waits"], run["errors"][row], **line, lw=0.8, label=label
         )
@@ -45,17 +49,8 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   style.save(figure, path)
 
 
-def _name(
-  init, algorithm, below, start, scale, smoothing, speed, seeds: int
-) -> str:
-  words = [groups.NAMES[algorithm], groups.INITS.get(init, init)]
-  words.append(f"{seeds} seed{'s' * (seeds > 1)}")
-  rule = f"until under {100 * (below or 0.01):g} % wrong"
-  words.append("\nfrom a trained network" if start else rule)
-  if scale:
-    words.append(f"initial states N(0, {scale:g})")
-  if smoothing:
-    words.append(f"\nlabels smoothed by {smoothing:g}")
-  if speed:
-    words.append(f"started {speed:g} times as fast")
-  return ", ".join(words).replace(", \n", ",\n")
+def _name(runs: list[dict]) -> str:
+  """The setting of these runs, and how many they are."""
+  config = runs[0]["config"] | {"seeds": len(runs)}
+  rule = None if config["start"] else config["solved_below"] or 0.01
+  return label(config | {"solved_below": rule}, _TOLD, breaks=_BREAKS)

@@ -1,7 +1,7 @@
 """Fig. 7: which method learns temporal order at which length, from which start.
 
   python experiments/sweep.py --preset=figure_7 --sweep_dir=runs/figure_7
-  python experiments/draw.py --figure=success_rate --sweeps=runs/figure_7
+  python experiments/draw.py --figure=success_rate --records=runs/figure_7
 
 225 runs, at most 22,500,000 updates. `--length=50` runs a part of it; the
 records of all parts lie in the one directory.

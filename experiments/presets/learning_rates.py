@@ -1,7 +1,7 @@
 """Each method at three learning rates: clipping and Omega change the step size.
 
   python experiments/sweep.py --preset=learning_rates --sweep_dir=runs/figure_7
-  python experiments/draw.py --figure=learning_rates --sweeps=runs/figure_7
+  python experiments/draw.py --figure=learning_rates --records=runs/figure_7
 
 45 runs, at most 4,500,000 updates. A third of them are runs of `figure_7` and
 are not repeated in its directory.

@@ -1,7 +1,7 @@
 """The modes of Omega at equal budget: ratio, reduction, and form of the state.
 
   python experiments/sweep.py --preset=omega_modes --sweep_dir=runs/omega_modes
-  python experiments/draw.py --figure=omega_modes --sweeps=runs/omega_modes
+  python experiments/draw.py --figure=omega_modes --records=runs/omega_modes
 
 64 runs, at most 3,200,000 updates.
 

@@ -2,7 +2,7 @@
 
   python experiments/sweep.py --preset=one_model --sweep_dir=runs/one_model
   python experiments/generalise.py --runs=runs/one_model
-  python experiments/draw.py --figure=generalisation --sweeps=runs/one_model
+  python experiments/draw.py --figure=generalisation --records=runs/one_model
 
 15 runs, at most 12,000,000 updates. The second command tests the solved ones on
 10000 sequences at each of 50 to 5000 steps, where the paper has no error [I].

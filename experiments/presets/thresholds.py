@@ -1,7 +1,7 @@
 """Thresholds from half to ten times the average norm: do all of them converge?
 
   python experiments/sweep.py --preset=thresholds --sweep_dir=runs/thresholds
-  python experiments/draw.py --figure=thresholds --sweeps=runs/thresholds
+  python experiments/draw.py --figure=thresholds --records=runs/thresholds
 
 30 runs, at most 3,000,000 updates.
 

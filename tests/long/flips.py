@@ -1,6 +1,6 @@
 """Flips bits in what runs and sweeps leave, and counts what is noticed.
 
-  python tests/long/flips.py --flips=300
+  PYTHONPATH=src:experiments:tests python tests/long/flips.py --flips=300
 
 Each flip is of one random bit of a random file of a run that has ended, one
 that was stopped, a sweep, or its collected file. The file is then read as the
@@ -20,22 +20,19 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / name) for name in ("src", "experiments", "")]
+import generalise_loop
+import grids
+import host_loop
+import jax
+import numpy as np
+import run_files
+import sweep_loop
+import sweep_records
+from sweep_store import Store
 
-import generalise_loop  # noqa: E402
-import grids  # noqa: E402
-import host_loop  # noqa: E402
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import run_files  # noqa: E402
-import sweep_loop  # noqa: E402
-import sweep_records  # noqa: E402
-from sweep_store import Store  # noqa: E402
-
-from steadygrad import records, training  # noqa: E402
-from steadygrad.config import TrainConfig  # noqa: E402
-from steadygrad.runs import checkpoints, directories, store  # noqa: E402
+from steadygrad import records, training
+from steadygrad.config import TrainConfig
+from steadygrad.runs import checkpoints, directories, store
 
 TINY = {
   "length": 10,

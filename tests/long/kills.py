@@ -1,6 +1,6 @@
 """Kills a run again and again, and compares the end with a run alone.
 
-  python tests/long/kills.py --kills=20
+  PYTHONPATH=src:experiments:tests python tests/long/kills.py --kills=20
 
 SIGKILL comes at random moments, in turns at any time and within milliseconds of
 a file that is being written. The same command then goes on; after the kills it

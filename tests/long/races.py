@@ -1,6 +1,6 @@
 """Starts two processes on one run directory, again and again.
 
-  python tests/long/races.py --starts=20
+  PYTHONPATH=src:experiments:tests python tests/long/races.py --starts=20
 
 The second process begins at a random moment of the first: together with it,
 while it compiles, trains, writes or has ended. One of them must train to the
@@ -18,13 +18,11 @@ import sys
 import tempfile
 import time
 
+from steadygrad import records
+from steadygrad.runs import directories, store
+from steadygrad.runs.launch import IN_USE
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src")]
-
-from steadygrad import records  # noqa: E402
-from steadygrad.runs import directories, store  # noqa: E402
-from steadygrad.runs.launch import IN_USE  # noqa: E402
-
 FLAGS = (
   "--length=10 --hidden_size=8 --batch_size=2 --seeds=2 --algorithm=msgd_c"
   " --max_updates=20000 --check_every=20 --check_size=20 --test_size=20"

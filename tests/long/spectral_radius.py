@@ -1,6 +1,7 @@
-"""`spectral_radius` of many matrices against eigenvalues.
+r"""`spectral_radius` of many matrices against eigenvalues.
 
-  python tests/long/spectral_radius.py --count=2000
+  PYTHONPATH=src:experiments:tests \
+    python tests/long/spectral_radius.py --count=2000
 
 Both dtypes are compared with the known spectrum where the family has one, in
 float64 with mpmath up to N = 16, and else with the float64 eigenvalues of the
@@ -10,20 +11,16 @@ is not known. The last line is one JSON object.
 """
 
 import json
-import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+import jax
+import mpmath
+import numpy as np
+import scipy.linalg
+from absl import app, flags
+from matrices import FAMILIES, known_radius
 
-import jax  # noqa: E402
-import mpmath  # noqa: E402
-import numpy as np  # noqa: E402
-import scipy.linalg  # noqa: E402
-from absl import app, flags  # noqa: E402
-from matrices import FAMILIES, known_radius  # noqa: E402
-
-from steadygrad.numerics import spectral_radius  # noqa: E402
+from steadygrad.numerics import spectral_radius
 
 COUNT = flags.DEFINE_integer("count", 2000, "Matrices, over all families.")
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 20, 32, 50, 64, 100, 128, 200, 256)

@@ -31,7 +31,9 @@ def gather(directory: str | pathlib.Path) -> dict[str, dict[str, Any]]:
   """
   directory = pathlib.Path(directory)
   if not (directory / "records").is_dir():
-    raise ValueError(f"sweeps must be directories of sweep.py, got {directory}")
+    raise ValueError(
+      f"records must be directories of sweep.py, got {directory}"
+    )
   runs = {}
   for path in sorted((directory / "records").glob("*.json")):
     beside = directory / "generalisation" / path.name
@@ -110,7 +112,7 @@ def unpack(path: pathlib.Path) -> dict[str, dict[str, Any]]:
   """The runs that `pack` was given, from its file."""
   record = records.read_json(path)
   if record.get("kind") != "sweep":
-    raise ValueError(f"sweeps must be files of collect.py, got {path}")
+    raise ValueError(f"records must be files of collect.py, got {path}")
   schema.check(record, kinds.COLLECTED, path)
   sources = record["provenance"]
   for name, run in record["runs"].items():
@@ -135,16 +137,24 @@ def read(*paths: str | pathlib.Path) -> dict[str, dict[str, Any]]:
   Raises:
     ValueError: if a path is neither.
   """
-  defaults = {name: field.default for name, field in grids.FIELDS.items()}
   runs = {}
   for path in map(pathlib.Path, paths):
     for name, run in (unpack(path) if path.is_file() else gather(path)).items():
-      # Fields that there were not yet when a record was made.
-      run["config"] = defaults | run["config"]
-      kinds.config_of(run, TrainConfig, path)
+      complete(run, path)
       if name not in runs or run["updates"] >= runs[name]["updates"]:
         runs[name] = run
   return runs
+
+
+def complete(run: dict[str, Any], path: str | pathlib.Path) -> None:
+  """Adds the fields that there were not yet when a run's record was made.
+
+  Raises:
+    ValueError: naming the file, if the run's configuration cannot be one.
+  """
+  defaults = {name: field.default for name, field in grids.FIELDS.items()}
+  run["config"] = defaults | run["config"]
+  kinds.config_of(run, TrainConfig, path)
 
 
 def ended_in(runs: dict[str, dict[str, Any]], config: TrainConfig) -> bool:
@@ -183,5 +193,5 @@ def keep(runs: dict[str, dict], words: list[str]) -> list[dict]:
       kept.append(run)
   if not kept:
     said = ", ".join(words) or "any setting"
-    raise ValueError(f"sweeps have no run with {said} among {len(runs)}")
+    raise ValueError(f"records have no run with {said} among {len(runs)}")
   return kept

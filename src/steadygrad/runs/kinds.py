@@ -81,7 +81,37 @@ COLLECTED = {
     }
   },
 }
-# Of what analyse.py writes, and of the rows of benchmarks/update.py.
+# Of what waits.py and every_step.py write, and natural_probe.py.
+EVERY_STEP = {
+  "kind": "every_step",
+  "config": {"task": str, "steps": int, "size": int},
+  "runs": {
+    str: {
+      "config": dict,
+      "updates": int,
+      "chance_error": float,
+      "errors": [float],
+    }
+  },
+}
+WAITS = {
+  "kind": "waits",
+  "config": {"task": str, "usual": [int], "waits": [int], "size": int},
+  "runs": {
+    str: {
+      "config": dict,
+      "updates": int,
+      "chance_error": float,
+      "errors": [[float]],
+    }
+  },
+}
+SIGNALS = {
+  "kind": "natural_signals",
+  "data": str,
+  "curves": {str: [[float]]},
+}
+# Of what analyse.py writes, and of the rows of benchmark.py --of=update.
 ANALYSIS = {
   "kind": "analysis",
   "analysis": str,

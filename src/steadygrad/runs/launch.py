@@ -76,12 +76,6 @@ def main(
   )
 
 
-def script(function: Callable[[list[str]], dict | str | None]) -> None:
-  """As `main`, for a program whose arguments are words without flags."""
-  sys.stderr = _Tolerant(sys.stderr)
-  sys.exit(_call(lambda: function(sys.argv[1:]), []))
-
-
 def _parse(argv: list[str], several: str | None) -> list[str]:
   """Arguments that are no flags; says what is wrong with the flags."""
   logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend.
