@@ -1,23 +1,27 @@
 """What figures and tables read: the runs of sweeps, from many files or one.
 
-A run is a dict of "config", "outcome" (solved, diverged or cut), "updates",
+A run is a dict of "config", "outcome" (solved, stopped, diverged or cut),
+"updates", thinned "curves" and "provenance". On a task it has
 "updates_to_solve" (or None), "test_error", "relapses", "chance_error",
-"chance_loss", thinned "curves", "provenance", and, where generalise.py has
-tested it, "generalisation": lengths, size, errors.
+"chance_loss", and, where evaluate.py has tested other lengths,
+"generalisation": lengths, size, errors. On music and text its "updates" are
+passes, and it has "best_epoch", the errors "train", "valid" and "test",
+"floors" and "unit".
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
-import grids
-from sweep_store import ended, read_record
-
 from steadygrad import records, schema
-from steadygrad.config import TrainConfig
-from steadygrad.runs import kinds
+from steadygrad.data.corpus import SPLITS
+from steadygrad.runs import kinds, names, sweeps
+from steadygrad.training.config import Config
+from steadygrad.training.options import fields, parse
 
 POINTS = 40  # Of a curve, at most.
 CURVES = ("loss", "error", "gradient_norm", "omega", "spectral_radius")
+CURVES += ("valid", "rate")
 CURVES += ("gradient_norm_2",)  # The readout's, where it is apart.
 DIGITS = 4
 _OWN = ("date", "run_updates", "updates_per_second", "compile_seconds")
@@ -30,35 +34,36 @@ def gather(directory: str | pathlib.Path) -> dict[str, dict[str, Any]]:
     ValueError: if it is no sweep's directory.
   """
   directory = pathlib.Path(directory)
-  if not (directory / "records").is_dir():
+  if not (directory / sweeps.RECORDS).is_dir():
     raise ValueError(
       f"records must be directories of sweep.py, got {directory}"
     )
   runs = {}
-  for path in sorted((directory / "records").glob("*.json")):
+  for path in sweeps.records_in(directory):
     beside = directory / "generalisation" / path.name
     tested = None
     if beside.exists():
       tested = records.read_json(beside, kinds.GENERALISATION)
-    runs[path.stem] = _run(read_record(path), tested)
+    runs[path.stem] = _run(sweeps.read_record(path), tested)
   return runs
 
 
 def _run(record: dict, tested: dict | None) -> dict[str, Any]:
-  results, curves = record["results"], record["curves"]
+  results = record["results"]
   status = results["status"][0]
   run = {
     "config": record["config"],
     "outcome": "cut" if status == "running" else status,
-    "updates": results["updates"][0],
-    "updates_to_solve": results["updates_to_solve"][0],
-    "test_error": results["test_error"][0],
-    "relapses": results["relapses"][0],
-    "chance_error": results["chance_error"],
-    "chance_loss": results["chance_loss"],
-    "curves": _thinned(curves),
+    "curves": _thinned(record["curves"]),
     "provenance": record["provenance"],
   }
+  if record["kind"] != "training":
+    one = {k: results[k][0] for k in ("best_epoch", *SPLITS)}
+    floors = {"floors": results["floors"], "unit": results["unit"]}
+    return run | {"updates": results["epochs"][0]} | one | floors
+  one = ("updates", "updates_to_solve", "test_error", "relapses")
+  run |= {name: results[name][0] for name in one}
+  run |= {name: results[name] for name in ("chance_error", "chance_loss")}
   # A record of parameters that have been trained on since is not of this run.
   if tested and tested["results"]["updates"] == results["updates"]:
     errors = [errors[0] for errors in tested["results"]["errors"]]
@@ -67,10 +72,11 @@ def _run(record: dict, tested: dict | None) -> dict[str, Any]:
 
 
 def _thinned(curves: dict[str, list]) -> dict[str, list]:
-  """Every k-th check, and the last."""
-  step = -(-len(curves["update"]) // POINTS)
-  kept = range(len(curves["update"]) - 1, -1, -step)[::-1]
-  thin = {"update": [curves["update"][i] for i in kept]}
+  """Every k-th judgement, and the last."""
+  clock = "update" if "update" in curves else "epoch"
+  step = -(-len(curves[clock]) // POINTS)
+  kept = range(len(curves[clock]) - 1, -1, -step)[::-1]
+  thin = {clock: [curves[clock][i] for i in kept]}
   for name in CURVES:
     if name in curves:
       thin[name] = [_short(curves[name][i][0]) for i in kept]
@@ -113,7 +119,7 @@ def unpack(path: pathlib.Path) -> dict[str, dict[str, Any]]:
   record = records.read_json(path)
   if record.get("kind") != "sweep":
     raise ValueError(f"records must be files of collect.py, got {path}")
-  schema.check(record, kinds.COLLECTED, path)
+  schema.check(record, kinds.collected(record), path)
   sources = record["provenance"]
   for name, run in record["runs"].items():
     if not 0 <= run["provenance"]["source"] < len(sources):
@@ -147,29 +153,33 @@ def read(*paths: str | pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def complete(run: dict[str, Any], path: str | pathlib.Path) -> None:
-  """Adds the fields that there were not yet when a run's record was made.
+  """Gives the run's configuration the fields and names of today.
 
   Raises:
     ValueError: naming the file, if the run's configuration cannot be one.
   """
-  defaults = {name: field.default for name, field in grids.FIELDS.items()}
-  run["config"] = defaults | run["config"]
-  kinds.config_of(run, TrainConfig, path)
+  config = kinds.config_of(run, path)
+  run["config"] = records.plain(dataclasses.asdict(config))
 
 
-def ended_in(runs: dict[str, dict[str, Any]], config: TrainConfig) -> bool:
+def ended_in(runs: dict[str, dict[str, Any]], config: Config) -> bool:
   """Whether this run is there and needs no further update."""
-  run = runs.get(grids.run_name(config))
+  run = runs.get(names.run_name(config))
   if run is None:
     return False
-  status = "running" if run["outcome"] == "cut" else run["outcome"]
-  return ended(config, status, run["updates"])
+  clock = "epochs" if "data" in run["config"] else "updates"
+  results = {"status": [run["outcome"]], clock: [run["updates"]]}
+  return sweeps.is_over(config, results)
 
 
 def settings_of(run: dict[str, Any]) -> dict[str, Any]:
   """The configuration but for what this algorithm does not look at."""
-  unused = grids.UNUSED[run["config"]["algorithm"]]
-  return {k: v for k, v in run["config"].items() if k not in unused}
+  config, about = run["config"], fields()
+  return {
+    name: value
+    for name, value in config.items()
+    if config["algorithm"] not in about[name].metadata["unused_by"]
+  }
 
 
 def keep(runs: dict[str, dict], words: list[str]) -> list[dict]:
@@ -182,10 +192,10 @@ def keep(runs: dict[str, dict], words: list[str]) -> list[dict]:
   """
   wanted = {}
   for word in words:
-    field, equals, text = word.partition("=")
-    if field not in grids.FIELDS or not equals:
+    name, equals, text = word.partition("=")
+    if name not in fields() or not equals:
       raise ValueError(f"where must be field=value of a run, got {word!r}")
-    wanted[field] = records.plain(grids.parse(grids.FIELDS[field], text))
+    wanted[name] = records.plain(parse(fields()[name], text))
   kept = []
   for run in runs.values():
     settings = settings_of(run)

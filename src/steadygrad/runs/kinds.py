@@ -61,55 +61,30 @@ GENERALISATION = {
   "config": dict,
   "results": {"updates": [int], "errors": [[float]]},
 }
-# What there is in a file of collect.py.
-COLLECTED = {
-  "kind": "sweep",
+# What there is in a file of collect.py, of each run, and of one on a task and on
+# a corpus besides.
+_COLLECTED_RUN = {
   "config": dict,
-  "provenance": [dict],
-  "runs": {
-    str: {
-      "config": dict,
-      "outcome": ("solved", "diverged", "cut"),
-      "updates": int,
-      "updates_to_solve": (int, None),
-      "test_error": float,
-      "relapses": int,
-      "chance_error": float,
-      "chance_loss": (float, None),
-      "curves": {"update": list, str: list},
-      "provenance": {"source": int},
-    }
-  },
+  "outcome": ("solved", "stopped", "diverged", "cut"),
+  "updates": int,
+  "provenance": {"source": int},
 }
-# Of what waits.py and every_step.py write, and natural_probe.py.
-EVERY_STEP = {
-  "kind": "every_step",
-  "config": {"task": str, "steps": int, "size": int},
-  "runs": {
-    str: {
-      "config": dict,
-      "updates": int,
-      "chance_error": float,
-      "errors": [float],
-    }
-  },
+_COLLECTED_ON_TASK = _COLLECTED_RUN | {
+  "updates_to_solve": (int, None),
+  "test_error": float,
+  "relapses": int,
+  "chance_error": float,
+  "chance_loss": (float, None),
+  "curves": {"update": list, str: list},
 }
-WAITS = {
-  "kind": "waits",
-  "config": {"task": str, "usual": [int], "waits": [int], "size": int},
-  "runs": {
-    str: {
-      "config": dict,
-      "updates": int,
-      "chance_error": float,
-      "errors": [[float]],
-    }
-  },
-}
-SIGNALS = {
-  "kind": "natural_signals",
-  "data": str,
-  "curves": {str: [[float]]},
+_COLLECTED_ON_CORPUS = _COLLECTED_RUN | {
+  "best_epoch": int,
+  "train": float,
+  "valid": float,
+  "test": float,
+  "unit": str,
+  "floors": dict,
+  "curves": {"epoch": list, str: list},
 }
 # Of what analyse.py writes, and of the rows of benchmark.py --of=update.
 ANALYSIS = {
@@ -131,6 +106,29 @@ UPDATE_ROWS = [
     "rounds": [float],
   }
 ]
+
+
+def collected(record: dict[str, Any]) -> Any:
+  """The schema of a file of collect.py, see `schema`."""
+  on_corpus = {"data"}.intersection
+  runs = record.get("runs")
+  shared = record.get("config")
+  if not isinstance(runs, dict) or not isinstance(shared, dict):
+    return {"kind": "sweep", "config": dict, "runs": dict}
+
+  def of(run):
+    own = run.get("config") if isinstance(run, dict) else None
+    fields = [*shared, *(own if isinstance(own, dict) else ())]
+    return _COLLECTED_ON_CORPUS if on_corpus(fields) else _COLLECTED_ON_TASK
+
+  return {
+    "kind": "sweep",
+    "config": dict,
+    "provenance": [dict],
+    "runs": {name: of(run) for name, run in runs.items()},
+  }
+
+
 _INFINITE = {"inf": math.inf, "-inf": -math.inf}
 
 
