@@ -1,7 +1,6 @@
 """Grids of runs: lists of values become configurations of one seed each."""
 
 import dataclasses
-import functools
 import importlib
 import itertools
 import math
@@ -12,6 +11,7 @@ from absl import flags
 
 from steadygrad import options, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs import names
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 MAX_RUNS = 100_000  # Of a grid: each has a record and a state of its own.
@@ -81,9 +81,11 @@ def preset(name: str) -> list[dict]:
   Raises:
     ValueError: naming the presets there are.
   """
-  names = sorted(p.stem for p in PRESETS.glob("[a-z]*.py"))
-  if name not in names:
-    raise ValueError(f"preset must be one of {', '.join(names)}; got {name!r}")
+  presets = sorted(p.stem for p in PRESETS.glob("[a-z]*.py"))
+  if name not in presets:
+    raise ValueError(
+      f"preset must be one of {', '.join(presets)}; got {name!r}"
+    )
   return importlib.import_module(f"presets.{name}").GRIDS
 
 
@@ -105,7 +107,7 @@ def expand(grids: Sequence[dict], given: dict[str, list]) -> list[TrainConfig]:
   for grid in grids:
     for config in _product(_lists(grid) | given):
       # What seeds share is worked out once: there may be thousands of them.
-      stem, (*before, text) = _stem(_shared(config)), _order(config)
+      stem, (*before, text) = names.stem(config), _order(config)
       for seed in range(config.first_seed, config.first_seed + config.seeds):
         if (name := f"{stem}-{seed}") not in found:
           run = options.replaced(config, seeds=1, first_seed=seed)
@@ -175,26 +177,3 @@ def numbers(config: TrainConfig) -> training.Hyper:
   if config.algorithm == "msgd":
     hyper = hyper._replace(max_norm=math.inf)
   return hyper
-
-
-def run_name(config: TrainConfig) -> str:
-  """Of a run's files: readable words, a digest, and the seed.
-
-  The digest is of all that decides the run but for its seed and its budget: a
-  run that was cut goes on when it gets a larger one.
-  """
-  return f"{_stem(_shared(config))}-{config.first_seed}"
-
-
-def _shared(config: TrainConfig) -> TrainConfig:
-  """What is the same in all seeds and budgets."""
-  return options.replaced(config, seeds=1, first_seed=0, max_updates=1)
-
-
-@functools.cache
-def _stem(shared: TrainConfig) -> str:
-  length = str(shared.length)
-  if shared.max_length is not None:
-    length = f"{length}_{shared.max_length}"
-  words = (shared.task, length, shared.init, shared.algorithm)
-  return "-".join([*words, shared.digest()])

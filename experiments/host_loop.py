@@ -27,6 +27,7 @@ from steadygrad.runs import (
   kinds,
   launch,
   memory,
+  names,
   signals,
   store,
 )
@@ -241,7 +242,7 @@ def train(
     Stopped: after SIGINT or SIGTERM, within seconds, state saved.
   """
   config = config.resolved()
-  run_dir, name = files.expand(run_dir), run_files.name_of(config)
+  run_dir, name = files.expand(run_dir), names.name_of(config)
   record = directories.finished(run_dir, config, name, _RECORD)
   if record is not None:
     return record

@@ -35,6 +35,7 @@ from steadygrad.runs import (
   kinds,
   launch,
   memory,
+  names,
   signals,
   store,
 )
@@ -231,7 +232,7 @@ def train(
       run was begun on other data, or does not fit into memory.
     Stopped: after SIGINT or SIGTERM, within seconds, state saved.
   """
-  run_dir, name = files.expand(run_dir), run_files.name_of(config)
+  run_dir, name = files.expand(run_dir), names.name_of(config)
   record = directories.finished(run_dir, config, name, kinds.NATURAL)
   if record is not None:
     return record

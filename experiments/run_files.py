@@ -15,26 +15,15 @@ from steadygrad import config as configuration
 from steadygrad import records, training
 from steadygrad.config import TrainConfig
 from steadygrad.natural_config import NaturalConfig
-from steadygrad.runs import directories, store
+from steadygrad.runs import directories, names, store
 from steadygrad.training import Status
 
 _CURVE = "curve."  # Before the name of a curve in a state file.
 
 
-def name_of(config: TrainConfig | NaturalConfig) -> str:
-  """Of a run of train.py or natural.py: all that decides it but its budget."""
-  if isinstance(config, TrainConfig):
-    words = (config.task, str(config.length), config.init, config.algorithm)
-    same = dataclasses.replace(config, max_updates=1)
-  else:
-    words = (config.data, config.cell, config.algorithm)
-    same = dataclasses.replace(config, max_epochs=1)
-  return "-".join([*words, same.digest()])
-
-
 def default_dir(config: TrainConfig | NaturalConfig) -> pathlib.Path:
   """runs/<name>, where no directory of before has the budget in its name."""
-  name = name_of(config)
+  name = names.name_of(config)
   words = name.rsplit("-", 1)[0]
   old = pathlib.Path("runs", f"{words}-{config.digest()}")
   new = pathlib.Path("runs", name)
@@ -55,8 +44,8 @@ def draw_beside(name: str, record: dict[str, Any], run_dir: pathlib.Path):
 def contents(name: str, run_dir: pathlib.Path) -> str:
   """What is where of a run that has ended and is drawn in <name>.png."""
   parameters = directories.parameters_path(run_dir).name
-  names = (directories.RECORD, parameters, f"{name}.png")
-  *most, last = [n for n in names if (run_dir / n).exists()]
+  files = (directories.RECORD, parameters, f"{name}.png")
+  *most, last = [n for n in files if (run_dir / n).exists()]
   return f"{', '.join(most)} and {last} are in {run_dir}"
 
 

@@ -13,6 +13,7 @@ from sweep_store import Progress, Store, ended
 
 from steadygrad import placement, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs import names
 from steadygrad.runs.signals import say
 from steadygrad.training import Status
 from steadygrad.types import PyTree
@@ -25,7 +26,7 @@ class Job:
 
   def __init__(self, config: TrainConfig, progress: Progress):
     self.config = config
-    self.name = grids.run_name(config)
+    self.name = names.run_name(config)
     self.numbers = grids.numbers(config)
     self.state, self.curves, self.spent = progress
     self._saved, self._cost = time.perf_counter(), 0.0
@@ -101,7 +102,7 @@ class Slots:
     states = jax.device_get(self._inits[same](keys))
     state = jax.tree.map(lambda x: x[0], states)
     if config.start is not None:
-      params = self._parameters[grids.run_name(config)]
+      params = self._parameters[names.run_name(config)]
       state = jax.device_get(training.init(exp, keys[0], params))
     spent = {"updates": 0, "seconds": 0.0, "compile_seconds": 0.0}
     progress = store.load(config, state) or Progress(state, {}, spent)
@@ -110,7 +111,7 @@ class Slots:
     )
     if changed and changed not in self._said:
       self._said.add(changed)
-      say(f"{grids.run_name(config)} and others: {changed}")
+      say(f"{names.run_name(config)} and others: {changed}")
     return Job(config, progress)
 
   def advance(self, jobs: list[Job]) -> int:

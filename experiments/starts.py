@@ -2,14 +2,13 @@
 
 import pathlib
 
-import generalise_loop
-import grids
 import jax
-import jax.numpy as jnp
 
 from steadygrad import training
+from steadygrad.cells import faster
 from steadygrad.config import TrainConfig
-from steadygrad.types import Array, PyTree
+from steadygrad.runs import loading, names
+from steadygrad.types import PyTree
 
 
 def load(
@@ -34,8 +33,7 @@ def load(
     if config.start is None:
       continue
     run = _run_of(directory, config, own)
-    _, _, params = generalise_loop.load(run)
-    params = jax.tree.map(lambda x: x[0], params)
+    params = jax.tree.map(lambda x: x[0], loading.load(run).params)
     exp = training.experiment(config)
     template = jax.eval_shape(exp.model.init, jax.random.key(0))
     shapes = [jax.tree.map(lambda x: x.shape, t) for t in (params, template)]
@@ -51,7 +49,7 @@ def load(
           f" {config.start_speed} with form={form}"
         )
       params = params | {"cell": faster(params["cell"], config.start_speed)}
-    found[grids.run_name(config)] = params
+    found[names.run_name(config)] = params
   return found
 
 
@@ -82,7 +80,7 @@ def check(
   """
   for config in stages(configs)[0]:
     if config.start is not None:
-      generalise_loop.files_of(_run_of(directory, config, own))
+      loading.files_of(_run_of(directory, config, own))
 
 
 def stages(configs: list[TrainConfig]) -> list[list[TrainConfig]]:
@@ -91,7 +89,7 @@ def stages(configs: list[TrainConfig]) -> list[list[TrainConfig]]:
   What begins with a run that is not among them is of the first turn, with what
   begins afresh. There is at least one turn.
   """
-  left = {grids.run_name(config): config for config in configs}
+  left = {names.run_name(config): config for config in configs}
   turns: list[list[TrainConfig]] = []
   while left or not turns:
     # A name is a digest of the start's as well, so that none is its own.
@@ -103,24 +101,3 @@ def stages(configs: list[TrainConfig]) -> list[list[TrainConfig]]:
 def first(config: TrainConfig) -> str | None:
   """Name of the run that this one begins with."""
   return config.start and f"{config.start}-{config.first_seed}"
-
-
-def faster(cell: dict[str, Array], speed: float) -> dict[str, Array]:
-  """Parameters of an Elman cell whose states move `speed` times as fast.
-
-  In the x-form (eq. 2) a step is
-
-    x_t - x_{t-1} = [σ(x_{t-1}) (W_rec - I) + u_t W_in + b]
-                    - [x_{t-1} - σ(x_{t-1})]
-
-  and the first bracket is multiplied. The second is none of the parameters';
-  for tanh it is of third order in x, so that a memory that crept moves `speed`
-  times as far a step, and states settle where units are closer to saturation.
-
-  Args:
-    cell: w_rec [N, N], w_in [M, N], b [N].
-    speed: the factor, K.
-  """
-  identity = jnp.eye(len(cell["w_rec"]), dtype=cell["w_rec"].dtype)
-  fast = {name: speed * value for name, value in cell.items()}
-  return fast | {"w_rec": identity + speed * (cell["w_rec"] - identity)}

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from steadygrad import records
 from steadygrad.config import TrainConfig
-from steadygrad.runs import launch, memory, signals
+from steadygrad.runs import launch, memory, names, signals
 from steadygrad.runs.signals import Stopped, say
 from steadygrad.types import PyTree
 
@@ -50,8 +50,8 @@ class Tally:
 
   def __init__(self, store: Store, configs: list[TrainConfig], progress: bool):
     self._store, self._lock = store, threading.Lock()
-    self._results = {grids.run_name(c): store.finished(c) for c in configs}
-    self._configs = {grids.run_name(c): c for c in configs}
+    self._results = {names.run_name(c): store.finished(c) for c in configs}
+    self._configs = {names.run_name(c): c for c in configs}
     self._steps = {
       name: store.updates(name)
       for name, results in self._results.items()

@@ -2,19 +2,19 @@
 
 A run is a dict of "config", "outcome" (solved, diverged or cut), "updates",
 "updates_to_solve" (or None), "test_error", "relapses", "chance_error",
-"chance_loss", thinned "curves", "provenance", and, where generalise.py has
-tested it, "generalisation": lengths, size, errors.
+"chance_loss", thinned "curves", "provenance", and, where it was tested at other
+lengths, "generalisation": lengths, size, errors.
 """
 
 import pathlib
 from typing import Any
 
 import grids
-from sweep_store import ended, read_record
+from sweep_store import ended
 
 from steadygrad import records, schema
 from steadygrad.config import TrainConfig
-from steadygrad.runs import kinds
+from steadygrad.runs import kinds, names, sweeps
 
 POINTS = 40  # Of a curve, at most.
 CURVES = ("loss", "error", "gradient_norm", "omega", "spectral_radius")
@@ -33,12 +33,12 @@ def gather(directory: str | pathlib.Path) -> dict[str, dict[str, Any]]:
   if not (directory / "records").is_dir():
     raise ValueError(f"sweeps must be directories of sweep.py, got {directory}")
   runs = {}
-  for path in sorted((directory / "records").glob("*.json")):
+  for path in sweeps.records_in(directory):
     beside = directory / "generalisation" / path.name
     tested = None
     if beside.exists():
       tested = records.read_json(beside, kinds.GENERALISATION)
-    runs[path.stem] = _run(read_record(path), tested)
+    runs[path.stem] = _run(sweeps.read_record(path), tested)
   return runs
 
 
@@ -149,7 +149,7 @@ def read(*paths: str | pathlib.Path) -> dict[str, dict[str, Any]]:
 
 def ended_in(runs: dict[str, dict[str, Any]], config: TrainConfig) -> bool:
   """Whether this run is there and needs no further update."""
-  run = runs.get(grids.run_name(config))
+  run = runs.get(names.run_name(config))
   if run is None:
     return False
   status = "running" if run["outcome"] == "cut" else run["outcome"]

@@ -15,19 +15,15 @@ import pathlib
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-import grids
 import jax
 import numpy as np
 import run_files
 
 from steadygrad import files
 from steadygrad.config import TrainConfig
-from steadygrad.runs import kinds, store
+from steadygrad.runs import names, store, sweeps
 from steadygrad.runs.signals import say
 from steadygrad.training import TrainState
-
-STATE = ".safetensors"
-_OLD_STATE = ".npz"
 
 
 class Progress(NamedTuple):
@@ -48,32 +44,6 @@ def ended(config: TrainConfig, status: str, updates: int) -> bool:
   """Whether a run with this status and so many updates has come to its end."""
   trains = status == "running" or (status == "solved" and config.go_on)
   return not trains or updates >= config.max_updates
-
-
-def record_path(directory: str | pathlib.Path, name: str) -> pathlib.Path:
-  return pathlib.Path(directory) / "records" / f"{name}.json"
-
-
-def state_path(directory: str | pathlib.Path, name: str) -> pathlib.Path:
-  """Where the state of a run is, or will be."""
-  path = pathlib.Path(directory) / "states" / f"{name}{STATE}"
-  old = path.with_name(f"{name}{_OLD_STATE}")
-  return old if old.exists() and not path.exists() else path
-
-
-def read_record(path: pathlib.Path) -> dict[str, Any]:
-  """A record of a sweep.
-
-  Raises:
-    FileNotFoundError: if it is not there.
-    ValueError: naming the file, if it is damaged, or of another run than its
-      name says.
-  """
-  record = kinds.read_training(path)
-  config = kinds.config_of(record, TrainConfig, path)
-  if (name := grids.run_name(config)) != path.stem:
-    raise ValueError(f"{path} holds the run {name}, not {path.stem}")
-  return record
 
 
 class Store:
@@ -103,10 +73,10 @@ class Store:
     self._held.lock.release()
 
   def record_path(self, name: str) -> pathlib.Path:
-    return record_path(self.directory, name)
+    return sweeps.record_path(self.directory, name)
 
   def state_path(self, name: str) -> pathlib.Path:
-    return state_path(self.directory, name)
+    return sweeps.state_path(self.directory, name)
 
   def finished(self, config: TrainConfig) -> dict[str, Any] | None:
     """The results of this run, if it needs no further update.
@@ -114,9 +84,9 @@ class Store:
     Raises:
       ValueError: naming the record, if it is damaged or of another run.
     """
-    path = self.record_path(grids.run_name(config))
+    path = self.record_path(names.run_name(config))
     try:
-      results = read_record(path)["results"]
+      results = sweeps.read_record(path)["results"]
     except FileNotFoundError:
       return None
     except ValueError as e:
@@ -137,7 +107,7 @@ class Store:
 
   def save(self, config: TrainConfig, progress: Progress) -> None:
     """Writes where a run stands."""
-    name = grids.run_name(config)
+    name = names.run_name(config)
     with_axis = jax.tree.map(lambda x: np.asarray(x)[None], progress.state)
     arrays = run_files.with_curves(with_axis, progress.curves)
     _write_state(self.directory, name, arrays, {"spent": progress.spent})
@@ -148,7 +118,7 @@ class Store:
     One that cannot, or is of another run, is renamed to *.damaged, and the run
     starts anew.
     """
-    name = grids.run_name(config)
+    name = names.run_name(config)
     path = self.state_path(name)
     try:
       arrays, meta, _ = store.read_arrays(path, name)
@@ -174,22 +144,21 @@ class Store:
     other = pathlib.Path(other)
     if not (other / "states").is_dir():
       raise ValueError(f"merge must be a sweep's directory, got {other}")
-    names = state_names(other)
-    names |= {p.stem for p in (other / "records").glob("*.json")}
-    return sum(self._take(other, name) for name in sorted(names))
+    found = state_names(other) | {p.stem for p in sweeps.records_in(other)}
+    return sum(self._take(other, name) for name in sorted(found))
 
   def _take(self, other: pathlib.Path, name: str) -> bool:
     """Takes a run's files where it is further there; whether it is."""
-    source = record_path(other, name)
+    source = sweeps.record_path(other, name)
     try:
-      record = read_record(source) if source.exists() else None
+      record = sweeps.read_record(source) if source.exists() else None
     except ValueError as e:
       say(f"{e}; passed over")
       record = None
     state = read_state(other, name)
     own = read_state(self.directory, name, own=True)
     own_record = self.record_path(name)
-    own_record = read_record(own_record) if own_record.exists() else None
+    own_record = sweeps.read_record(own_record) if own_record.exists() else None
     if rank(record, state) <= rank(own_record, own):
       return False
     # The state first: a record without one could not go on.
@@ -208,7 +177,7 @@ def read_state(
   One that is damaged or of another run is named on standard error, and in the
   `own` directory it is renamed to *.damaged, so that nothing takes its place.
   """
-  path = state_path(directory, name)
+  path = sweeps.state_path(directory, name)
   try:
     return store.read_arrays(path, name)
   except FileNotFoundError:
@@ -223,13 +192,13 @@ def read_state(
 def state_names(directory: pathlib.Path) -> set[str]:
   """Names of the runs that have a state."""
   found = (directory / "states").glob("*")
-  return {p.stem for p in found if p.suffix in (STATE, _OLD_STATE)}
+  return {p.stem for p in found if p.suffix in (sweeps.STATE, sweeps.OLD_STATE)}
 
 
 def _write_state(directory, name: str, arrays: dict, meta: Any) -> None:
-  path = pathlib.Path(directory) / "states" / f"{name}{STATE}"
+  path = pathlib.Path(directory) / "states" / f"{name}{sweeps.STATE}"
   store.write_arrays(path, arrays, meta, name=name)
-  path.with_name(f"{name}{_OLD_STATE}").unlink(missing_ok=True)
+  path.with_name(f"{name}{sweeps.OLD_STATE}").unlink(missing_ok=True)
 
 
 def rank(record: dict | None, state: store.Stored | None) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from launchers_test import launch
 
 from steadygrad import records, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs.names import run_name
 
 STEPS, SIZE = 9, 40
 SCRIPT = "every_step.py"
@@ -84,7 +85,7 @@ def sweep(tmp_path_factory):
     )
     sweep_loop.run(runs, store, progress=False)
     store.close()
-  return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
+  return {c.task: home / "records" / f"{run_name(c)}.json" for c in runs}
 
 
 def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):

@@ -5,7 +5,6 @@ import json
 import shutil
 
 import generalise_loop
-import grids
 import host_loop
 import jax
 import numpy as np
@@ -16,10 +15,11 @@ import sweep_store
 
 from steadygrad import records
 from steadygrad.runs import store
+from steadygrad.runs.names import run_name
 from tests.long import flips
 
 FLIPS = 6  # Of each kind; tests/long/flips.py makes more.
-NAMES = [grids.run_name(config) for config in flips.SWEPT]
+NAMES = [run_name(config) for config in flips.SWEPT]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,6 +16,7 @@ from steadygrad import training
 from steadygrad.adjoints import adjoints
 from steadygrad.config import TrainConfig
 from steadygrad.runs import store
+from steadygrad.runs.names import run_name
 
 TINY = TrainConfig(
   length=12,
@@ -88,7 +89,7 @@ def ended(tmp_path_factory):
   """A sweep's directory with one run of two updates, and its name."""
   directory = tmp_path_factory.mktemp("first")
   sweep(directory, TINY)
-  return directory, grids.run_name(TINY).rpartition("-")[0]
+  return directory, run_name(TINY).rpartition("-")[0]
 
 
 def sweep(directory, config, parameters=None):
@@ -101,7 +102,7 @@ def sweep(directory, config, parameters=None):
 
 
 def state_of(directory, config):
-  name = grids.run_name(config)
+  name = run_name(config)
   path = directory / "states" / f"{name}.safetensors"
   arrays = store.read_arrays(path, name).arrays
   template = jax.eval_shape(
@@ -167,7 +168,7 @@ def test_turns_run_one_after_the_other(ended, tmp_path):
   directory, name = ended
   chain = [dataclasses.replace(TINY, start=name, start_speed=2.0)]
   for _ in range(2):
-    before = grids.run_name(chain[-1]).rpartition("-")[0]
+    before = run_name(chain[-1]).rpartition("-")[0]
     chain.append(dataclasses.replace(chain[-1], start=before))
   assert starts.stages(chain[::-1]) == [[c] for c in chain]
   assert starts.stages([chain[2], TINY]) == [[chain[2], TINY]]
@@ -204,13 +205,13 @@ def test_turns_run_one_after_the_other(ended, tmp_path):
 
 def test_names_tell_runs_with_another_start_apart(ended):
   other = dataclasses.replace(TINY, start=ended[1])
-  assert grids.run_name(other) != grids.run_name(TINY)
+  assert run_name(other) != run_name(TINY)
   assert grids.program(other) == grids.program(TINY)
   faster = dataclasses.replace(other, start_speed=2.0)
-  assert grids.run_name(faster) != grids.run_name(other)
+  assert run_name(faster) != run_name(other)
   assert grids.program(faster) == grids.program(TINY)
   wider = dataclasses.replace(TINY, initial_state_scale=0.5)
-  assert grids.run_name(wider) != grids.run_name(TINY)
+  assert run_name(wider) != run_name(TINY)
   assert grids.program(wider) != grids.program(TINY)
 
 
@@ -227,7 +228,7 @@ def test_what_cannot_be_begun_with_is_named(ended):
     with pytest.raises(ValueError, match=said):
       starts.check(where, [missing])
   # What begins with a run that is left too is not missed, nor what is there.
-  after = dataclasses.replace(TINY, start=grids.run_name(begun)[: -len("-3")])
+  after = dataclasses.replace(TINY, start=run_name(begun)[: -len("-3")])
   starts.check(str(directory), [TINY, after, begun])
   starts.check(None, [begun], own=directory)
   larger = dataclasses.replace(begun, hidden_size=9)

@@ -16,6 +16,7 @@ from launchers_test import launch
 
 from steadygrad import training
 from steadygrad.config import TrainConfig
+from steadygrad.runs.names import run_name
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -130,7 +131,7 @@ def sweep(tmp_path_factory):
     runs = grids.expand([tiny], {"task": both})
     sweep_loop.run(runs, store, progress=False)
     store.close()
-  return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
+  return {c.task: home / "records" / f"{run_name(c)}.json" for c in runs}
 
 
 @pytest.mark.usefixtures("quickly_launched")  # A program for every wait.

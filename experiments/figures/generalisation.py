@@ -4,7 +4,7 @@ from figures import groups, style
 
 
 def draw(runs: list[dict], path) -> None:
-  """Writes the picture of all runs that generalise.py has tested.
+  """Writes the picture of all runs that were tested at other lengths.
 
   Raises:
     ValueError: if there is none, or they are not of one task and test size.
@@ -12,7 +12,8 @@ def draw(runs: list[dict], path) -> None:
   tested = [run for run in runs if "generalisation" in run]
   if not tested:
     raise ValueError(
-      "sweeps must have runs that generalise.py has tested, got none"
+      "sweeps must have runs that evaluate.py --test=lengths has tested, got"
+      " none"
     )
   for name, values in (
     ("task", {run["config"]["task"] for run in tested}),

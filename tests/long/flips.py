@@ -28,7 +28,6 @@ import grids  # noqa: E402
 import host_loop  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-import run_files  # noqa: E402
 import sweep_loop  # noqa: E402
 import sweep_records  # noqa: E402
 from sweep_store import Store  # noqa: E402
@@ -36,6 +35,7 @@ from sweep_store import Store  # noqa: E402
 from steadygrad import records, training  # noqa: E402
 from steadygrad.config import TrainConfig  # noqa: E402
 from steadygrad.runs import checkpoints, directories, store  # noqa: E402
+from steadygrad.runs.names import name_of, run_name  # noqa: E402
 
 TINY = {
   "length": 10,
@@ -82,7 +82,7 @@ def leave(home: pathlib.Path) -> None:
 
 
 def _finished(home: pathlib.Path):
-  name = run_files.name_of(CONFIG)
+  name = name_of(CONFIG)
   schema = host_loop._RECORD
   return directories.finished(home / "ended", CONFIG, name, schema)
 
@@ -93,13 +93,13 @@ def _loaded(home: pathlib.Path):
 
 def _stopped(home: pathlib.Path):
   with directories.prepare(home / "stopped", CONFIG):
-    name = run_files.name_of(CONFIG)
+    name = name_of(CONFIG)
     return host_loop.restore(home / "stopped", name)
 
 
 def _previous(home: pathlib.Path):
   path = home / "stopped" / checkpoints.PREVIOUS
-  return store.read_arrays(path, run_files.name_of(CONFIG))
+  return store.read_arrays(path, name_of(CONFIG))
 
 
 def _generalised(home: pathlib.Path):
@@ -123,7 +123,7 @@ def _swept(home: pathlib.Path):
     found = []
     for config in SWEPT:
       found += [swept.finished(config), load_state(swept, config)]
-      path = str(swept.record_path(grids.run_name(config)))
+      path = str(swept.record_path(run_name(config)))
       found.append(generalise_loop.load(path))
     return found, sweep_records.read(home / "sweep")
   finally:
