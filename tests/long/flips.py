@@ -23,18 +23,19 @@ from typing import Any, NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("src", "experiments", "")]
 
-import generalise_loop  # noqa: E402
 import grids  # noqa: E402
 import host_loop  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import sweep_loop  # noqa: E402
 import sweep_records  # noqa: E402
+from evaluations import lengths  # noqa: E402
 from sweep_store import Store  # noqa: E402
 
-from steadygrad import records, training  # noqa: E402
+from steadygrad import records, runs, training  # noqa: E402
 from steadygrad.config import TrainConfig  # noqa: E402
 from steadygrad.runs import checkpoints, directories, store  # noqa: E402
+from steadygrad.runs.loading import Run  # noqa: E402
 from steadygrad.runs.names import name_of, run_name  # noqa: E402
 
 TINY = {
@@ -74,11 +75,16 @@ def leave(home: pathlib.Path) -> None:
   swept = Store(home / "sweep")
   sweep_loop.run(SWEPT, swept, progress=False)
   swept.close()
-  generalise_loop.generalise(str(home / "ended"), LENGTHS, SIZE)
+  lengths.test(str(home / "ended"), LENGTHS, SIZE)
   for path in (home / "sweep" / "records").iterdir():
-    generalise_loop.generalise(str(path), LENGTHS, SIZE)
+    lengths.test(str(path), LENGTHS, SIZE)
   packed = sweep_records.pack(sweep_records.read(home / "sweep"))
   records.write_json(home / "collected.json", packed)
+
+
+def load(path: pathlib.Path) -> Run:
+  """What is read of a run; its model is functions, which no file holds."""
+  return runs.load(path)._replace(model=None)
 
 
 def _finished(home: pathlib.Path):
@@ -88,7 +94,7 @@ def _finished(home: pathlib.Path):
 
 
 def _loaded(home: pathlib.Path):
-  return _finished(home), generalise_loop.load(str(home / "ended"))
+  return _finished(home), load(home / "ended")
 
 
 def _stopped(home: pathlib.Path):
@@ -104,8 +110,8 @@ def _previous(home: pathlib.Path):
 
 def _generalised(home: pathlib.Path):
   run = str(home / "ended")
-  generalise_loop.check(run, LENGTHS, SIZE)
-  return generalise_loop.generalise(run, LENGTHS, SIZE)
+  lengths.check(run, LENGTHS, SIZE)
+  return lengths.test(run, LENGTHS, SIZE)
 
 
 def load_state(swept: Store, config: TrainConfig):
@@ -117,14 +123,14 @@ def load_state(swept: Store, config: TrainConfig):
 
 
 def _swept(home: pathlib.Path):
-  """What a sweep, its figures and generalise.py make of its files."""
+  """What a sweep, its figures and `load` make of its files."""
   swept = Store(home / "sweep")
   try:
     found = []
     for config in SWEPT:
       found += [swept.finished(config), load_state(swept, config)]
-      path = str(swept.record_path(run_name(config)))
-      found.append(generalise_loop.load(path))
+      path = swept.record_path(run_name(config))
+      found.append(load(path))
     return found, sweep_records.read(home / "sweep")
   finally:
     swept.close()
