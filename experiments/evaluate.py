@@ -49,8 +49,8 @@ def options_of(test: str) -> dict[str, Any]:
   return {a.name: a.default for a in arguments if a.kind is a.KEYWORD_ONLY}
 
 
-def _define(define, name: str, text: str, **limits) -> None:
-  """A flag of some tests. Its help names them, and its default in each."""
+def _help(name: str, text: str) -> str:
+  """What --help says of a flag: of which tests it is, and its default there."""
   owners = []
   for test in TESTS:
     if name in (options := options_of(test)):
@@ -58,59 +58,60 @@ def _define(define, name: str, text: str, **limits) -> None:
       if isinstance(value, tuple):
         value = ",".join(map(str, value))
       owners.append(f"{test} (default: {value})")
-  define(name, None, f"{text} Of --test={', '.join(owners)}.", **limits)
+  return f"{text} Of --test={', '.join(owners)}."
 
 
 _TEST = flags.DEFINE_enum("test", None, list(TESTS), "Which.", required=True)
 _RUNS = commands.paths_flag(
   "runs", [], "Records, run directories or directories of sweep.py; see above."
 )
-_define(commands.path_flag, "out", "PNG or directory to write.")
-_define(flags.DEFINE_list, "lengths", "Lengths to test at.")
-_define(
-  flags.DEFINE_integer,
+# None stands for the default of the test.
+flags.DEFINE_list("lengths", None, _help("lengths", "Lengths to test at."))
+flags.DEFINE_integer(
   "size",
-  "Sequences: at each length, in all, or for each wait.",
+  None,
+  _help("size", "Sequences: at each length, in all, or for each wait."),
   lower_bound=1,
   upper_bound=INT32,
 )
-_define(
-  flags.DEFINE_integer,
+flags.DEFINE_integer(
   "steps",
-  "Steps to ask after.",
+  None,
+  _help("steps", "Steps to ask after."),
   lower_bound=1,
   upper_bound=10_000,
 )
-_define(
-  flags.DEFINE_integer,
+flags.DEFINE_integer(
   "lags",
-  "Steps that the error is sent back.",
+  None,
+  _help("lags", "Steps that the error is sent back."),
   lower_bound=2,
   upper_bound=10_000,
 )
-_define(
-  flags.DEFINE_integer,
+flags.DEFINE_integer(
   "windows",
-  "Stretches of the test set, at most.",
+  None,
+  _help("windows", "Stretches of the test set, at most."),
   lower_bound=1,
   upper_bound=1000,
 )
-_define(
-  flags.DEFINE_integer,
+flags.DEFINE_integer(
   "sample",
-  "Steps to compose.",
+  None,
+  _help("sample", "Steps to compose."),
   lower_bound=1,
   upper_bound=1_000_000,
 )
-_define(
-  flags.DEFINE_integer,
+flags.DEFINE_integer(
   "seed",
-  "Of the sample.",
+  None,
+  _help("seed", "Of the sample."),
   lower_bound=0,
   upper_bound=MAX_SEED,
 )
-_define(commands.path_flag, "data_dir", "As in natural.py.")
-_define(flags.DEFINE_bool, "check_data", "As in natural.py.")
+commands.path_flag("out", None, _help("out", "PNG or directory to write."))
+commands.path_flag("data_dir", None, _help("data_dir", "As in natural.py."))
+flags.DEFINE_bool("check_data", None, _help("check_data", "As in natural.py."))
 
 
 def given(test: str) -> dict[str, Any]:

@@ -150,25 +150,27 @@ def _squares(outputs, targets):
 def test_signals_of_the_last_step_are_those_of_a_loss_of_it_alone(
   kind, float64
 ):
-  """By gradients in a zero that is added to one state, which knows no δ."""
+  """By gradients in zeros that are added to the states, which know no δ."""
   model, batch = model_of(kind), batch_of()
   cell, params = model.cell, params_of(model)
   found = last_step_delta_norms(model, _squares, params, batch)
   assert found.valid.all()
+  x_0 = cell.initial_state(params["cell"], 3)
 
-  def loss(zero, k):
-    x = cell.initial_state(params["cell"], 3)
-    for t, u in enumerate(batch.us):
-      x = cell.step(params["cell"], x, u)
-      x = jax.tree.map(jnp.add, x, zero) if t == k else x
+  @jax.jit
+  def loss(zeros):
+    x = x_0
+    for u, zero in zip(batch.us, zeros, strict=True):
+      x = jax.tree.map(jnp.add, cell.step(params["cell"], x, u), zero)
     outputs = model.readout.apply(params["readout"], cell.output(x)[None])
     return jnp.sum(_squares(outputs[0], batch.targets[-1]))
 
-  zero = jax.tree.map(jnp.zeros_like, cell.initial_state(params["cell"], 3))
-  for k in range(6):
-    leaves = jax.tree.leaves(jax.grad(loss)(zero, k))
-    norms = np.sqrt(sum(np.sum(np.square(x), -1) for x in leaves))
-    np.testing.assert_allclose(found.norms[5 - k], norms, rtol=1e-9)
+  zeros = [jax.tree.map(jnp.zeros_like, x_0) for _ in batch.us]
+  for norms, delta in zip(
+    found.norms[::-1], jax.grad(loss)(zeros), strict=True
+  ):
+    squares = [np.square(x).sum(-1) for x in jax.tree.leaves(delta)]
+    np.testing.assert_allclose(norms, np.sqrt(sum(squares)), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import re
 
-import evaluate
 import pytest
-from launchers_test import launch
+
+from tests.fork_server import Server
 
 FLAGS = {
   "lengths": ["lengths", "size"],
@@ -13,40 +13,36 @@ FLAGS = {
   "signals": ["lags", "windows", "out", "data_dir", "check_data"],
   "samples": ["sample", "seed", "out", "data_dir", "check_data"],
 }
+ALL = sorted({flag for own in FLAGS.values() for flag in own})
 
 
-def test_each_test_has_its_flags():
-  assert {t: list(evaluate.options_of(t)) for t in evaluate.TESTS} == FLAGS
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory):
+  """Of evaluate.py, in processes that have imported what it needs."""
+  server, place = Server(), tmp_path_factory.mktemp("place")
+  yield lambda *words: server.launch("evaluate.py", *words, cwd=place)[:3]
+  server.close()
 
 
-def test_help_names_the_tests_of_each_flag():
-  _, said, _ = launch("--help", script="evaluate.py")
+def test_help_names_the_tests_of_each_flag(launch):
+  status, said, _ = launch("--help")
+  assert status == 0
   said = " ".join(said.split())
-  for flag in {flag for own in FLAGS.values() for flag in own}:
+  for flag in ALL:
     pattern = rf"--(?:\[no\])?{flag}: .*? Of --test=(.*?\))\."
     assert re.findall(r"(\w+) \(default", re.search(pattern, said)[1]) == [
       test for test, own in FLAGS.items() if flag in own
     ]
 
 
+@pytest.mark.parametrize("flag", ALL)
 @pytest.mark.parametrize("test", FLAGS)
-def test_flags_of_other_tests_are_refused(test, monkeypatch):
-  """Whatever the test: those that are its own pass."""
-  everyone = {flag for own in FLAGS.values() for flag in own}
-  for flag in everyone:
-    monkeypatch.setattr(evaluate.flags.FLAGS[flag], "present", 0)
-  for flag in sorted(everyone):
-    monkeypatch.setattr(evaluate.flags.FLAGS[flag], "present", 1)
-    if flag in FLAGS[test]:
-      assert list(given(test)) == [flag]
-    else:
-      said = f"{flag} is no flag of --test={test}, which has runs"
-      with pytest.raises(ValueError, match=f"{said}, {', '.join(FLAGS[test])}"):
-        given(test)
-    monkeypatch.setattr(evaluate.flags.FLAGS[flag], "present", 0)
-
-
-def given(test):
-  if not evaluate.flags.FLAGS.is_parsed():
-    evaluate.flags.FLAGS(["test"], known_only=True)
-  return evaluate.given(test)
+def test_a_flag_of_other_tests_is_refused(launch, test, flag):
+  """One of the test's own is not: there the missing run is what is wrong."""
+  value = "true" if flag == "check_data" else "7"
+  status, out, err = launch(f"--test={test}", f"--{flag}={value}")
+  said = f"{flag} is no flag of --test={test}, which has runs, "
+  said += ", ".join(FLAGS[test])
+  if flag in FLAGS[test]:
+    said = "runs must name at least one run, got none"
+  assert (status, out, err) == (1, "", f"evaluate.py: {said}\n")
