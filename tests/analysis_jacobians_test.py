@@ -12,6 +12,7 @@ from steadygrad.analysis import (
   elman_jacobians,
   jacobian_products,
   lag_profile,
+  last_step_delta_norms,
   omega_derivatives,
   omega_total,
   step_jacobians,
@@ -139,6 +140,51 @@ def test_delta_norms_by_lag_count_back_from_each_end():
     Trajectory(None, None, None, None, deltas, deltas, None)
   )
   np.testing.assert_array_equal(plain.norms, full[::-1])
+
+
+def _squares(outputs, targets):
+  return jnp.sum(jnp.square(outputs - targets), -1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_signals_of_the_last_step_are_those_of_a_loss_of_it_alone(
+  kind, float64
+):
+  """By gradients in zeros that are added to the states, which know no δ."""
+  model, batch = model_of(kind), batch_of()
+  cell, params = model.cell, params_of(model)
+  found = last_step_delta_norms(model, _squares, params, batch)
+  assert found.valid.all()
+  x_0 = cell.initial_state(params["cell"], 3)
+
+  @jax.jit
+  def loss(zeros):
+    x = x_0
+    for u, zero in zip(batch.us, zeros, strict=True):
+      x = jax.tree.map(jnp.add, cell.step(params["cell"], x, u), zero)
+    outputs = model.readout.apply(params["readout"], cell.output(x)[None])
+    return jnp.sum(_squares(outputs[0], batch.targets[-1]))
+
+  zeros = [jax.tree.map(jnp.zeros_like, x_0) for _ in batch.us]
+  for norms, delta in zip(
+    found.norms[::-1], jax.grad(loss)(zeros), strict=True
+  ):
+    squares = [np.square(x).sum(-1) for x in jax.tree.leaves(delta)]
+    np.testing.assert_allclose(norms, np.sqrt(sum(squares)), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+  "reads,batch,said",
+  [
+    ("last", batch_of(), "model must .* reads=\"every\", got 'last'"),
+    ("every", batch_of(lengths=np.full(3, 2)), "batch must have no lengths"),
+    ("every", None, "batch must be a steadygrad.types.Batch"),
+  ],
+)
+def test_signals_of_the_last_step_need_it(reads, batch, said):
+  model = model_of("elman_x", reads=reads)
+  with pytest.raises(ValueError, match=said):
+    last_step_delta_norms(model, _squares, params_of(model), batch)
 
 
 def _tap_omega(model, batch, readout):

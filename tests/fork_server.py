@@ -60,8 +60,9 @@ class Server:
 def _preload() -> None:
   """Imports all that launchers import but the launchers, which define flags."""
   import analyses  # noqa: F401
+  import evaluations.lengths  # noqa: F401
+  import evaluations.samples  # noqa: F401
   import figures.tables  # noqa: F401
-  import generalise_loop  # noqa: F401
   import matplotlib.pyplot  # noqa: F401
   import natural_loop  # noqa: F401
   import sweep_loop  # noqa: F401

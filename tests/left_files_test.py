@@ -4,8 +4,6 @@ import dataclasses
 import json
 import shutil
 
-import generalise_loop
-import grids
 import host_loop
 import jax
 import numpy as np
@@ -13,13 +11,15 @@ import pytest
 import starts
 import sweep_records
 import sweep_store
+from evaluations import lengths, trained
 
 from steadygrad import records
-from steadygrad.runs import store
+from steadygrad.runs import store, sweeps
+from steadygrad.runs.names import run_name
 from tests.long import flips
 
 FLIPS = 6  # Of each kind; tests/long/flips.py makes more.
-NAMES = [grids.run_name(config) for config in flips.SWEPT]
+NAMES = [run_name(config) for config in flips.SWEPT]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,10 +102,10 @@ def readers(home):
   )
   return {
     "gather": lambda: sweep_records.gather(home / "sweep"),
-    "load": lambda: generalise_loop.load(str(path)),
-    "check": lambda: generalise_loop.check(str(path), [10], 20),
-    "generalise": lambda: generalise_loop.generalise(str(path), [10], 20),
-    "runs_of": lambda: generalise_loop.runs_of(str(home / "sweep")),
+    "load": lambda: flips.load(path),
+    "check": lambda: lengths.check(str(path), [10], 20),
+    "lengths": lambda: lengths.test(str(path), [10], 20),
+    "runs_of": lambda: trained.runs_of(str(home / "sweep")),
     "starts": lambda: starts.load(str(home / "sweep"), [begins]),
   }
 
@@ -171,7 +171,7 @@ def test_a_finished_run_of_before_is_read(home, left):
   before = times(run_dir)
   again = host_loop.train(flips.CONFIG, run_dir, progress=False)
   assert again == records.read_json(left / "ended" / "record.json")
-  loaded = [generalise_loop.load(str(x / "ended")) for x in (home, left)]
+  loaded = [flips.load(x / "ended") for x in (home, left)]
   assert flips.same(*loaded)
   assert times(run_dir) == before
 
@@ -210,7 +210,7 @@ def test_a_record_of_another_run_is_refused(sweep):
   for read in (
     lambda: sweep.finished(flips.SWEPT[1]),
     lambda: sweep_records.gather(sweep.directory),
-    lambda: generalise_loop.load(str(path)),
+    lambda: flips.load(path),
   ):
     with pytest.raises(ValueError, match=f"{path} holds the run {NAMES[0]}"):
       read()
@@ -223,8 +223,8 @@ def half_of(path):
 def test_a_merge_says_what_it_passes_over(home, tmp_path, capsys):
   """A damaged state, another run's state, and a damaged record."""
   other = home / "sweep"
-  states = [sweep_store.state_path(other, name) for name in NAMES]
-  paths = [sweep_store.record_path(other, name) for name in NAMES]
+  states = [sweeps.state_path(other, name) for name in NAMES]
+  paths = [sweeps.record_path(other, name) for name in NAMES]
   half_of(states[0])
   paths[0].unlink()
   half_of(paths[1])
@@ -241,9 +241,9 @@ def test_a_merge_says_what_it_passes_over(home, tmp_path, capsys):
   assert first.count("; passed over") == 4
   assert second.count("; passed over") == 1
   merged = tmp_path / "a damaged record"
-  assert sweep_store.state_path(merged, NAMES[1]).exists()
-  assert not sweep_store.record_path(merged, NAMES[1]).exists()
-  assert not sweep_store.state_path(merged, NAMES[0]).exists()
+  assert sweeps.state_path(merged, NAMES[1]).exists()
+  assert not sweeps.record_path(merged, NAMES[1]).exists()
+  assert not sweeps.state_path(merged, NAMES[0]).exists()
 
 
 def test_a_merge_sets_its_own_damaged_state_aside(sweep, left, capsys):
@@ -282,7 +282,7 @@ def test_states_of_before_go_on(home, left):
     f"{NAMES[1]}.npz",
   }
   loaded = [
-    generalise_loop.load(str(x / "sweep" / "records" / f"{NAMES[1]}.json"))
+    flips.load(x / "sweep" / "records" / f"{NAMES[1]}.json")
     for x in (home, left)
   ]
   assert flips.same(*loaded)
@@ -302,7 +302,7 @@ def test_states_of_before_are_merged_and_carried(home, left, tmp_path):
 
 
 def test_a_damaged_state_is_not_carried(home, tmp_path, capsys):
-  path = sweep_store.state_path(home / "sweep", NAMES[0])
+  path = sweeps.state_path(home / "sweep", NAMES[0])
   half_of(path)
   assert sweep_store.carry([home / "sweep"], tmp_path / "carried", {}) == 1
   assert f"{path} is damaged" in capsys.readouterr().err

@@ -8,14 +8,14 @@ import midi
 import natural_data
 import natural_grid
 import natural_loop
-import natural_probe
 import numpy as np
 import presets_natural
 import pytest
+from evaluations import lengths, samples, signals
 from figures import learning_curves, natural_signals, piano_roll, table1
 from figures import natural as natural_figure
 
-from steadygrad import natural_experiment, records
+from steadygrad import natural_experiment, records, runs
 from steadygrad.natural_config import NaturalConfig
 from tests import natural_cases
 
@@ -189,58 +189,60 @@ def trained(data, data_dir, run_dir, **changes):
 
 
 @pytest.fixture
-def flags(data_dir):
-  """The probe's flags, set for small data."""
-  from absl import flags
-
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
-  flags.FLAGS.data_dir = str(data_dir)
-  flags.FLAGS.check_data = False
-  flags.FLAGS.lags, flags.FLAGS.windows, flags.FLAGS.sample = 8, 3, 30
-  return flags.FLAGS
+def given(data_dir, tmp_path):
+  """Where the data are, and where a test writes."""
+  out = str(tmp_path / "out")
+  return {"out": out, "data_dir": str(data_dir), "check_data": False}
 
 
-def test_a_probe_of_music(flags, data_dir, tmp_path, monkeypatch):
+def test_signals_and_samples_of_music(given, data_dir, tmp_path, monkeypatch):
   run = trained("jsb", data_dir, tmp_path / "run")
   saved = []
   monkeypatch.setattr(midi, "write", lambda roll, path: saved.append(roll))
-  made = natural_probe.probe([run], tmp_path / "out")
+  said = signals.evaluate([run], lags=8, windows=3, **given)
+  made = records.read_json(tmp_path / "out" / "jsb-signals.json")
+  assert said == made["results"]
   assert made["curves"].keys() == {"elman-msgd_cr"}
   for low, middle, high in made["curves"].values():
     assert len(middle) == 8 and low[0] == middle[0] == high[0] == 1
     assert np.all(np.array(low) <= middle) and np.all(np.array(middle) <= high)
-  names = {p.name for p in (tmp_path / "out").iterdir()}
-  assert {"jsb-signals.json", "jsb-signals.png"} <= names
-  picture = tmp_path / "out" / "jsb-elman-msgd_cr.png"
-  assert picture.stat().st_size > LARGER_THAN_EMPTY
+  assert (tmp_path / "out" / "jsb-signals.png").exists()
+  said = samples.evaluate([run], sample=30, **given)
+  names = ["jsb-elman-msgd_cr.png", "jsb-elman-msgd_cr.mid"]
+  assert said == {"files": {"elman-msgd_cr": names}}
+  assert (tmp_path / "out" / names[0]).stat().st_size > LARGER_THAN_EMPTY
   assert saved[0].shape == (30, 88) and set(np.unique(saved[0])) <= {0, 1}
   picture = tmp_path / "again.png"
   natural_figure.draw(records.read_json(f"{run}/record.json"), picture)
   assert picture.stat().st_size > LARGER_THAN_EMPTY
 
 
-def test_a_probe_of_text(flags, data_dir, tmp_path):
+def test_signals_and_samples_of_text(given, data_dir, tmp_path):
   run = trained("ptb", data_dir, tmp_path / "run", use_bias=False)
   made = records.read_json(f"{run}/record.json")["results"]
   assert made["unit"] == "bits per character" and "test_per_piece" not in made
   assert 0 < made["test"][0] < 8
-  natural_probe.probe([run], tmp_path / "out")
+  signals.evaluate([run], lags=8, windows=3, **given)
+  said = samples.evaluate([run], sample=30, **given)
+  assert said == {"files": {"elman-msgd_cr": ["ptb-elman-msgd_cr.txt"]}}
   text = (tmp_path / "out" / "ptb-elman-msgd_cr.txt").read_text()
   assert len(text) == 31
-  with pytest.raises(ValueError, match="got two of elman-msgd_cr"):
-    natural_probe.probe([run, run], tmp_path / "out")
-  with pytest.raises(ValueError, match="must have ended.*record.json"):
-    natural_probe.probe([str(tmp_path)], tmp_path / "out")
+  for evaluate in (signals.evaluate, samples.evaluate):
+    with pytest.raises(ValueError, match="got two of elman-msgd_cr"):
+      evaluate([run, run], **given)
+    with pytest.raises(ValueError, match="must have ended.*record.json"):
+      evaluate([str(tmp_path)], **given)
+  with pytest.raises(ValueError, match="must be of train.py or sweep.py.*run"):
+    lengths.check(run, [50], 10)
   for name in ("parameters.safetensors", "record.json"):
     path = tmp_path / "run" / name
     whole = path.read_bytes()
     for data in (whole.replace(b"1", b"3", 1), whole[:-9], b"[]", b"{}"):
       path.write_bytes(data)
       with pytest.raises(ValueError, match=name):
-        natural_probe.load(run)
+        runs.load(run)
     path.write_bytes(whole)
-  natural_probe.load(run)
+  runs.load(run)
 
 
 def test_error_signals_are_the_products_of_jacobians(data_dir, tmp_path):
@@ -251,11 +253,11 @@ def test_error_signals_are_the_products_of_jacobians(data_dir, tmp_path):
   corpus = natural_data.load(config, data_dir, check=False)
   exp = natural_experiment.experiment(config, 88)
   params = exp.model.init(jax.random.key(0))
-  got = natural_probe.error_signals(exp, params, corpus, 8, 1)
+  got = signals.error_signals(exp, params, corpus, 8, 1)
   cell, readout = ({k: np.float64(v) for k, v in params[p].items()}
                    for p in ("cell", "readout"))  # fmt: skip
   stream, h, hs = corpus.streams["test"], np.zeros(5), []
-  begin = natural_probe.begins(corpus, 8, 1)[0]
+  begin = signals.begins(corpus, 8, 1)[0]
   for t in range(8):
     pre = h @ cell["w_rec"] + stream.rows[begin + t] @ cell["w_in"] + cell["b"]
     hs.append(h := 1 / (1 + np.exp(-pre)))

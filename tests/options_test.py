@@ -19,6 +19,7 @@ import sweep_records
 from steadygrad import options, records
 from steadygrad.config import MAX_SEEDS, TrainConfig, integers
 from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs.names import run_name
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -162,7 +163,7 @@ def test_scalars_of_numpy_are_pythons_and_name_the_same_run():
   got, expected = TrainConfig(**given), TrainConfig(**own)
   assert got == expected and repr(got) == repr(expected)
   assert got.digest() == expected.digest()
-  assert grids.run_name(got) == grids.run_name(expected)
+  assert run_name(got) == run_name(expected)
   for field in dataclasses.fields(got):
     value = getattr(got, field.name)
     assert value is None or type(value) is field.metadata["kind"]
@@ -233,7 +234,7 @@ def test_runs_of_committed_records_keep_their_names():
   assert len(runs) > 800
   for (path, name), run in runs.items():
     config = TrainConfig(**restored(run["config"]))
-    assert grids.run_name(config) == name, path
+    assert run_name(config) == name, path
   # A preset's runs begin with some of these.
   begun = {
     f"{config.start}-{config.first_seed}"

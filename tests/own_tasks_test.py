@@ -9,6 +9,7 @@ from steadygrad import training
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.config import TrainConfig
 from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs.names import run_name
 from steadygrad.tasks import TASKS, make_task, register_task
 from steadygrad.types import Task
 
@@ -28,7 +29,7 @@ def test_a_task_of_your_own_has_a_name_at_any_time():
   assert exp.task.name == exp.config.task == "first_bit"
   assert config.digest() != TrainConfig(length=12).digest()
   (run,) = grids.expand([{"task": "first_bit"}], {"seeds": [1]})
-  assert grids.run_name(run).startswith("first_bit-50-basic_tanh-msgd_cr-")
+  assert run_name(run).startswith("first_bit-50-basic_tanh-msgd_cr-")
   with pytest.raises(ValueError, match="length must be at least 10.*got 9"):
     TrainConfig(task="first_bit", length=9)
   # Without the function too.

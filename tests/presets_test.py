@@ -11,6 +11,7 @@ import starts
 from absl import flags
 
 from steadygrad import training
+from steadygrad.runs.names import run_name
 from steadygrad.tasks import TASKS
 
 NAMES = sorted(p.stem for p in grids.PRESETS.glob("[a-z]*.py"))
@@ -21,7 +22,7 @@ def docstring(name):
 
 
 def names_of(configs):
-  return {grids.run_name(c) for c in configs}
+  return {run_name(c) for c in configs}
 
 
 def given(command):

@@ -78,16 +78,16 @@ def test_command_runs_as_written_but_shorter(command, tmp_path):
 
 @pytest.mark.usefixtures("quickly_launched")
 def test_commands_of_sweeps_run_as_written_but_shorter(tmp_path):
-  script = r"python experiments/((?:sweep|generalise|draw)\.py [^\n`]*)"
+  script = r"python experiments/((?:sweep|evaluate|draw)\.py [^\n`]*)"
   commands = re.findall(script, README)
   assert [c.split(".")[0] for c in commands] == [
-    "sweep", "generalise", "draw", "draw", "sweep",
+    "sweep", "evaluate", "draw", "draw", "sweep",
   ]  # fmt: skip
   short = {
     "sweep": "--length=12 --init=basic_tanh --algorithm=msgd_c --seeds=1"
     " --max_updates=2 --check_every=2 --check_size=10 --test_size=10"
     " --noprogress",
-    "generalise": "--lengths=12 --size=10",
+    "evaluate": "--lengths=12 --size=10",
     "draw": "",
   }
   for command in commands:

@@ -14,8 +14,10 @@ from launchers_test import launch
 
 from steadygrad import training
 from steadygrad.adjoints import adjoints
+from steadygrad.cells import faster
 from steadygrad.config import TrainConfig
 from steadygrad.runs import store
+from steadygrad.runs.names import run_name
 
 TINY = TrainConfig(
   length=12,
@@ -88,7 +90,7 @@ def ended(tmp_path_factory):
   """A sweep's directory with one run of two updates, and its name."""
   directory = tmp_path_factory.mktemp("first")
   sweep(directory, TINY)
-  return directory, grids.run_name(TINY).rpartition("-")[0]
+  return directory, run_name(TINY).rpartition("-")[0]
 
 
 def sweep(directory, config, parameters=None):
@@ -101,7 +103,7 @@ def sweep(directory, config, parameters=None):
 
 
 def state_of(directory, config):
-  name = grids.run_name(config)
+  name = run_name(config)
   path = directory / "states" / f"{name}.safetensors"
   arrays = store.read_arrays(path, name).arrays
   template = jax.eval_shape(
@@ -139,7 +141,7 @@ def test_a_start_that_is_so_many_times_as_fast(ended, speed):
   (params,) = starts.load(str(directory), [config]).values()
   slow = state_of(directory, TINY)
   slow["cell"]["b"] += 0.3
-  fast = starts.faster(slow["cell"], speed)
+  fast = faster(slow["cell"], speed)
   exp = training.experiment(config)
   rng = np.random.default_rng(0)
   x, u = [rng.normal(size=(5, n)).astype(np.float32) for n in (8, 6)]
@@ -152,7 +154,7 @@ def test_a_start_that_is_so_many_times_as_fast(ended, speed):
   jax.tree.map(
     np.testing.assert_array_equal,
     params,
-    first | {"cell": starts.faster(first["cell"], speed)},
+    first | {"cell": faster(first["cell"], speed)},
   )
   if speed == 1:
     jax.tree.map(
@@ -167,7 +169,7 @@ def test_turns_run_one_after_the_other(ended, tmp_path):
   directory, name = ended
   chain = [dataclasses.replace(TINY, start=name, start_speed=2.0)]
   for _ in range(2):
-    before = grids.run_name(chain[-1]).rpartition("-")[0]
+    before = run_name(chain[-1]).rpartition("-")[0]
     chain.append(dataclasses.replace(chain[-1], start=before))
   assert starts.stages(chain[::-1]) == [[c] for c in chain]
   assert starts.stages([chain[2], TINY]) == [[chain[2], TINY]]
@@ -191,7 +193,7 @@ def test_turns_run_one_after_the_other(ended, tmp_path):
   assert ledger["runs"] == 3 and ledger["updates_left"] == 0
   exp, key = training.experiment(chain[2]), jax.random.key(TINY.first_seed)
   first = state_of(tmp_path, chain[1])
-  params = first | {"cell": starts.faster(first["cell"], 2.0)}
+  params = first | {"cell": faster(first["cell"], 2.0)}
   state = training.init(exp, key, params)
   for _ in range(2):
     state, _ = training.train_step(exp, key, state)
@@ -204,13 +206,13 @@ def test_turns_run_one_after_the_other(ended, tmp_path):
 
 def test_names_tell_runs_with_another_start_apart(ended):
   other = dataclasses.replace(TINY, start=ended[1])
-  assert grids.run_name(other) != grids.run_name(TINY)
+  assert run_name(other) != run_name(TINY)
   assert grids.program(other) == grids.program(TINY)
-  faster = dataclasses.replace(other, start_speed=2.0)
-  assert grids.run_name(faster) != grids.run_name(other)
-  assert grids.program(faster) == grids.program(TINY)
+  quick = dataclasses.replace(other, start_speed=2.0)
+  assert run_name(quick) != run_name(other)
+  assert grids.program(quick) == grids.program(TINY)
   wider = dataclasses.replace(TINY, initial_state_scale=0.5)
-  assert grids.run_name(wider) != grids.run_name(TINY)
+  assert run_name(wider) != run_name(TINY)
   assert grids.program(wider) != grids.program(TINY)
 
 
@@ -227,7 +229,7 @@ def test_what_cannot_be_begun_with_is_named(ended):
     with pytest.raises(ValueError, match=said):
       starts.check(where, [missing])
   # What begins with a run that is left too is not missed, nor what is there.
-  after = dataclasses.replace(TINY, start=grids.run_name(begun)[: -len("-3")])
+  after = dataclasses.replace(TINY, start=run_name(begun)[: -len("-3")])
   starts.check(str(directory), [TINY, after, begun])
   starts.check(None, [begun], own=directory)
   larger = dataclasses.replace(begun, hidden_size=9)
@@ -237,9 +239,9 @@ def test_what_cannot_be_begun_with_is_named(ended):
 
 def test_only_the_x_form_is_made_faster(ended):
   directory, name = ended
-  faster = dataclasses.replace(TINY, start=name, start_speed=2.0, form="h")
+  quick = dataclasses.replace(TINY, start=name, start_speed=2.0, form="h")
   with pytest.raises(ValueError, match="start_speed .* 2.0 with form=h"):
-    starts.load(str(directory), [faster])
+    starts.load(str(directory), [quick])
 
 
 def test_the_training_launcher_has_no_starts():

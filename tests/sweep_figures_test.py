@@ -221,7 +221,7 @@ def test_error_curves_show_every_seed_of_every_setting(drawn):
 
 
 def test_what_cannot_be_drawn_is_named():
-  with pytest.raises(ValueError, match="generalise.py has tested"):
+  with pytest.raises(ValueError, match="--test=lengths has tested"):
     generalisation.draw(runs_of(), "nowhere.png")
   mixed = [with_errors(0, [0] * 3), with_errors(0, [0] * 3, task="addition")]
   with pytest.raises(ValueError, match="one task"):

@@ -13,6 +13,7 @@ import sweep_store
 from launchers_test import launch
 
 from steadygrad import records
+from steadygrad.runs.names import run_name
 
 TINY = {
   "length": 12,
@@ -28,7 +29,7 @@ TINY = {
 }
 # Those that are cut first.
 RUNS = sorted(grids.expand([TINY], {}), key=lambda run: run.learning_rate)
-NAMES = [grids.run_name(run) for run in RUNS]
+NAMES = [run_name(run) for run in RUNS]
 
 
 @pytest.fixture(scope="module")

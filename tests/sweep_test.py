@@ -25,6 +25,7 @@ import sweep_store
 from steadygrad import files, options, records, training
 from steadygrad.config import TrainConfig
 from steadygrad.runs import signals
+from steadygrad.runs.names import run_name
 from steadygrad.runs.store import read_arrays
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -58,7 +59,7 @@ def test_a_grid_is_a_product_and_shortest_come_first():
   assert [r.length for r in runs] == [10] * 4 + [20] * 4 + [30] * 4
   assert {r.first_seed for r in runs} == {3, 4}
   assert {r.seeds for r in runs} == {1}
-  assert len({grids.run_name(r) for r in runs}) == len(runs)
+  assert len({run_name(r) for r in runs}) == len(runs)
 
 
 def test_what_an_algorithm_does_not_look_at_makes_no_further_run():
@@ -80,13 +81,13 @@ def test_seeds_share_the_work_of_a_configuration(monkeypatch):
   )
   runs = expand(seeds=5000, first_seed=7, max_updates=[1])
   assert len(made) < 20
-  names = [grids.run_name(run) for run in runs]
+  names = [run_name(run) for run in runs]
   assert len(made) < 20
   assert [run.first_seed for run in runs] == list(range(7, 5007))
   assert len(set(names)) == len(set(runs)) == 5000
   # They are what a configuration is otherwise.
   whole = dataclasses.replace(runs[3], first_seed=10)
-  assert whole == runs[3] and grids.run_name(whole) == names[3]
+  assert whole == runs[3] and run_name(whole) == names[3]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +116,10 @@ def test_a_wrong_grid_is_refused_before_it_is_made(lists, said):
 def test_a_name_holds_all_but_the_budget():
   config = TrainConfig(seeds=1, first_seed=4)
   more = dataclasses.replace(config, max_updates=7)
-  assert grids.run_name(config) == grids.run_name(more)
-  assert grids.run_name(config).endswith("-4")
+  assert run_name(config) == run_name(more)
+  assert run_name(config).endswith("-4")
   other = dataclasses.replace(config, check_every=7)
-  assert grids.run_name(config) != grids.run_name(other)
+  assert run_name(config) != run_name(other)
 
 
 def test_one_program_for_what_is_traced():
@@ -193,7 +194,7 @@ def results_of(directory):
 
 def test_every_run_has_a_record_and_a_state(swept):
   directory, ledger, _ = swept
-  names = {grids.run_name(r) for r in RUNS}
+  names = {run_name(r) for r in RUNS}
   assert results_of(directory).keys() == names
   assert {p.stem for p in (directory / "states").iterdir()} == names
   assert ledger["runs"] == len(RUNS)
@@ -240,7 +241,7 @@ def test_same_bits_as_the_training_launcher(algorithm, tmp_path, monkeypatch):
   for part in ("config", "results", "curves"):
     assert swept[part] == trained[part]
   states = read_arrays(
-    tmp_path / "sweep" / "states" / f"{grids.run_name(config)}.safetensors"
+    tmp_path / "sweep" / "states" / f"{run_name(config)}.safetensors"
   ).arrays
   parameters = read_arrays(tmp_path / "run" / "parameters.safetensors").arrays
   assert len(parameters) == 5
@@ -264,7 +265,7 @@ def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
 def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
   """One directory has a run's record, another only the state of another."""
   directory = swept[0]
-  names = [grids.run_name(r) for r in RUNS]
+  names = [run_name(r) for r in RUNS]
   other, mine = tmp_path / "other", tmp_path / "mine"
   store = sweep_store.Store(other)
   cut = [dataclasses.replace(r, max_updates=100) for r in RUNS[:2]]
@@ -283,7 +284,7 @@ def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
 
 def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
   run = RUNS[0]
-  path = tmp_path / "states" / f"{grids.run_name(run)}.safetensors"
+  path = tmp_path / "states" / f"{run_name(run)}.safetensors"
   store = sweep_store.Store(tmp_path)
   data = bytearray((swept[0] / "states" / path.name).read_bytes())
   data[3 * len(data) // 4] ^= 16
@@ -292,7 +293,7 @@ def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
   store.close()
   assert "damaged" in capsys.readouterr().err
   assert path.with_suffix(".damaged").exists()
-  name = grids.run_name(run)
+  name = run_name(run)
   assert results_of(tmp_path)[name] == results_of(swept[0])[name]
 
 
@@ -342,13 +343,13 @@ def test_a_stop_within_a_chunk_loses_nothing(swept, tmp_path, monkeypatch):
   store = sweep_store.Store(tmp_path)
   with pytest.raises(signals.Stopped, match="stopped by SIGTERM; the same"):
     sweep_loop.run([run], store, progress=False)
-  state = read_arrays(store.state_path(grids.run_name(run))).arrays
+  state = read_arrays(store.state_path(run_name(run))).arrays
   assert state["state.step"] == state["state.sums['updates']"] == 21
   monkeypatch.setattr(slots.Slots, "advance", advance)
   monkeypatch.setattr(signals, "stopping", stopping)
   sweep_loop.run([run], store, progress=False)
   store.close()
-  name = grids.run_name(run)
+  name = run_name(run)
   assert results_of(tmp_path)[name] == results_of(swept[0])[name]
 
 
@@ -367,7 +368,7 @@ def test_a_full_disk_loses_nothing(swept, tmp_path, monkeypatch):
   monkeypatch.setattr(files, "write_whole", write_whole)
   sweep_loop.run([run], store, progress=False)
   store.close()
-  name = grids.run_name(run)
+  name = run_name(run)
   assert results_of(tmp_path)[name] == results_of(swept[0])[name]
 
 

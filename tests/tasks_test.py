@@ -11,7 +11,7 @@ import pytest
 from steadygrad import evaluation, models
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import elman
-from steadygrad.tasks import TASKS
+from steadygrad.tasks import TASKS, temporal_order_with_waits
 from steadygrad.types import Batch
 
 MINIMUM = {
@@ -464,3 +464,31 @@ def test_a_mean_over_very_many_lengths_is_an_integral():
   np.testing.assert_allclose(few, math.log(8) * np.mean(each), rtol=1e-10)
   many = TASKS["copy"](1, 2**31 - 1).chance_loss
   assert 0 < many < few
+
+
+@pytest.mark.parametrize("waits", [(0, 0, 0), (3, 1, 4)])
+def test_symbols_stand_where_the_waits_say(waits):
+  batch = temporal_order_with_waits(waits, jax.random.key(0), 200)
+  us = np.asarray(batch.us)
+  assert us.shape == (sum(waits) + 2, 200, 6)
+  np.testing.assert_array_equal(us.sum(-1), 1)
+  symbols = us.argmax(-1)
+  places = [waits[0], waits[0] + 1 + waits[1]]
+  first, second = symbols[places]
+  assert set(first) == set(second) == {0, 1}
+  np.testing.assert_array_equal(batch.targets, 2 * first + second)
+  rest = np.delete(symbols, places, axis=0)
+  assert set(rest.ravel()) == ({2, 3, 4, 5} if rest.size else set())
+
+
+@pytest.mark.parametrize(
+  "waits,size,said",
+  [
+    ((1, 2), 5, "waits must be three integers"),
+    ((1, -2, 3), 5, "waits must be an integer of at least 0, got -2"),
+    ((1, 2, 3), 0, "batch_size must be an integer of at least 1, got 0"),
+  ],
+)
+def test_wrong_waits_are_named(waits, size, said):
+  with pytest.raises(ValueError, match=said):
+    temporal_order_with_waits(waits, jax.random.key(0), size)

@@ -11,7 +11,7 @@ _BREAKS = ("solved_below", "start", "start_speed", "label_smoothing")
 
 
 def draw(runs: list[dict], path) -> None:
-  """Writes the picture of all runs that generalise.py has tested.
+  """Writes the picture of all runs that were tested at other lengths.
 
   Raises:
     ValueError: if there is none, or they are not of one task and test size.
@@ -19,7 +19,8 @@ def draw(runs: list[dict], path) -> None:
   tested = [run for run in runs if "generalisation" in run]
   if not tested:
     raise ValueError(
-      "records must have runs that generalise.py has tested, got none"
+      "records must have runs that evaluate.py --test=lengths has tested, got"
+      " none"
     )
   for name, values in (
     ("task", {run["config"]["task"] for run in tested}),

@@ -2,12 +2,12 @@
 
   python experiments/sweep.py --preset=identity_start \\
     --sweep_dir=runs/identity
-  python experiments/generalise.py --runs=runs/identity
+  python experiments/evaluate.py --test=lengths --runs=runs/identity
 
 70 runs, at most 7,000,000 updates. Networks of random permutation that start
 from an orthogonal W_rec and are trained at one length are right after some
-numbers of steps only (`every_step.py`), as if their memory turned. The identity
-does not turn states.
+numbers of steps only (`--test=every_step`), as if their memory turned. The
+identity does not turn states.
 
 Source: ours. The rate was chosen with seeds 0 and 1000, which are not among the
 five.

@@ -1,7 +1,7 @@
 """One network for every length from 50 to 200, then tested far beyond.
 
   python experiments/sweep.py --preset=one_model --sweep_dir=runs/one_model
-  python experiments/generalise.py --runs=runs/one_model
+  python experiments/evaluate.py --test=lengths --runs=runs/one_model
   python experiments/draw.py --figure=generalisation --records=runs/one_model
 
 15 runs, at most 12,000,000 updates. The second command tests the solved ones on

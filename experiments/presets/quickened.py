@@ -4,14 +4,14 @@
     --starts=runs/identity --sweep_dir=runs/settled_identity
   python experiments/sweep.py --preset=quickened \\
     --starts=runs/settled_identity --sweep_dir=runs/quickened
-  python experiments/generalise.py --runs=runs/quickened
+  python experiments/evaluate.py --test=lengths --runs=runs/quickened
 
 20 runs, at most 600,000 updates: the networks of `settled_identity` in four
 turns. What the two that were looked at (105, 106) fail at is the wait after the
 second symbol, beyond the 99 steps for which they are trained to keep the
 answer: in one, two of the four answers hold for 100 steps and are others after
 200, which no error at 50 to 200 steps can tell. So a network is made 1.5 times
-as fast (`starts.faster`), four times, and trained at the same lengths after
+as fast (`cells.faster`), four times, and trained at the same lengths after
 each: what it does after 500 steps happens within 100, and is corrected.
 
 Source: ours. Chosen with seeds 105 and 106 (speeds 1.5 to 5 at once, at each of

@@ -1,7 +1,7 @@
 """Temporal order from a start at which tanh units are nearly linear.
 
   python experiments/sweep.py --preset=quiet_start --sweep_dir=runs/quiet
-  python experiments/generalise.py --runs=runs/quiet
+  python experiments/evaluate.py --test=lengths --runs=runs/quiet
 
 69 runs, at most 7,800,000 updates. The paper's starts stand in `figure_7` and
 `one_model`; from this one error signals reach back over 200 steps at the first

@@ -3,15 +3,15 @@
   python experiments/sweep.py --preset=one_model --sweep_dir=runs/one_model
   python experiments/sweep.py --preset=settled --starts=runs/one_model \\
     --sweep_dir=runs/settled
-  python experiments/generalise.py --runs=runs/settled
+  python experiments/evaluate.py --test=lengths --runs=runs/settled
 
 15 runs, at most 4,000,000 updates, from the networks of `one_model`, solved
 ones and others; --seeds and --first_seed choose. At 50 to 200 steps a network
 waits for at most 39 of them for the first symbol, and after more distractors
-it answers as if one of the symbols had come (`waits.py`). Here every sequence
-begins with a state that must be forgotten before the first symbol comes, so
-that the state in which it waits attracts. Without Ω, which wants no error
-signal to fade, and at a small rate.
+it answers as if one of the symbols had come (`--test=waits`). Here every
+sequence begins with a state that must be forgotten before the first symbol
+comes, so that the state in which it waits attracts. Without Ω, which wants no
+error signal to fade, and at a small rate.
 
 Source: ours. Chosen with seed 0 (scales .1 to 1, rates .0003 and .001, weights
 0 to 4).

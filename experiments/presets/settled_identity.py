@@ -5,7 +5,7 @@
     --sweep_dir=runs/identity
   python experiments/sweep.py --preset=settled_identity \\
     --starts=runs/identity --sweep_dir=runs/settled_identity
-  python experiments/generalise.py --runs=runs/settled_identity
+  python experiments/evaluate.py --test=lengths --runs=runs/settled_identity
 
 5 runs, at most 750,000 updates. Random initial states, as in `settled`, and
 smoothed labels besides. Cross-entropy asks for nothing more once an answer is

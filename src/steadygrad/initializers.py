@@ -162,10 +162,10 @@ def identity_quiet() -> Initializers:
   `orthogonal_quiet` with a W_rec that does not turn states. A network that
   remembers in states that turn answers rightly after some numbers of steps
   only, which is what networks of random permutation from `orthogonal_quiet` do
-  (`experiments/every_step.py`); from the identity one network learned lengths
-  of 50 to 200 of it and of temporal order with two and three symbols. Equal
-  inputs add up in one direction, so that tanh' falls to .96 and about .2 of an
-  error's norm (median) is left after 200 steps of temporal order.
+  (`evaluate.py --test=every_step`); from the identity one network learned
+  lengths of 50 to 200 of it and of temporal order with two and three symbols.
+  Equal inputs add up in one direction, so that tanh' falls to .96 and about .2
+  of an error's norm (median) is left after 200 steps of temporal order.
   """
   return Initializers(
     identity().w_rec, _normal(0.01), jax_initializers.lecun_normal()

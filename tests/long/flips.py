@@ -30,9 +30,20 @@ import sweep_loop
 import sweep_records
 from sweep_store import Store
 
-from steadygrad import records, training
+import grids
+import host_loop
+import jax
+import numpy as np
+import sweep_loop
+import sweep_records
+from evaluations import lengths
+from sweep_store import Store
+
+from steadygrad import records, runs, training
 from steadygrad.config import TrainConfig
 from steadygrad.runs import checkpoints, directories, store
+from steadygrad.runs.loading import Run
+from steadygrad.runs.names import name_of, run_name
 
 TINY = {
   "length": 10,
@@ -71,38 +82,43 @@ def leave(home: pathlib.Path) -> None:
   swept = Store(home / "sweep")
   sweep_loop.run(SWEPT, swept, progress=False)
   swept.close()
-  generalise_loop.generalise(str(home / "ended"), LENGTHS, SIZE)
+  lengths.test(str(home / "ended"), LENGTHS, SIZE)
   for path in (home / "sweep" / "records").iterdir():
-    generalise_loop.generalise(str(path), LENGTHS, SIZE)
+    lengths.test(str(path), LENGTHS, SIZE)
   packed = sweep_records.pack(sweep_records.read(home / "sweep"))
   records.write_json(home / "collected.json", packed)
 
 
+def load(path: pathlib.Path) -> Run:
+  """What is read of a run; its model is functions, which no file holds."""
+  return runs.load(path)._replace(model=None)
+
+
 def _finished(home: pathlib.Path):
-  name = run_files.name_of(CONFIG)
+  name = name_of(CONFIG)
   schema = host_loop._RECORD
   return directories.finished(home / "ended", CONFIG, name, schema)
 
 
 def _loaded(home: pathlib.Path):
-  return _finished(home), generalise_loop.load(str(home / "ended"))
+  return _finished(home), load(home / "ended")
 
 
 def _stopped(home: pathlib.Path):
   with directories.prepare(home / "stopped", CONFIG):
-    name = run_files.name_of(CONFIG)
+    name = name_of(CONFIG)
     return host_loop.restore(home / "stopped", name)
 
 
 def _previous(home: pathlib.Path):
   path = home / "stopped" / checkpoints.PREVIOUS
-  return store.read_arrays(path, run_files.name_of(CONFIG))
+  return store.read_arrays(path, name_of(CONFIG))
 
 
 def _generalised(home: pathlib.Path):
   run = str(home / "ended")
-  generalise_loop.check(run, LENGTHS, SIZE)
-  return generalise_loop.generalise(run, LENGTHS, SIZE)
+  lengths.check(run, LENGTHS, SIZE)
+  return lengths.test(run, LENGTHS, SIZE)
 
 
 def load_state(swept: Store, config: TrainConfig):
@@ -114,14 +130,14 @@ def load_state(swept: Store, config: TrainConfig):
 
 
 def _swept(home: pathlib.Path):
-  """What a sweep, its figures and generalise.py make of its files."""
+  """What a sweep, its figures and `load` make of its files."""
   swept = Store(home / "sweep")
   try:
     found = []
     for config in SWEPT:
       found += [swept.finished(config), load_state(swept, config)]
-      path = str(swept.record_path(grids.run_name(config)))
-      found.append(generalise_loop.load(path))
+      path = swept.record_path(run_name(config))
+      found.append(load(path))
     return found, sweep_records.read(home / "sweep")
   finally:
     swept.close()

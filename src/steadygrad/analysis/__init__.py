@@ -45,6 +45,7 @@ from steadygrad.analysis.jacobians import (
   elman_jacobians,
   jacobian_products,
   lag_profile,
+  last_step_delta_norms,
   step_jacobians,
 )
 from steadygrad.analysis.lyapunov import (
@@ -106,6 +107,7 @@ __all__ = [
   "iterate",
   "jacobian_products",
   "lag_profile",
+  "last_step_delta_norms",
   "linear_sensitivities",
   "lyapunov_exponents",
   "omega_derivatives",

@@ -7,17 +7,20 @@ States are row vectors, so an error signal is sent back as delta_t J_t. For the
 Elman network in the x-form J_t = w_recᵀ diag(σ′(x_{t-1})).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from steadygrad import _validate
 from steadygrad import unroll as unrolling
 from steadygrad.activations import activation as find_activation
+from steadygrad.adjoints import adjoints
 from steadygrad.analysis import _checks, _states
 from steadygrad.numerics import joint_norm, promoted
-from steadygrad.types import Array, Cell, PyTree, Trajectory
+from steadygrad.types import Array, Batch, Cell, Model, PyTree, Trajectory
 
 
 class LagProfile(NamedTuple):
@@ -204,3 +207,42 @@ def delta_norms_by_lag(trajectory: Trajectory) -> DeltaProfile:
   valid = index >= 0
   norms = jnp.take_along_axis(norms, jnp.maximum(index, 0), 0)
   return DeltaProfile(jnp.where(valid, norms, 0), valid)
+
+
+def last_step_delta_norms(
+  model: Model,
+  step_losses: Callable[[Array, Array], Array],
+  params: PyTree,
+  batch: Batch,
+) -> DeltaProfile:
+  """|dE_T/dx_k| by lag T − k, of the error E_T of the last step alone.
+
+  An error signal of all steps has a new part at each: what reaches x_k from
+  far away is seen where no other step has an error.
+
+  Args:
+    model: a `Model` whose readout reads every step.
+    step_losses: (outputs [B, ...], targets [B, ...]) of one step -> [B].
+    params: of the model.
+    batch: sequences of one length, targets [T, B, ...].
+
+  Returns:
+    `DeltaProfile`.
+
+  Raises:
+    ValueError: if the readout reads the last step alone, or the batch has
+      lengths; and where `adjoints` does.
+  """
+  _validate.check_batch(batch)
+  if batch.lengths is not None:
+    raise ValueError(f"batch must have no lengths, got {batch.lengths!r}")
+  if isinstance(model, Model) and model.readout.reads != "every":
+    raise ValueError(
+      'model must have a readout with reads="every", got'
+      f" {model.readout.reads!r}"
+    )
+
+  def last(outputs, batch):
+    return jnp.sum(step_losses(outputs[-1], batch.targets[-1]))
+
+  return delta_norms_by_lag(adjoints(model, last)(params, batch)[2])

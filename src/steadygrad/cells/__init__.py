@@ -1,6 +1,6 @@
 """Cells: pure functions in a `Cell`."""
 
-from steadygrad.cells.elman import elman
+from steadygrad.cells.elman import elman, faster
 from steadygrad.cells.linen import linen
 
-__all__ = ["elman", "linen"]
+__all__ = ["elman", "faster", "linen"]

@@ -94,6 +94,30 @@ def elman(
   return Cell(init, initial_state, step, output, fused)
 
 
+def faster(params: dict[str, Array], speed: float | Array) -> dict[str, Array]:
+  """Parameters of a cell in the x-form whose states move `speed` times as fast.
+
+  A step of the x-form (eq. 2) is
+
+    x_t - x_{t-1} = [σ(x_{t-1}) (w_rec - I) + u_t w_in + b]
+                    - [x_{t-1} - σ(x_{t-1})]
+
+  and the first bracket is multiplied. No parameter is in the second bracket;
+  for tanh it is of third order in x, so that a memory that creeps moves `speed`
+  times as far a step, and states settle where units are closer to saturation.
+
+  Args:
+    params: of `elman`: w_rec [N, N], w_in [M, N], and b [N] if there is one.
+    speed: the factor, [].
+
+  Returns:
+    Parameters of the same shapes.
+  """
+  identity = jnp.eye(len(params["w_rec"]), dtype=params["w_rec"].dtype)
+  fast = {name: speed * value for name, value in params.items()}
+  return fast | {"w_rec": identity + speed * (params["w_rec"] - identity)}
+
+
 def _drive(params: PyTree, u: Array) -> Array:
   """u_t w_in + b, for one step or for all at once."""
   drive = matmul(_real(u, params["w_in"].dtype), params["w_in"])

@@ -54,7 +54,7 @@ CORPUS = {
   "curves": {"epoch": [int], str: [[_VALUE]]},
   "provenance": {"wall_seconds": float},
 }
-# And of what generalise.py writes beside one.
+# And of what evaluate.py --test=lengths writes beside one.
 GENERALISATION = {
   "kind": "generalisation",
   "tested": {"lengths": [int], "size": int},

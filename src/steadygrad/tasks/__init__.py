@@ -15,7 +15,10 @@ from steadygrad.tasks.memorization import (
 )
 from steadygrad.tasks.multiplication import multiplication
 from steadygrad.tasks.random_permutation import random_permutation
-from steadygrad.tasks.temporal_order import temporal_order
+from steadygrad.tasks.temporal_order import (
+  temporal_order,
+  temporal_order_with_waits,
+)
 from steadygrad.tasks.three_bit_temporal_order import three_bit_temporal_order
 from steadygrad.types import Task
 
@@ -37,7 +40,13 @@ TASKS: dict[str, Factory] = {
   )
 }
 
-__all__ = ["TASKS", "make_task", "register_task", *TASKS]
+__all__ = [
+  "TASKS",
+  "make_task",
+  "register_task",
+  "temporal_order_with_waits",
+  *TASKS,
+]
 
 
 def register_task(name: str, factory: Factory) -> None:

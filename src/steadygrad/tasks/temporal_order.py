@@ -8,10 +8,14 @@ the authors' code; arXiv v2's text has the second in [4L/10, 5L/10).
 
 import functools
 import math
+from collections.abc import Sequence
 
-from steadygrad import losses
+import jax
+import jax.numpy as jnp
+
+from steadygrad import _validate, losses
 from steadygrad.tasks import _lengths, _ordered
-from steadygrad.types import Task
+from steadygrad.types import Array, Batch, Task
 
 TENTHS = (1, 5)
 
@@ -44,3 +48,39 @@ def temporal_order(length: int, max_length: int | None = None) -> Task:
     chance_error=3 / 4,
     chance_loss=math.log(4),
   )
+
+
+def temporal_order_with_waits(
+  waits: Sequence[int], key: Array, batch_size: int
+) -> Batch:
+  """Sequences of temporal order whose symbols stand at given places.
+
+  Args:
+    waits: three numbers of distractors: before the first symbol, between the
+      two, and after the second.
+    key: of the batch.
+    batch_size: B.
+
+  Returns:
+    A batch as `temporal_order` samples it, of sum(waits) + 2 steps.
+
+  Raises:
+    ValueError: if `waits` are not three integers of at least 0, or `batch_size`
+      is no integer of at least 1.
+  """
+  if len(waits) != 3:
+    raise ValueError(f"waits must be three integers, got {waits!r}")
+  for wait in waits:
+    _validate.check_integer("waits", wait, least=0)
+  _validate.check_integer("batch_size", batch_size)
+  key_symbols, key_noise = jax.random.split(key)
+  symbols = jax.random.randint(key_symbols, (2, batch_size), 0, 2)
+  shape = (sum(waits) + 2, batch_size)
+  sequence = 2 + jax.random.randint(
+    key_noise, shape, 0, _ordered.NUM_DISTRACTORS
+  )
+  before, between, _ = waits
+  sequence = sequence.at[before].set(symbols[0])
+  sequence = sequence.at[before + 1 + between].set(symbols[1])
+  us = jax.nn.one_hot(sequence, _ordered.INPUT_SIZE, dtype=jnp.float32)
+  return Batch(us, 2 * symbols[0] + symbols[1])

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import sweep_loop
 import sweep_store
-import waits_loop
+from evaluations import waits as tested
 from figures import waits as figure
 from launchers_test import launch
 
 from steadygrad import training
 from steadygrad.config import TrainConfig
+from steadygrad.runs.names import run_name
+from steadygrad.tasks import temporal_order_with_waits
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
-SCRIPT = "waits.py"
+SCRIPT, TEST = "evaluate.py", "--test=waits"
 TINY = TrainConfig(
   length=12,
   hidden_size=6,
@@ -32,25 +34,10 @@ TINY = TrainConfig(
 )
 
 
-@pytest.mark.parametrize("waits", [(0, 0, 0), (3, 1, 4)])
-def test_symbols_stand_where_the_waits_say(waits):
-  batch = waits_loop.sample(waits, jax.random.key(0), 200)
-  us = np.asarray(batch.us)
-  assert us.shape == (sum(waits) + 2, 200, 6)
-  np.testing.assert_array_equal(us.sum(-1), 1)
-  symbols = us.argmax(-1)
-  places = [waits[0], waits[0] + 1 + waits[1]]
-  first, second = symbols[places]
-  assert set(first) == set(second) == {0, 1}
-  np.testing.assert_array_equal(batch.targets, 2 * first + second)
-  rest = np.delete(symbols, places, axis=0)
-  assert set(rest.ravel()) == ({2, 3, 4, 5} if rest.size else set())
-
-
 def test_usual_waits_are_those_of_200_steps():
-  assert sum(waits_loop.USUAL) + 2 == 200
-  first = waits_loop.USUAL[0]
-  second = first + 1 + waits_loop.USUAL[1]
+  assert sum(tested.USUAL) + 2 == 200
+  first = tested.USUAL[0]
+  second = first + 1 + tested.USUAL[1]
   assert (first, second) == (30, 110)  # The middles of [20, 40) and [100, 120).
 
 
@@ -65,19 +52,19 @@ def answers(params, us):
 
 def test_errors_are_those_of_a_loop_with_one_wait_changed(monkeypatch):
   """Short ones, so that the network's answers hang on every symbol's place."""
-  monkeypatch.setattr(waits_loop, "USUAL", (2, 3, 4))
+  monkeypatch.setattr(tested, "USUAL", (2, 3, 4))
   exp = training.experiment(dataclasses.replace(TINY, init="orthogonal"))
   params = exp.model.init(jax.random.key(0))
   key, waits, size = jax.random.key(1), (1, 5), 40
-  got = waits_loop.errors_by_wait(TINY, params, key, waits=waits, size=size)
+  got = tested.errors_by_wait(TINY, params, key, waits=waits, size=size)
   assert got.shape == (3, 2)
   arrays = jax.tree.map(np.asarray, params)
   for i in range(3):
     for j, wait in enumerate(waits):
-      given = list(waits_loop.USUAL)
+      given = list(tested.USUAL)
       given[i] = wait
       own = jax.random.fold_in(key, 2 * i + j)
-      batch = waits_loop.sample(given, own, size)
+      batch = temporal_order_with_waits(given, own, size)
       said = answers(arrays, np.asarray(batch.us))
       expected = np.mean(said != np.asarray(batch.targets))
       np.testing.assert_allclose(got[i, j], expected, atol=1e-6)
@@ -126,30 +113,30 @@ def sweep(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
     store = sweep_store.Store(home)
-    both = [waits_loop.TASK, "three_bit_temporal_order"]
+    both = [tested.TASK, "three_bit_temporal_order"]
     runs = grids.expand([tiny], {"task": both})
     sweep_loop.run(runs, store, progress=False)
     store.close()
-  return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
+  return {c.task: home / "records" / f"{run_name(c)}.json" for c in runs}
 
 
 @pytest.mark.usefixtures("quickly_launched")  # A program for every wait.
 def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
   out = tmp_path / "new" / "picture.png"
-  record = sweep[waits_loop.TASK]
+  record = sweep[tested.TASK]
   flags = (f"--runs={record}", "--size=2", f"--out={out}")
-  status, said, err = launch(*flags, script=SCRIPT)
+  status, said, err = launch(TEST, *flags, script=SCRIPT)
   assert status == 0, err
   assert said.strip() == str(out) and out.stat().st_size > 0
   made = json.loads(out.with_suffix(".json").read_text())
   (found,) = made["runs"].values()
-  assert np.shape(found["errors"]) == (3, len(waits_loop.WAITS))
+  assert np.shape(found["errors"]) == (3, len(tested.WAITS))
   assert found["updates"] == 2 and found["chance_error"] == 0.75
 
 
 def test_another_task_is_refused(sweep):
   with pytest.raises(ValueError, match="runs must be of temporal_order and"):
-    waits_loop.test(str(sweep["three_bit_temporal_order"]), 2)
+    tested.test(str(sweep["three_bit_temporal_order"]), 2)
 
 
 @pytest.mark.parametrize(
@@ -158,11 +145,14 @@ def test_another_task_is_refused(sweep):
     ((), ("runs must name at least one",)),
     (("--runs=a.json",), ("runs must have ended", "a.json")),
     (("--runs=nowhere", "--out=a.json"), ("out must be a file *.png",)),
-    (("--runs=nowhere", "--size=3000000000"), ("size", "3000000000", "10000")),
+    (
+      ("--runs=nowhere", "--size=20000"),
+      ("size must be", "10000", "got 20000"),
+    ),
   ],
 )
 def test_mistakes_give_no_traceback(flags, parts):
-  status, _, err = launch(*flags, script=SCRIPT)
+  status, _, err = launch(TEST, *flags, script=SCRIPT)
   assert status == 1 and "Traceback" not in err
   for part in parts:
     assert part in err

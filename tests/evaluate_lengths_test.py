@@ -4,7 +4,6 @@ import concurrent.futures
 import json
 import shutil
 
-import generalise_loop
 import grids
 import host_loop
 import jax
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 import sweep_loop
 import sweep_store
+from evaluations import lengths as at_lengths
+from evaluations import trained
 from launchers_test import launch
 
 from steadygrad import records
@@ -32,7 +33,7 @@ TINY = {
   "test_size": 250,
 }
 LENGTHS, SIZE = (13, 25), 200
-STREAM = 1000  # Of generalise.py; its sequences are promised to be fresh.
+STREAM = 1000  # Of the test; its sequences are promised to be fresh.
 
 
 def by_loop(arrays, seed, config, length):
@@ -87,9 +88,9 @@ def tested(runs):
   home, _ = runs
   record = sorted((home / "sweep" / "records").iterdir())[0]
   lengths = ",".join(map(str, LENGTHS))
-  flags = (f"--lengths={lengths}", f"--size={SIZE}")
+  flags = ("--test=lengths", f"--lengths={lengths}", f"--size={SIZE}")
   runs = f"--runs={home / 'run'},{record}"
-  status, out, err = launch(runs, *flags, script="generalise.py")
+  status, out, err = launch(runs, *flags, script="evaluate.py")
   assert status == 0, err
   return json.loads(out.splitlines()[-1]), home / "run", record
 
@@ -133,7 +134,7 @@ def test_what_is_there_is_kept_and_more_lengths_are_added(
 ):
   said, run, _ = tested
   shutil.copytree(run, tmp_path / "run")
-  found = generalise_loop.generalise(str(tmp_path / "run"), [25, 14], SIZE)
+  found = at_lengths.test(str(tmp_path / "run"), [25, 14], SIZE)
   told = capsys.readouterr().err
   assert "length 14" in told and "length 25" not in told
   before = dict(zip(LENGTHS, said["errors"][str(run)], strict=True))
@@ -151,7 +152,7 @@ def test_a_run_that_trained_on_is_tested_anew(tested, tmp_path):
   made["results"]["updates"] = [100, 100, 100]
   made["results"]["errors"] = [[0.5] * 3 for _ in made["results"]["errors"]]
   records.write_json(path, made)
-  found = generalise_loop.generalise(str(tmp_path / "run"), [13], SIZE)
+  found = at_lengths.test(str(tmp_path / "run"), [13], SIZE)
   assert found == {13: said["errors"][str(run)][0]}
 
 
@@ -159,11 +160,11 @@ def test_a_directory_of_a_sweep_stands_for_its_solved_runs(tested, tmp_path):
   record = tested[2]
   shutil.copytree(record.parent.parent, tmp_path / "sweep")
   solved = tmp_path / "sweep" / "records" / record.name
-  assert generalise_loop.runs_of(str(tmp_path / "sweep")) == []
+  assert trained.runs_of(str(tmp_path / "sweep")) == []
   made = records.read_json(solved)
   made["results"]["solved"] = [True]
   records.write_json(solved, made)
-  assert generalise_loop.runs_of(str(tmp_path / "sweep")) == [str(solved)]
+  assert trained.runs_of(str(tmp_path / "sweep")) == [str(solved)]
 
 
 def test_a_state_of_another_update_is_refused(tested, tmp_path):
@@ -174,7 +175,7 @@ def test_a_state_of_another_update_is_refused(tested, tmp_path):
   made["results"]["updates"] = [100]
   records.write_json(later, made)
   with pytest.raises(ValueError) as error:
-    generalise_loop.generalise(str(later), [13], SIZE)
+    at_lengths.test(str(later), [13], SIZE)
   for part in ("runs must have ended", "update [200]", "[100]"):
     assert part in str(error.value)
 
@@ -193,7 +194,7 @@ def test_a_mistake_is_named_before_anything_runs(
   runs, tested, run, lengths, size, parts
 ):
   with pytest.raises(ValueError) as error:
-    generalise_loop.check(str(runs[0] / run), lengths, size)
+    at_lengths.check(str(runs[0] / run), lengths, size)
   for part in parts:
     assert part in str(error.value)
 
@@ -204,7 +205,7 @@ def test_a_record_of_something_else_is_refused(runs, tmp_path):
   (tmp_path / "records" / "a.json").write_text('{"kind": "analysis"}')
   (tmp_path / "states" / "a.npz").touch()
   with pytest.raises(ValueError, match="runs must be training runs, got .*a.j"):
-    generalise_loop.check(str(tmp_path / "records" / "a.json"), LENGTHS, SIZE)
+    at_lengths.check(str(tmp_path / "records" / "a.json"), LENGTHS, SIZE)
 
 
 def test_mistakes_on_the_command_line_give_no_traceback(runs):
@@ -221,7 +222,8 @@ def test_mistakes_on_the_command_line_give_no_traceback(runs):
   }
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     said = pool.map(
-      lambda words: launch(*words, script="generalise.py"), flags.values()
+      lambda words: launch("--test=lengths", *words, script="evaluate.py"),
+      flags.values(),
     )
     for expected, (status, _, err) in zip(flags, said, strict=True):
       assert status not in (0, None)

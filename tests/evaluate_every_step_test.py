@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 
-import every_step_loop
 import grids
 import jax
 import matplotlib.pyplot as plt
@@ -12,14 +11,16 @@ import numpy as np
 import pytest
 import sweep_loop
 import sweep_store
+from evaluations import every_step
 from figures import every_step as figure
 from launchers_test import launch
 
 from steadygrad import records, training
 from steadygrad.config import TrainConfig
+from steadygrad.runs.names import run_name
 
 STEPS, SIZE = 9, 40
-SCRIPT = "every_step.py"
+SCRIPT, TEST = "evaluate.py", "--test=every_step"
 
 
 def config(**values):
@@ -38,7 +39,7 @@ def test_each_step_is_the_task_at_that_length(size, batches):
   # Of 100 classes, chance would be nearly always wrong: two are made likely.
   params["readout"]["b_out"] = params["readout"]["b_out"].at[:2].add(20)
   key = jax.random.key(1)
-  got = every_step_loop.errors_by_step(given, params, key, size=size)
+  got = every_step.errors_by_step(given, params, key, size=size)
   for step in range(1, STEPS + 1):
     wrong = []
     for own in jax.random.split(key, batches):
@@ -79,26 +80,26 @@ def sweep(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
     store = sweep_store.Store(home)
-    runs = grids.expand(
-      [tiny], {"task": [every_step_loop.TASK, "temporal_order"]}
-    )
+    runs = grids.expand([tiny], {"task": [every_step.TASK, "temporal_order"]})
     sweep_loop.run(runs, store, progress=False)
     store.close()
-  return {c.task: home / "records" / f"{grids.run_name(c)}.json" for c in runs}
+  return {c.task: home / "records" / f"{run_name(c)}.json" for c in runs}
 
 
 def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
   out = tmp_path / "new" / "picture.png"
   flags = (f"--steps={STEPS}", f"--size={SIZE}", f"--out={out}")
-  record = sweep[every_step_loop.TASK]
-  status, said, err = launch(f"--runs={record}", *flags, script=SCRIPT)
+  record = sweep[every_step.TASK]
+  status, said, err = launch(TEST, f"--runs={record}", *flags, script=SCRIPT)
   assert status == 0, err
   assert said.strip() == str(out) and out.stat().st_size > 0
   made = json.loads(out.with_suffix(".json").read_text())
   (found,) = made["runs"].values()
-  assert found == every_step_loop.test(str(record), STEPS, SIZE)
+  assert found == every_step.test(str(record), STEPS, SIZE)
   assert len(found["errors"]) == STEPS and found["updates"] == 2
-  assert made["provenance"]["command"].startswith("python experiments/every")
+  assert made["provenance"]["command"].startswith(
+    "python experiments/evaluate.py"
+  )
 
 
 @pytest.mark.parametrize("steps", [3, 10, 60])
@@ -126,24 +127,26 @@ def test_runs_that_differ_otherwise_do_not_share_a_panel(tmp_path):
 
 
 def test_a_directory_stands_for_its_solved_runs_of_the_task(sweep, tmp_path):
-  home = sweep[every_step_loop.TASK].parents[1]
+  home = sweep[every_step.TASK].parents[1]
+  options = {"steps": STEPS, "size": SIZE, "out": str(tmp_path / "a.png")}
   with pytest.raises(ValueError, match="must hold a solved run"):
-    every_step_loop.measure([str(home)], STEPS, SIZE)
+    every_step.evaluate([str(home)], **options)
   shutil.copytree(home, tmp_path / "sweep")
   for path in (tmp_path / "sweep" / "records").iterdir():
     made = records.read_json(path)
     made["results"]["solved"] = [True]
     records.write_json(path, made)
-  made = every_step_loop.measure([str(tmp_path / "sweep")], STEPS, SIZE)
-  assert list(made["runs"]) == [sweep[every_step_loop.TASK].stem]
+  every_step.evaluate([str(tmp_path / "sweep")], **options)
+  made = records.read_json(tmp_path / "a.json")
+  assert list(made["runs"]) == [sweep[every_step.TASK].stem]
   with pytest.raises(ValueError, match="must differ in name"):
-    every_step_loop.measure([str(tmp_path / "sweep")] * 2, STEPS, SIZE)
+    every_step.evaluate([str(tmp_path / "sweep")] * 2, **options)
 
 
 def test_another_task_is_refused(sweep):
   with pytest.raises(ValueError) as error:
-    every_step_loop.test(str(sweep["temporal_order"]), STEPS, SIZE)
-  for part in ("runs", every_step_loop.TASK, "one seed", "got temporal_order"):
+    every_step.test(str(sweep["temporal_order"]), STEPS, SIZE)
+  for part in ("runs", every_step.TASK, "one seed", "got temporal_order"):
     assert part in str(error.value)
 
 
@@ -156,7 +159,7 @@ def test_another_task_is_refused(sweep):
   ],
 )
 def test_mistakes_give_no_traceback(flags, parts):
-  status, _, err = launch(*flags, script=SCRIPT)
+  status, _, err = launch(TEST, *flags, script=SCRIPT)
   assert status == 1 and "Traceback" not in err
   for part in parts:
     assert part in err

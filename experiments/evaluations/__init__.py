@@ -1,0 +1,5 @@
+"""Tests of trained networks: one module a test.
+
+Each has `evaluate(runs, *, ...)`, whose keyword arguments are the flags of the
+test and their defaults.
+"""

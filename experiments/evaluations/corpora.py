@@ -1,0 +1,30 @@
+"""What tests of runs of natural.py share."""
+
+import jax
+
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs import loading
+
+
+def named_runs(runs: list[str]) -> dict[str, loading.Run]:
+  """{cell and algorithm: the run's first seed}, leaves [...]; of one data set.
+
+  Raises:
+    ValueError: if a run is of another launcher or has not ended, its files are
+      damaged, two are of one cell and algorithm, or of different data sets.
+  """
+  found: dict[str, loading.Run] = {}
+  for path in runs:
+    if not isinstance(loading.read(path)[0], NaturalConfig):
+      raise ValueError(f"runs must be of natural.py, got {path}")
+    run = loading.load(path)
+    name = f"{run.config.cell}-{run.config.algorithm}"
+    if name in found:
+      raise ValueError(
+        f"runs must be of different cells or algorithms, got two of {name}"
+      )
+    params = jax.tree.map(lambda x: x[0], run.params)
+    found[name] = run._replace(params=params)
+  if len(data := {run.config.data for run in found.values()}) != 1:
+    raise ValueError(f"runs must be of one data set, got {sorted(data)}")
+  return found

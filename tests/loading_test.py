@@ -1,0 +1,126 @@
+"""Runs that ended, as they are read: of all launchers, and mistakes."""
+
+import shutil
+
+import host_loop
+import jax
+import natural_data
+import natural_loop
+import numpy as np
+import pytest
+import sweep_loop
+import sweep_store
+
+from steadygrad import runs, training
+from steadygrad.config import TrainConfig
+from steadygrad.natural_config import NaturalConfig
+from steadygrad.runs import store
+from steadygrad.runs.names import run_name
+from tests import natural_cases
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+TINY = TrainConfig(
+  length=12,
+  hidden_size=6,
+  batch_size=2,
+  seeds=2,
+  max_updates=2,
+  check_every=2,
+  check_size=10,
+  test_size=10,
+)
+ONE = TrainConfig(**vars(TINY) | {"seeds": 1, "first_seed": 1}).resolved()
+NATURAL = NaturalConfig(
+  data="ptb", hidden_size=5, chunk_length=8, max_epochs=1, batch_size=2,
+  eval_lanes=2, seeds=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+  """{launcher: path of a run that ended}."""
+  home = tmp_path_factory.mktemp("runs")
+  natural_cases.small_text(home)
+  one = jax.devices()[:1]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", lambda: one)
+    host_loop.train(TINY, home / "train", progress=False)
+    swept = sweep_store.Store(home / "sweep")
+    sweep_loop.run([ONE], swept, progress=False)
+    swept.close()
+    corpus = natural_data.load(NATURAL, home, check=False)
+    natural_loop.train(NATURAL, corpus, home / "natural", progress=False)
+  return {
+    "train": home / "train",
+    "sweep": home / "sweep" / "records" / f"{run_name(ONE)}.json",
+    "natural": home / "natural",
+  }
+
+
+@pytest.mark.parametrize(
+  "launcher,config,seeds", [("train", TINY, 2), ("sweep", ONE, 1)]
+)
+def test_a_run_on_a_task(ended, launcher, config, seeds):
+  run = runs.load(str(ended[launcher]))
+  assert run.config == config.resolved()
+  assert run.record["results"]["updates"] == [2] * seeds
+  exp = training.experiment(config)
+  template = jax.eval_shape(exp.model.init, jax.random.key(0))
+  jax.tree.map(
+    lambda x, s: np.testing.assert_equal(x.shape, (seeds, *s.shape)),
+    run.params, template,
+  )  # fmt: skip
+  us = exp.task.sample(jax.random.key(0), 3).us
+  assert jax.vmap(run.model.apply, (0, None))(run.params, us).shape == (
+    (seeds, 3, 4)
+  )
+
+
+def test_both_launchers_leave_the_same_parameters(ended):
+  many, one = (runs.load(ended[name]).params for name in ("train", "sweep"))
+  jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1:], b), many, one)
+
+
+def test_a_run_on_text_has_the_symbols_of_its_text(ended):
+  run = runs.load(ended["natural"])
+  assert run.config == NATURAL and run.record["kind"] == "natural"
+  symbols = run.params["readout"]["w_out"].shape[-1]
+  assert run.params["cell"]["w_in"].shape == (2, symbols, 5)
+  us = np.zeros((4, 3, symbols), np.float32)
+  params = jax.tree.map(lambda x: x[0], run.params)
+  assert run.model.apply(params, us).shape == (4, 3, symbols)
+
+
+@pytest.mark.parametrize("file", ["record.json", "parameters.safetensors"])
+@pytest.mark.parametrize("launcher", ["train", "natural"])
+def test_a_run_without_a_file_has_not_ended(ended, launcher, file, tmp_path):
+  shutil.copytree(ended[launcher], tmp_path / "run")
+  (tmp_path / "run" / file).unlink()
+  with pytest.raises(ValueError, match=f"runs must have ended, but .*{file}"):
+    runs.load(tmp_path / "run")
+
+
+def test_parameters_of_another_run_are_refused(ended, tmp_path):
+  shutil.copytree(ended["train"], tmp_path / "run")
+  name = "parameters.safetensors"
+  shutil.copy(ended["natural"] / name, tmp_path / "run" / name)
+  with pytest.raises(ValueError, match=f"{name} holds the run ptb-elman-.*not"):
+    runs.load(tmp_path / "run")
+
+
+def test_parameters_of_another_shape_are_refused(ended, tmp_path):
+  """With the right name, which only an edited file can have."""
+  shutil.copytree(ended["train"], tmp_path / "run")
+  path = tmp_path / "run" / "parameters.safetensors"
+  arrays, meta, name = store.read_arrays(path)
+  first = next(iter(arrays))
+  store.write_arrays(path, arrays | {first: arrays[first][:1]}, meta, name=name)
+  with pytest.raises(ValueError, match=f"{path} holds no parameters of this"):
+    runs.load(path.parent)
+
+
+def test_load_is_an_attribute_and_others_are_not():
+  assert runs.load is runs.loading.load
+  with pytest.raises(AttributeError, match="no attribute 'lode'"):
+    runs.lode  # noqa: B018
