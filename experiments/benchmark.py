@@ -22,14 +22,14 @@ from collections.abc import Collection
 from typing import Any
 
 import jax
-import run_files
 from absl import flags
 from benchmarks import epoch, peers, update
 
 from steadygrad import records
-from steadygrad.config import ALGORITHMS, integers
 from steadygrad.options import INT32
-from steadygrad.runs import commands
+from steadygrad.runs import commands, results
+from steadygrad.training.config import ALGORITHMS
+from steadygrad.training.options import integers
 
 RUN = {"update": update.run, "epoch": epoch.run}
 CORES = {"update": None, "epoch": 1}  # None: all.
@@ -142,7 +142,7 @@ def _check(name: str, values: list[str], allowed: Collection[str]) -> None:
 
 
 def _write_epoch(path, size: dict, rows: list[dict]) -> None:
-  origin = run_files.provenance(jax.devices())
+  origin = results.provenance(jax.devices())
   record = {"kind": "epoch", "config": size, "results": rows}
   records.write_json(path, record | {"provenance": origin})
 

@@ -19,11 +19,8 @@ from steadygrad.runs import launch
 if __name__ == "__main__":
   launch.begin()
 
-import sweep_records
-import sweep_store
-
 from steadygrad import records
-from steadygrad.runs import commands
+from steadygrad.runs import commands, directories, gather
 
 _RECORDS = commands.paths_flag(
   "records", [], "Directories of sweep.py, or files made by this program."
@@ -41,19 +38,19 @@ def main() -> dict:
   if not _RECORDS.value:
     raise ValueError("records must name at least one, got none")
   out = commands.writable("out", _OUT.value, suffix=".json")
-  runs = sweep_records.read(*_RECORDS.value)
+  runs = gather.read(*_RECORDS.value)
   if not runs:
     raise ValueError(f"no run has ended in {', '.join(_RECORDS.value)}")
-  kept = sweep_records.read(out) if out.exists() else {}
+  kept = gather.read(out) if out.exists() else {}
   if lost := sorted(kept.keys() - runs.keys()):
     raise ValueError(
       f"{out} has {len(lost)} runs that records have not, such as {lost[0]};"
       f" give it among --records too, or remove it"
     )
-  records.write_json(out, sweep_records.pack(runs))
+  records.write_json(out, gather.pack(runs))
   copied = 0
   if _STATES.value:
-    copied = sweep_store.carry(_RECORDS.value, _STATES.value, runs)
+    copied = directories.carry(_RECORDS.value, _STATES.value, runs)
   told = {"out": str(out), "runs": len(runs), "states": copied}
   return told | {"bytes": out.stat().st_size}
 

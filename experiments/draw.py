@@ -5,8 +5,7 @@ the shell leaves alone:
 
   the runs of sweeps   directories of sweep.py and files of collect.py; --where
                        keeps the runs with these settings
-  one run, or several  directories of train.py or natural.py, or their
-                       record.json
+  one run, or several  directories of train.py, or their record.json
   another record       the file *.json beside a picture, or of benchmark.py
 
 Pictures need --out, a PNG; tables are printed as Markdown, or written to --out.
@@ -28,17 +27,15 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-import presets_natural
-import sweep_records
 from absl import flags
 from figures import (
+  corpus,
   error_curves,
   every_step,
   generalisation,
   learning_curves,
   methods,
-  natural,
-  natural_signals,
+  signals,
   success_rate,
   table1,
   tables,
@@ -47,14 +44,15 @@ from figures import (
   updates_to_solve,
   waits,
 )
+from presets import corpora
 
 from steadygrad import files, records
-from steadygrad.runs import commands, directories, kinds
+from steadygrad.runs import commands, directories, gather, kinds
 
 _RECORDS = commands.paths_flag(
   "records",
   [],
-  "What to draw: directories of sweep.py, train.py or natural.py, or files;"
+  "What to draw: directories of sweep.py or train.py, or files;"
   " * and ? stand for any letters.",
 )
 _WHERE = flags.DEFINE_list(
@@ -71,9 +69,9 @@ def _runs(paths: Paths) -> list[dict]:
     if (path / directories.RECORD).exists():
       raise ValueError(
         f"records must be directories of sweep.py or files of collect.py, got"
-        f" the run {path}; --figure=training or natural draws one"
+        f" the run {path}; --figure=training or corpus draws one"
       )
-  return sweep_records.keep(sweep_records.read(*paths), _WHERE.value)
+  return gather.keep(gather.read(*paths), _WHERE.value)
 
 
 def _each(read: Callable[[pathlib.Path], Any]) -> Callable[[Paths], list]:
@@ -120,24 +118,23 @@ def _tested(path: pathlib.Path, like: Any) -> dict:
   """A record of runs that were tested, whose configurations may be old."""
   record = records.read_json(path, like)
   for run in record["runs"].values():
-    sweep_records.complete(run, path)
+    gather.complete(run, path)
   return record
 
 
-_natural = _reader(kinds.NATURAL)
 _every_step = functools.partial(_tested, like=kinds.EVERY_STEP)
 _waits = functools.partial(_tested, like=kinds.WAITS)
-_curves = functools.partial(learning_curves.draw, paper=presets_natural.paper)
-_table1 = functools.partial(table1.markdown, paper=presets_natural.paper)
+_curves = functools.partial(learning_curves.draw, paper=corpora.paper)
+_table1 = functools.partial(table1.markdown, paper=corpora.paper)
 
 # name: (what draws it, what reads its records).
 PICTURES = {
+  "corpus": (corpus.draw, _one(kinds.read_corpus)),
   "error_curves": (error_curves.draw, _runs),
   "every_step": (every_step.draw, _one(_every_step)),
   "generalisation": (generalisation.draw, _runs),
-  "learning_curves": (_curves, _each(_natural)),
-  "natural": (natural.draw, _one(_natural)),
-  "natural_signals": (natural_signals.draw, _one(_reader(kinds.SIGNALS))),
+  "learning_curves": (_curves, _each(kinds.read_corpus)),
+  "signals": (signals.draw, _one(_reader(kinds.SIGNALS))),
   "success_rate": (success_rate.draw, _runs),
   "training": (training.draw, _one(kinds.read_training)),
   "update_cost": (update_cost.draw, _one(_reader(kinds.UPDATE_ROWS))),
@@ -149,9 +146,10 @@ TABLES = {
   "methods": (methods.table, _each(kinds.read_training)),
   "omega_modes": (tables.omega_modes, _runs),
   "omega_without_clipping": (tables.thresholds, _runs),
-  "table1": (_table1, _each(_natural)),
+  "table1": (_table1, _each(kinds.read_corpus)),
   "tasks": (tables.tasks, _runs),
   "thresholds": (tables.thresholds, _runs),
+  "validation": (tables.validation, _runs),
 }
 
 _FIGURE = flags.DEFINE_enum(

@@ -10,8 +10,8 @@
               and a MIDI file, into the directory --out
 
 The first three take records of sweep.py, or a directory of sweep.py for all
-solved runs in it; lengths also run directories of train.py. The others take run
-directories of natural.py, all of one data set. The last line on standard output
+solved runs in it; lengths also run directories of train.py. The others take
+directories of train.py --data, all of one data set. The last line on standard output
 is the path of the PNG, or one JSON object.
 
   python experiments/evaluate.py --test=lengths --runs=runs/a --lengths=50,5000
@@ -30,7 +30,7 @@ from typing import Any
 from absl import flags
 from evaluations import every_step, lengths, samples, signals, waits
 
-from steadygrad.config import MAX_SEED
+from steadygrad.training.config import MAX_SEED
 from steadygrad.options import INT32
 from steadygrad.runs import commands
 
@@ -110,8 +110,8 @@ flags.DEFINE_integer(
   upper_bound=MAX_SEED,
 )
 commands.path_flag("out", None, _help("out", "PNG or directory to write."))
-commands.path_flag("data_dir", None, _help("data_dir", "As in natural.py."))
-flags.DEFINE_bool("check_data", None, _help("check_data", "As in natural.py."))
+commands.path_flag("data_dir", None, _help("data_dir", "As in train.py."))
+flags.DEFINE_bool("check_data", None, _help("check_data", "As in train.py."))
 
 
 def given(test: str) -> dict[str, Any]:

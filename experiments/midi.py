@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from steadygrad.tasks.music import LOWEST_NOTE
+from steadygrad.data.music import LOWEST_NOTE
 
 # The data have no tempo. Half a beat a step at 120 beats a minute is near the
 # quantisation of all four sets, an eighth or a quarter note.

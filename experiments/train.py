@@ -18,6 +18,7 @@ from steadygrad.runs import launch
 if __name__ == "__main__":
   launch.begin()
 
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -30,7 +31,7 @@ from steadygrad.runs import commands, corpora, kinds, logs, names, running
 from steadygrad.runs.directories import RECORD
 from steadygrad.runs.signals import say
 from steadygrad.training import options
-from steadygrad.training.config import Config, CorpusConfig, TaskConfig
+from steadygrad.training.config import Config
 
 _RUN_DIR = commands.path_flag(
   "run_dir",
@@ -72,9 +73,8 @@ def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
   """
   base = None
   if _CONFIG.value:
-    read = records.read_json(_CONFIG.value)
-    kind = CorpusConfig if "data" in read else TaskConfig
-    base = kinds.completed(read, kind)
+    read = {"config": records.read_json(_CONFIG.value)}
+    base = dataclasses.asdict(kinds.config_of(read, _CONFIG.value))
   config = options.from_flags(values, presets.PRESETS[_PRESET.value], base)
   start = getattr(config, "start", None)
   if start is not None:

@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from steadygrad import config as configuration
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 
 WRONG = [
   ("task", "temporal", "temporal_order"),
@@ -50,7 +50,7 @@ def test_a_wrong_value_names_field_value_and_what_is_allowed(
   name, value, allowed
 ):
   with pytest.raises(ValueError) as error:
-    TrainConfig(**{name: value})
+    TaskConfig(**{name: value})
   for part in (name, str(value), allowed):
     assert part in str(error.value)
 
@@ -60,14 +60,14 @@ def test_every_field_is_a_flag_with_help():
   configuration.define_flags(flag_values=values)
   values(["train.py", "--length=60", "--max_norm=inf", "--go_on"])
   config = configuration.from_flags(values)
-  assert config == TrainConfig(length=60, max_norm=float("inf"), go_on=True)
-  for field in dataclasses.fields(TrainConfig):
+  assert config == TaskConfig(length=60, max_norm=float("inf"), go_on=True)
+  for field in dataclasses.fields(TaskConfig):
     assert len(values[field.name].help) > 4
     assert values[field.name].default == field.default
 
 
 def test_defaults_are_the_issue_of_the_first_run():
-  config = TrainConfig().resolved()
+  config = TaskConfig().resolved()
   assert config.task == "temporal_order"
   assert (config.length, config.init) == (50, "basic_tanh")
   assert (config.hidden_size, config.batch_size, config.seeds) == (50, 20, 4)
@@ -77,17 +77,17 @@ def test_defaults_are_the_issue_of_the_first_run():
 
 
 def test_sigmoid_initialisation_means_sigmoid_units_in_the_h_form():
-  config = TrainConfig(init="sigmoid").resolved()
+  config = TaskConfig(init="sigmoid").resolved()
   assert (config.activation, config.form) == ("sigmoid", "h")
-  assert TrainConfig(init="sigmoid", form="x").resolved().form == "x"
+  assert TaskConfig(init="sigmoid", form="x").resolved().form == "x"
 
 
 def test_digest_tells_configurations_apart():
-  assert TrainConfig().digest() == TrainConfig(form="x").digest()
-  assert TrainConfig().digest() != TrainConfig(length=51).digest()
-  assert TrainConfig().digest() != TrainConfig(solved_below=0.01).digest()
+  assert TaskConfig().digest() == TaskConfig(form="x").digest()
+  assert TaskConfig().digest() != TaskConfig(length=51).digest()
+  assert TaskConfig().digest() != TaskConfig(solved_below=0.01).digest()
   # Records that are there keep their names.
-  assert TrainConfig().digest() == "72702f14"
+  assert TaskConfig().digest() == "72702f14"
   assert configuration.differences({"a": 1, "b": 2}, {"a": 1, "c": 3}) == {
     "b": (2, None),
     "c": (None, 3),
@@ -95,12 +95,12 @@ def test_digest_tells_configurations_apart():
 
 
 def test_a_speed_is_that_of_a_start():
-  assert TrainConfig(start="a", start_speed=2.0).start_speed == 2.0
+  assert TaskConfig(start="a", start_speed=2.0).start_speed == 2.0
   with pytest.raises(ValueError, match="start_speed.*without a start.*2.0"):
-    TrainConfig(start_speed=2.0)
+    TaskConfig(start_speed=2.0)
 
 
 def test_smoothed_labels_are_of_classes():
-  assert TrainConfig(label_smoothing=0.1).label_smoothing == 0.1
+  assert TaskConfig(label_smoothing=0.1).label_smoothing == 0.1
   with pytest.raises(ValueError, match="label_smoothing.*addition.*0.1"):
-    TrainConfig(task="addition", label_smoothing=0.1)
+    TaskConfig(task="addition", label_smoothing=0.1)

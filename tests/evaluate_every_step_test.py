@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 
-import grids
+from steadygrad.runs import grids
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +16,7 @@ from figures import every_step as figure
 from launchers_test import launch
 
 from steadygrad import records, training
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.runs.names import run_name
 
 STEPS, SIZE = 9, 40
@@ -24,7 +24,7 @@ SCRIPT, TEST = "evaluate.py", "--test=every_step"
 
 
 def config(**values):
-  return TrainConfig(
+  return TaskConfig(
     **{"task": "random_permutation", "length": STEPS, "hidden_size": 6} | values
   )
 

@@ -4,7 +4,7 @@ import concurrent.futures
 import json
 import shutil
 
-import grids
+from steadygrad.runs import grids
 import host_loop
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from evaluations import trained
 from launchers_test import launch
 
 from steadygrad import records
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.runs import store
 from steadygrad.tasks import TASKS
 
@@ -70,7 +70,7 @@ SAMPLE = {
 def runs(tmp_path_factory):
   """A run of train.py with three seeds, and a sweep of one run, all cut."""
   home = tmp_path_factory.mktemp("runs")
-  config = TrainConfig(seeds=3, first_seed=2, **TINY)
+  config = TaskConfig(seeds=3, first_seed=2, **TINY)
   one = jax.devices()[:1]  # Each further one compiles the sweep's again.
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)

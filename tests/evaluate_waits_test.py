@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-import grids
+from steadygrad.runs import grids
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,14 +15,14 @@ from figures import waits as figure
 from launchers_test import launch
 
 from steadygrad import training
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.runs.names import run_name
 from steadygrad.tasks import temporal_order_with_waits
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 SCRIPT, TEST = "evaluate.py", "--test=waits"
-TINY = TrainConfig(
+TINY = TaskConfig(
   length=12,
   hidden_size=6,
   batch_size=2,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from steadygrad import training
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.kernels import elman_scan
 from tests.kernels_test import (
   BFLOAT16,
@@ -115,7 +115,7 @@ def test_the_choice_on_the_device(units, chosen):
 @pytest.mark.parametrize("form", ["x", "h"])
 def test_updates_are_those_of_the_cpu(form):
   """Initialisation, data, both passes, Omega, clipping and SGD."""
-  config = TrainConfig(length=20, hidden_size=12, form=form)
+  config = TaskConfig(length=20, hidden_size=12, form=form)
   exp = training.experiment(config)
   key = jax.random.key(0)
 

@@ -11,10 +11,10 @@ import parts
 import pytest
 
 from steadygrad import files, records
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.runs import directories, memory, signals, store
 
-TINY = TrainConfig(
+TINY = TaskConfig(
   length=12,
   hidden_size=8,
   batch_size=4,

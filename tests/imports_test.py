@@ -30,7 +30,7 @@ LAYERS = (
   "adjoints",
   "models",
   "losses",
-  "packing",
+  "streams",
   "transforms",
   "analysis",
   "tasks",
@@ -55,7 +55,7 @@ ONLY = {
   "transforms": {*LOWEST, "trees", "numerics", "segments", "unroll"},
   "options": set(),
   "tasks": {*LOWEST, "losses", "options"},
-  "packing": set(),
+  "streams": set(),
   "natural_config": {"activations", "config", "initializers", "options"},
 }
 
@@ -232,7 +232,7 @@ EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 NOUNS = {
   "analyses": {"absl", "figures", "presets"},
   "benchmarks": {"absl", "figures", "presets"},
-  "figures": {"absl", "presets", "presets_natural"},
+  "figures": {"absl", "presets", "corpora"},
   "presets": {"absl", "figures"},
 }
 
@@ -255,7 +255,7 @@ def test_only_launchers_are_programs(folder):
 @pytest.mark.parametrize(
   "folder, source, said",
   [
-    ("figures", "import presets_natural", "imports presets_natural"),
+    ("figures", "import corpora", "imports corpora"),
     ("figures", "from presets import figure_7", "imports presets"),
     ("benchmarks", "from absl import flags", "imports absl"),
     ("benchmarks", "import sys\nsys.path.insert(0, 'a')", "uses sys.path"),

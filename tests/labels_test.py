@@ -6,11 +6,11 @@ import pytest
 from figures.labels import METHODS, SHORT, WORDS, label
 
 from steadygrad import records
-from steadygrad.config import ALGORITHMS, TrainConfig
+from steadygrad.training.config import ALGORITHMS, TaskConfig
 
 
 def config(**fields):
-  made = TrainConfig(**{"seeds": 1} | fields).resolved()
+  made = TaskConfig(**{"seeds": 1} | fields).resolved()
   return records.plain(dataclasses.asdict(made))
 
 

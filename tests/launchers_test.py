@@ -15,8 +15,8 @@ import pytest
 import run_files
 
 from steadygrad import records
-from steadygrad.config import TrainConfig
-from steadygrad.natural_config import NaturalConfig
+from steadygrad.training.config import TaskConfig
+from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import launch as launch_module
 from steadygrad.runs import store
 from tests import natural_cases
@@ -387,17 +387,17 @@ def test_a_finished_run_is_shown_again_where_nothing_can_be_written(
 
 def test_a_default_directory_has_no_budget_in_its_name(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  config = TrainConfig(max_updates=7)
-  assert run_files.default_dir(config) == run_files.default_dir(TrainConfig())
+  config = TaskConfig(max_updates=7)
+  assert run_files.default_dir(config) == run_files.default_dir(TaskConfig())
   old = pathlib.Path(
     "runs", f"temporal_order-50-basic_tanh-msgd_cr-{config.digest()}"
   )
   assert run_files.default_dir(config) != old
   old.mkdir(parents=True)
   assert run_files.default_dir(config) == old
-  natural = NaturalConfig(max_epochs=7)
+  natural = CorpusConfig(max_epochs=7)
   assert run_files.default_dir(natural) == run_files.default_dir(
-    NaturalConfig()
+    CorpusConfig()
   )
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import starts
-import sweep_records
+from steadygrad.runs import gather
 import sweep_store
 from evaluations import lengths, trained
 
@@ -101,7 +101,7 @@ def readers(home):
     flips.SWEPT[1], start=NAMES[0].rpartition("-")[0]
   )
   return {
-    "gather": lambda: sweep_records.gather(home / "sweep"),
+    "gather": lambda: gather.gather(home / "sweep"),
     "load": lambda: flips.load(path),
     "check": lambda: lengths.check(str(path), [10], 20),
     "lengths": lambda: lengths.test(str(path), [10], 20),
@@ -209,7 +209,7 @@ def test_a_record_of_another_run_is_refused(sweep):
   shutil.copy(sweep.record_path(NAMES[0]), path)
   for read in (
     lambda: sweep.finished(flips.SWEPT[1]),
-    lambda: sweep_records.gather(sweep.directory),
+    lambda: gather.gather(sweep.directory),
     lambda: flips.load(path),
   ):
     with pytest.raises(ValueError, match=f"{path} holds the run {NAMES[0]}"):

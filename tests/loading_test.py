@@ -12,15 +12,15 @@ import sweep_loop
 import sweep_store
 
 from steadygrad import runs, training
-from steadygrad.config import TrainConfig
-from steadygrad.natural_config import NaturalConfig
+from steadygrad.training.config import TaskConfig
+from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import store
 from steadygrad.runs.names import run_name
 from tests import natural_cases
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
-TINY = TrainConfig(
+TINY = TaskConfig(
   length=12,
   hidden_size=6,
   batch_size=2,
@@ -30,8 +30,8 @@ TINY = TrainConfig(
   check_size=10,
   test_size=10,
 )
-ONE = TrainConfig(**vars(TINY) | {"seeds": 1, "first_seed": 1}).resolved()
-NATURAL = NaturalConfig(
+ONE = TaskConfig(**vars(TINY) | {"seeds": 1, "first_seed": 1}).resolved()
+NATURAL = CorpusConfig(
   data="ptb", hidden_size=5, chunk_length=8, max_epochs=1, batch_size=2,
   eval_lanes=2, seeds=2,
 )  # fmt: skip

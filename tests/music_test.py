@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from steadygrad.tasks import baselines, music
+from steadygrad.data import baselines, music
 from tests import natural_cases
 
 # The floors are given with two decimals; the models are the same.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from steadygrad.tasks import music
+from steadygrad.data import music
 
 WORDS = ("no", "it", "was", "<unk>", "N", "black", "monday", "$", "n't")
 

@@ -9,14 +9,14 @@ import natural_data
 import natural_grid
 import natural_loop
 import numpy as np
-import presets_natural
+import corpora
 import pytest
 from evaluations import lengths, samples, signals
 from figures import learning_curves, natural_signals, piano_roll, table1
 from figures import natural as natural_figure
 
 from steadygrad import natural_experiment, records, runs
-from steadygrad.natural_config import NaturalConfig
+from steadygrad.training.config import CorpusConfig
 from tests import natural_cases
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("quickly_compiled")
 LARGER_THAN_EMPTY = 8_000  # Bytes of a picture with something in it.
 # float32 against float64 over 8 steps of 5 units.
 FLOAT32 = 1e-4
-PAPER = presets_natural.paper
+PAPER = corpora.paper
 
 
 def record(
@@ -40,7 +40,7 @@ def record(
     ("hidden_size", "init", "optimizer", "batch_size", "learning_rate",
      "max_norm", "omega_weight", "omega_decay", "go_back"), "x",
   ) | {"optimizer": optimizer, "init": init}  # fmt: skip
-  rate = presets_natural.paper(data, algorithm)["learning_rate"]
+  rate = corpora.paper(data, algorithm)["learning_rate"]
   config["learning_rate"] = rate
   default = {"train": [3.0, 3.2], "test": [3.5, 3.7], "valid": [3.4, 3.6]}
   default |= {"test_per_piece": [4.0, 4.0], "epochs": [9, 9]}
@@ -75,7 +75,7 @@ def test_records_of_other_seeds_are_put_together():
 
 
 def test_text_that_was_trained_longer_or_at_another_rate_stands_apart():
-  preset = presets_natural.paper("ptb", "msgd_cr")
+  preset = corpora.paper("ptb", "msgd_cr")
   names = ("learning_rate", "max_epochs", "min_gain")
   usual = {name: preset[name] for name in names}
   others = ({}, {"max_epochs": 90, "min_gain": 0.001}, {"learning_rate": 0.25})
@@ -179,7 +179,7 @@ def data_dir(tmp_path_factory):
 
 
 def trained(data, data_dir, run_dir, **changes):
-  config = NaturalConfig(
+  config = CorpusConfig(
     data=data, hidden_size=5, chunk_length=8, max_epochs=2, batch_size=2,
     eval_lanes=2, **changes,
   )  # fmt: skip
@@ -249,7 +249,7 @@ def test_error_signals_are_the_products_of_jacobians(data_dir, tmp_path):
   """|dE_t/dx_k| of a sigmoid network, by the chain rule in float64."""
   import jax
 
-  config = NaturalConfig(data="jsb", hidden_size=5, init="basic_tanh")
+  config = CorpusConfig(data="jsb", hidden_size=5, init="basic_tanh")
   corpus = natural_data.load(config, data_dir, check=False)
   exp = natural_experiment.experiment(config, 88)
   params = exp.model.init(jax.random.key(0))
@@ -343,7 +343,7 @@ def test_a_search_is_ordered_by_validation(data_dir, tmp_path, monkeypatch):
   monkeypatch.setattr(natural_grid.natural_loop, "train", train)
   configs = natural_grid.combinations(
     {"data": "jsb", "learning_rate": "1,0.5,0.1", "batch_size": "2"},
-    presets_natural.PRESETS["paper"],
+    corpora.PRESETS["paper"],
   )
   made = natural_grid.search(configs, tmp_path, data_dir, check=False)
   assert [c.learning_rate for c in asked] == [1, 0.5, 0.1]

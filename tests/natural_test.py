@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import natural, natural_experiment, packing
+from steadygrad import natural, natural_experiment, streams
 from steadygrad.natural import Status
-from steadygrad.natural_config import NaturalConfig
-from steadygrad.tasks import music
+from steadygrad.training.config import CorpusConfig
+from steadygrad.data import music
 from tests import natural_cases, oracles
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
-SMALL = NaturalConfig(
+SMALL = CorpusConfig(
   data="jsb",
   hidden_size=5,
   chunk_length=6,
@@ -40,13 +40,13 @@ def experiment(traced=None, **changes):
 
 @pytest.fixture(scope="module")
 def stream():
-  return packing.pieces_stream(natural_cases.small_pieces(0, LENGTHS))
+  return streams.pieces_stream(natural_cases.small_pieces(0, LENGTHS))
 
 
 def plan_of(exp, stream, seed=0):
   config = exp.config
   rng = np.random.default_rng(seed)
-  return packing.deal(stream, config.batch_size, config.chunk_length, rng)
+  return streams.deal(stream, config.batch_size, config.chunk_length, rng)
 
 
 def started(exp, seed=0):
@@ -71,7 +71,7 @@ def train(stream, *stops, seed=0, **changes):
 def test_evaluation_goes_through_whole_pieces(stream):
   exp = experiment()
   params = started(exp).params
-  plan = packing.deal(stream, 3, 6)
+  plan = streams.deal(stream, 3, 6)
   totals = natural.evaluate(exp, stream.rows, 1, plan, params, len(LENGTHS))
   cell, readout = (oracles.to_numpy(params[k]) for k in ("cell", "readout"))
   step = oracles.elman_step("h", "sigmoid")
@@ -173,7 +173,7 @@ def ended(
   exp, run = pass_end(tuple(changes.items()))
   before = started(exp)._replace(**state)
   before = before._replace(params=params or before.params)
-  plan = packing.deal(stream, 3, 6)
+  plan = streams.deal(stream, 3, 6)
   return run(stream.rows, 1, plan, len(LENGTHS), before)
 
 
@@ -392,12 +392,12 @@ def test_a_text_with_a_period_is_learnt():
   """Six symbols in turn: a network that sees them knows the third ahead."""
   ahead = 3
   text = np.tile(np.arange(6, dtype=np.uint8), 200)
-  stream = packing.text_stream(text, ahead, 4)
+  stream = streams.text_stream(text, ahead, 4)
   config = dataclasses.replace(
     SMALL, data="ptb5", cost="sum", learning_rate=0.1, batch_size=4
   )
   exp = natural_experiment.experiment(config, 6)
-  plan, state = packing.deal(stream, 4, 6), started(exp)
+  plan, state = streams.deal(stream, 4, 6), started(exp)
   run = jax.jit(functools.partial(natural.train_updates, exp))
   for _ in range(8):
     state = run(stream.rows, ahead, plan, state, len(plan.begins))
@@ -424,5 +424,5 @@ def test_a_wrong_configuration_is_named(changes, said):
 
 
 def test_names_of_runs_before_there_were_averages_stay():
-  assert NaturalConfig().digest() == "320cc2fc"
-  assert NaturalConfig(average=0.1).digest() != NaturalConfig().digest()
+  assert CorpusConfig().digest() == "320cc2fc"
+  assert CorpusConfig(average=0.1).digest() != CorpusConfig().digest()

@@ -9,23 +9,23 @@ import pathlib
 import types
 import typing
 
-import grids
+from steadygrad.runs import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import sweep_records
+from steadygrad.runs import gather
 
 from steadygrad import options, records
-from steadygrad.config import MAX_SEEDS, TrainConfig, integers
-from steadygrad.natural_config import NaturalConfig
+from steadygrad.training.config import MAX_SEEDS, TaskConfig, integers
+from steadygrad.training.config import CorpusConfig
 from steadygrad.runs.names import run_name
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 FIELDS = [
   pytest.param(config, field, id=f"{config.__name__}.{field.name}")
-  for config in (TrainConfig, NaturalConfig)
+  for config in (TaskConfig, CorpusConfig)
   for field in dataclasses.fields(config)
 ]
 # What is not of a kind, by the kind.
@@ -65,7 +65,7 @@ def test_a_value_of_another_kind_names_field_and_value(config, field):
 
 def test_a_traced_number_is_none():
   with pytest.raises(ValueError, match="learning_rate must be a number that"):
-    jax.make_jaxpr(lambda x: TrainConfig(learning_rate=x) and x)(0.1)
+    jax.make_jaxpr(lambda x: TaskConfig(learning_rate=x) and x)(0.1)
 
 
 @pytest.mark.parametrize("config,field", FIELDS)
@@ -106,15 +106,15 @@ def test_numbers_are_those_that_a_program_can_hold(config, field):
 @pytest.mark.parametrize(
   "config,name,value,allowed",
   [
-    (TrainConfig, "max_norm", 0, "greater than 0"),
-    (NaturalConfig, "max_norm", 0.0, "greater than 0"),
-    (TrainConfig, "label_smoothing", 1 - 1e-12, "under 1.*in float32 1.0"),
-    (NaturalConfig, "min_gain", 1.0, "under 1"),
-    (NaturalConfig, "min_gain", 1 - 1e-12, "under 1.*in float32 1.0"),
-    (NaturalConfig, "average", 1.5, "at most 1"),
-    (NaturalConfig, "halve_after", 0, "at least 1"),
-    (NaturalConfig, "seeds", 100_000, "at most 10000"),
-    (TrainConfig, "seeds", 100_000, "at most 10000"),
+    (TaskConfig, "max_norm", 0, "greater than 0"),
+    (CorpusConfig, "max_norm", 0.0, "greater than 0"),
+    (TaskConfig, "label_smoothing", 1 - 1e-12, "under 1.*in float32 1.0"),
+    (CorpusConfig, "min_gain", 1.0, "under 1"),
+    (CorpusConfig, "min_gain", 1 - 1e-12, "under 1.*in float32 1.0"),
+    (CorpusConfig, "average", 1.5, "at most 1"),
+    (CorpusConfig, "halve_after", 0, "at least 1"),
+    (CorpusConfig, "seeds", 100_000, "at most 10000"),
+    (TaskConfig, "seeds", 100_000, "at most 10000"),
   ],
 )
 def test_a_number_beyond_a_limit_is_refused(config, name, value, allowed):
@@ -123,7 +123,7 @@ def test_a_number_beyond_a_limit_is_refused(config, name, value, allowed):
 
 
 def test_the_largest_numbers_are_taken():
-  config = TrainConfig(
+  config = TaskConfig(
     task="copy",  # Whose chance loss is a mean over all lengths.
     length=1,
     max_length=2**31 - 1,
@@ -160,30 +160,30 @@ def test_scalars_of_numpy_are_pythons_and_name_the_same_run():
     go_on=True,
     solved_below=0.25,
   )
-  got, expected = TrainConfig(**given), TrainConfig(**own)
+  got, expected = TaskConfig(**given), TaskConfig(**own)
   assert got == expected and repr(got) == repr(expected)
   assert got.digest() == expected.digest()
   assert run_name(got) == run_name(expected)
   for field in dataclasses.fields(got):
     value = getattr(got, field.name)
     assert value is None or type(value) is field.metadata["kind"]
-  assert type(TrainConfig(task=Task.ADDING).task) is str
-  assert NaturalConfig(use_bias=np.False_).use_bias is False
+  assert type(TaskConfig(task=Task.ADDING).task) is str
+  assert CorpusConfig(use_bias=np.False_).use_bias is False
 
 
 def test_single_precision_is_not_rounded():
-  single = TrainConfig(learning_rate=np.float32(0.01))
+  single = TaskConfig(learning_rate=np.float32(0.01))
   assert single.learning_rate == 0.009999999776482582
-  assert single.digest() != TrainConfig().digest()
-  exact = TrainConfig(learning_rate=np.float32(0.5))
-  assert exact.digest() == TrainConfig(learning_rate=0.5).digest()
+  assert single.digest() != TaskConfig().digest()
+  exact = TaskConfig(learning_rate=np.float32(0.5))
+  assert exact.digest() == TaskConfig(learning_rate=0.5).digest()
 
 
 def test_a_number_wider_than_a_float_is_not_inf():
   wide = np.longdouble("1e400")
   if np.isinf(wide):
     pytest.skip("long double is double here")
-  assert "3.4028235e+38" in said(TrainConfig, max_norm=wide)
+  assert "3.4028235e+38" in said(TaskConfig, max_norm=wide)
 
 
 def test_an_option_states_its_kind():
@@ -227,13 +227,13 @@ def committed(kind):
 def test_runs_of_committed_records_keep_their_names():
   runs = {}
   for path in committed("sweep"):
-    runs |= {(path, k): r for k, r in sweep_records.unpack(path).items()}
+    runs |= {(path, k): r for k, r in gather.unpack(path).items()}
   for kind in ("waits", "every_step"):
     for path, record in committed(kind).items():
       runs |= {(path, name): run for name, run in record["runs"].items()}
   assert len(runs) > 800
   for (path, name), run in runs.items():
-    config = TrainConfig(**restored(run["config"]))
+    config = TaskConfig(**restored(run["config"]))
     assert run_name(config) == name, path
   # A preset's runs begin with some of these.
   begun = {
@@ -283,7 +283,7 @@ DIGESTS = {
 def test_single_runs_of_committed_records_keep_their_digests():
   made = {
     path.name: config(**restored(record["config"])).digest()
-    for kind, config in (("training", TrainConfig), ("natural", NaturalConfig))
+    for kind, config in (("training", TaskConfig), ("natural", CorpusConfig))
     for path, record in committed(kind).items()
   }
   assert made.items() >= DIGESTS.items()

@@ -2,13 +2,13 @@
 
 import functools
 
-import grids
+from steadygrad.runs import grids
 import pytest
 
 from steadygrad import training
 from steadygrad.activations import ACTIVATIONS
-from steadygrad.config import TrainConfig
-from steadygrad.natural_config import NaturalConfig
+from steadygrad.training.config import TaskConfig
+from steadygrad.training.config import CorpusConfig
 from steadygrad.runs.names import run_name
 from steadygrad.tasks import TASKS, make_task, register_task
 from steadygrad.types import Task
@@ -22,25 +22,25 @@ def first_bit(length, max_length=None, name="first_bit"):
 @pytest.mark.usefixtures("own_tasks")
 def test_a_task_of_your_own_has_a_name_at_any_time():
   with pytest.raises(ValueError, match="task must be one of .*'first_bit'"):
-    TrainConfig(task="first_bit")
+    TaskConfig(task="first_bit")
   register_task("first_bit", first_bit)
-  config = TrainConfig(task="first_bit", length=12)
+  config = TaskConfig(task="first_bit", length=12)
   exp = training.experiment(config)
   assert exp.task.name == exp.config.task == "first_bit"
-  assert config.digest() != TrainConfig(length=12).digest()
+  assert config.digest() != TaskConfig(length=12).digest()
   (run,) = grids.expand([{"task": "first_bit"}], {"seeds": [1]})
   assert run_name(run).startswith("first_bit-50-basic_tanh-msgd_cr-")
   with pytest.raises(ValueError, match="length must be at least 10.*got 9"):
-    TrainConfig(task="first_bit", length=9)
+    TaskConfig(task="first_bit", length=9)
   # Without the function too.
   TASKS["last_bit"] = functools.partial(first_bit, name="last_bit")
-  assert TrainConfig(task="last_bit").task == "last_bit"
+  assert TaskConfig(task="last_bit").task == "last_bit"
 
 
 def test_an_activation_of_your_own_has_a_name_at_any_time(monkeypatch):
   monkeypatch.setitem(ACTIVATIONS, "mine", ACTIVATIONS["tanh"])
-  assert TrainConfig(activation="mine").activation == "mine"
-  assert NaturalConfig(activation="mine").activation == "mine"
+  assert TaskConfig(activation="mine").activation == "mine"
+  assert CorpusConfig(activation="mine").activation == "mine"
 
 
 @pytest.mark.usefixtures("own_tasks")
@@ -76,14 +76,14 @@ def test_what_cannot_be_registered_is_named(name, factory, said):
 )
 def test_what_makes_no_task_is_named(factory, said):
   TASKS["mine"] = factory
-  for make in (lambda: TrainConfig(task="mine"), lambda: make_task("mine", 50)):
+  for make in (lambda: TaskConfig(task="mine"), lambda: make_task("mine", 50)):
     with pytest.raises(ValueError, match=said):
       make()
 
 
 @pytest.mark.usefixtures("own_tasks")
 def test_an_experiment_has_the_task_that_its_configuration_names():
-  exp = training.experiment(TrainConfig())
+  exp = training.experiment(TaskConfig())
   own = exp.task._replace(name="first_bit")
   assert isinstance(own, Task)
   with pytest.raises(
@@ -91,7 +91,7 @@ def test_an_experiment_has_the_task_that_its_configuration_names():
   ):
     training.Experiment(exp.config, own, exp.model, exp.tx)
   register_task("first_bit", first_bit)
-  config = TrainConfig(task="first_bit")
+  config = TaskConfig(task="first_bit")
   by_hand = training.Experiment(config, own, exp.model, exp.tx)
   assert by_hand == (config, own, exp.model, exp.tx)
   assert by_hand._replace(model=None).config == config

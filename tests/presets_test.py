@@ -5,7 +5,7 @@ import itertools
 import pathlib
 import re
 
-import grids
+from steadygrad.runs import grids
 import pytest
 import starts
 from absl import flags
@@ -41,7 +41,7 @@ def from_flags(command):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_run_can_be_built_and_is_counted(name):
   configs = grids.expand(grids.preset(name), {})
-  for config in {grids.program(c): c for c in configs}.values():
+  for config in {training.program(c): c for c in configs}.values():
     assert training.experiment(config).task.name == config.task
   updates = sum(c.max_updates for c in configs)
   said = f"{len(configs)} runs, at most {updates:,} updates"

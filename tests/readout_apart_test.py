@@ -9,12 +9,12 @@ import pytest
 
 from steadygrad import training, transforms
 from steadygrad.adjoints import adjoints
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 
 RATE, READOUT_RATE = 0.01, 3.0
 # Both norms are over it at the start, so that both parts are clipped.
 MAX_NORM = 1e-3
-CONFIG = TrainConfig(
+CONFIG = TaskConfig(
   task="memorization_5_bits",
   length=6,
   hidden_size=8,

@@ -16,17 +16,17 @@ RESULTS = pathlib.Path(__file__).parents[1] / "experiments" / "results"
 def test_wilson_interval_against_known_values():
   # 0 and all of n have closed forms; 29 of 32 from R's binom::binom.wilson.
   z2 = 1.959964**2
-  np.testing.assert_allclose(records.wilson_interval(0, 5), (0, z2 / (5 + z2)))
-  np.testing.assert_allclose(records.wilson_interval(5, 5), (5 / (5 + z2), 1))
+  np.testing.assert_allclose(evaluation.wilson_interval(0, 5), (0, z2 / (5 + z2)))
+  np.testing.assert_allclose(evaluation.wilson_interval(5, 5), (5 / (5 + z2), 1))
   np.testing.assert_allclose(
-    records.wilson_interval(29, 32), (0.7578, 0.9676), atol=2e-4
+    evaluation.wilson_interval(29, 32), (0.7578, 0.9676), atol=2e-4
   )
 
 
 @pytest.mark.parametrize("successes,trials", [(-1, 5), (6, 5), (0, 0)])
 def test_wilson_interval_refuses(successes, trials):
   with pytest.raises(ValueError, match=f"{successes} of {trials}"):
-    records.wilson_interval(successes, trials)
+    evaluation.wilson_interval(successes, trials)
 
 
 def test_round_trip_with_arrays_and_non_finite_numbers(tmp_path):

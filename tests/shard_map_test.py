@@ -16,7 +16,7 @@ from flax import linen as nn
 from steadygrad import segments, training
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import elman, linen
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.kernels import elman_scan
 from steadygrad.losses import squared_error
 from steadygrad.models import linear_readout, recurrent
@@ -161,7 +161,7 @@ def test_omega_is_that_of_the_whole_batch(monkeypatch, name, reduction, merged):
 
 def test_a_whole_run_of_each_device():
   """`training.run` of a key that differs between the devices."""
-  config = TrainConfig(
+  config = TaskConfig(
     length=10,
     max_length=11,
     max_updates=3,

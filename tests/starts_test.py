@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import grids
+from steadygrad.runs import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +15,11 @@ from launchers_test import launch
 from steadygrad import training
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import faster
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.runs import store
 from steadygrad.runs.names import run_name
 
-TINY = TrainConfig(
+TINY = TaskConfig(
   length=12,
   hidden_size=8,
   batch_size=4,
@@ -207,13 +207,13 @@ def test_turns_run_one_after_the_other(ended, tmp_path):
 def test_names_tell_runs_with_another_start_apart(ended):
   other = dataclasses.replace(TINY, start=ended[1])
   assert run_name(other) != run_name(TINY)
-  assert grids.program(other) == grids.program(TINY)
+  assert training.program(other) == training.program(TINY)
   quick = dataclasses.replace(other, start_speed=2.0)
   assert run_name(quick) != run_name(other)
-  assert grids.program(quick) == grids.program(TINY)
+  assert training.program(quick) == training.program(TINY)
   wider = dataclasses.replace(TINY, initial_state_scale=0.5)
   assert run_name(wider) != run_name(TINY)
-  assert grids.program(wider) != grids.program(TINY)
+  assert training.program(wider) != training.program(TINY)
 
 
 def test_what_cannot_be_begun_with_is_named(ended):

@@ -3,11 +3,11 @@
 import dataclasses
 import itertools
 
-import grids
+from steadygrad.runs import grids
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import sweep_records
+from steadygrad.runs import gather
 from figures import (
   error_curves,
   generalisation,
@@ -20,7 +20,7 @@ from figures import updates_to_solve as dots
 from launchers_test import launch
 
 from steadygrad import records
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 
 OUTCOMES = {
   # (init, algorithm, length): updates to solve, or what became of it, by seed.
@@ -33,8 +33,8 @@ FLOAT = 1e-12  # Sums and quotients of a few float64 numbers.
 
 
 def run(seed, outcome, **fields):
-  """A run as `sweep_records.read` gives it."""
-  config = TrainConfig(seeds=1, first_seed=seed, **fields).resolved()
+  """A run as `gather.read` gives it."""
+  config = TaskConfig(seeds=1, first_seed=seed, **fields).resolved()
   solved = isinstance(outcome, int)
   ended = {"cut": config.max_updates, "diverged": 1000}
   return {
@@ -94,7 +94,7 @@ def test_success_rates_and_their_intervals(drawn):
     ):
       assert abs(x - length) <= 5
       assert y == pytest.approx(number / of, abs=FLOAT)
-      interval = records.wilson_interval(number, of)
+      interval = evaluation.wilson_interval(number, of)
       np.testing.assert_allclose(ends[:, 1], interval, atol=FLOAT)
   text = figure.get_suptitle()
   for part in ("2 to 3 seeds", "100000", "75% wrong", "10000 fresh"):
@@ -340,7 +340,7 @@ def collected(tmp_path_factory):
   path = tmp_path_factory.mktemp("collected") / "sweep.json"
   runs = runs_of()
   named = {f"{i}": r | {"provenance": {}} for i, r in enumerate(runs)}
-  records.write_json(path, sweep_records.pack(named))
+  records.write_json(path, gather.pack(named))
   return path
 
 
@@ -370,9 +370,9 @@ def test_pictures_are_written_and_small(collected, figure, tmp_path):
 
 def test_fields_of_where_are_those_of_the_configuration():
   runs = {str(i): r for i, r in enumerate(runs_of())}
-  assert len(sweep_records.keep(runs, ["algorithm=msgd_cr", "length=50"])) == 6
+  assert len(gather.keep(runs, ["algorithm=msgd_cr", "length=50"])) == 6
   # MSGD looks at no threshold.
-  assert len(sweep_records.keep(runs, ["algorithm=msgd", "max_norm=6"])) == 3
+  assert len(gather.keep(runs, ["algorithm=msgd", "max_norm=6"])) == 3
   free = run(0, "cut", max_norm=float("inf"))
-  assert sweep_records.keep({"a": free}, ["max_norm=inf"]) == [free]
-  assert set(grids.FIELDS) == {f.name for f in dataclasses.fields(TrainConfig)}
+  assert gather.keep({"a": free}, ["max_norm=inf"]) == [free]
+  assert set(grids.FIELDS) == {f.name for f in dataclasses.fields(TaskConfig)}

@@ -4,11 +4,11 @@ import dataclasses
 import json
 import shutil
 
-import grids
+from steadygrad.runs import grids
 import jax
 import pytest
 import sweep_loop
-import sweep_records
+from steadygrad.runs import gather
 import sweep_store
 from launchers_test import launch
 
@@ -92,13 +92,13 @@ def test_one_file_holds_what_the_directory_holds(whole, collected):
     "states": 0,
     "bytes": out.stat().st_size,
   }
-  runs = sweep_records.read(whole)
-  assert sweep_records.read(out) == runs
+  runs = gather.read(whole)
+  assert gather.read(out) == runs
   assert set(runs) == set(NAMES)
 
 
 def test_a_run_is_that_of_its_record(whole):
-  runs = sweep_records.read(whole)
+  runs = gather.read(whole)
   for name, config in zip(NAMES, RUNS, strict=True):
     record = records.read_json(whole / "records" / f"{name}.json")
     run = runs[name]
@@ -123,7 +123,7 @@ def test_a_field_that_came_later_has_its_default(collected, tmp_path):
   del record["config"]["solved_below"]
   older = tmp_path / "older.json"
   older.write_text(json.dumps(record))
-  assert sweep_records.read(older) == sweep_records.read(out)
+  assert gather.read(older) == gather.read(out)
 
 
 def test_what_runs_share_stands_once(collected):
@@ -138,11 +138,11 @@ def test_curves_are_thinned_to_the_last_check():
     "update": list(range(1, 1001)),
     "loss": [[x / 7] for x in range(1000)],
   }
-  thin = sweep_records._thinned(long)
-  assert len(thin["update"]) == sweep_records.POINTS
+  thin = gather._thinned(long)
+  assert len(thin["update"]) == gather.POINTS
   assert thin["update"][-1] == 1000
   assert thin["loss"][-1] == 142.7
-  same = sweep_records._thinned({"update": [5], "loss": [["nan"]]})
+  same = gather._thinned({"update": [5], "loss": [["nan"]]})
   assert same == {"update": [5], "loss": ["nan"]}
 
 
@@ -152,7 +152,7 @@ def test_the_run_that_got_furthest_is_taken(whole, collected, tmp_path):
   path = tmp_path / "further.json"
   records.write_json(path, further)
   for order in ((path, whole), (whole, path)):
-    assert sweep_records.read(*order)[NAMES[0]]["updates"] == 900
+    assert gather.read(*order)[NAMES[0]]["updates"] == 900
 
 
 def test_errors_at_other_lengths_come_along(whole, tmp_path):
@@ -165,12 +165,12 @@ def test_errors_at_other_lengths_come_along(whole, tmp_path):
   path = directory / "generalisation" / f"{NAMES[0]}.json"
   path.parent.mkdir()
   records.write_json(path, made)
-  run = sweep_records.read(directory)[NAMES[0]]
+  run = gather.read(directory)[NAMES[0]]
   assert run["generalisation"] == tested | {"errors": [0.25, 0.5]}
   # Of a network that has been trained on since.
   made["results"]["updates"] = [200]
   records.write_json(path, made)
-  assert "generalisation" not in sweep_records.read(directory)[NAMES[0]]
+  assert "generalisation" not in gather.read(directory)[NAMES[0]]
 
 
 def test_runs_go_on_elsewhere_from_what_was_collected(half, whole, tmp_path):
@@ -199,20 +199,20 @@ def test_runs_go_on_elsewhere_from_what_was_collected(half, whole, tmp_path):
     straight = records.read_json(whole / "records" / f"{name}.json")
     for part in ("config", "results", "curves"):
       assert record[part] == straight[part], part
-  assert len(sweep_records.read(out, there)) == len(RUNS)
+  assert len(gather.read(out, there)) == len(RUNS)
 
 
 def test_an_end_depends_on_the_budget(whole):
-  runs = sweep_records.read(whole)
+  runs = gather.read(whole)
   cut, diverged = RUNS[0], RUNS[-1]
   assert (cut.learning_rate, diverged.learning_rate) == (0.01, 3e38)
-  assert sweep_records.ended_in(runs, cut)
+  assert gather.ended_in(runs, cut)
   more = dataclasses.replace(cut, max_updates=301)
-  assert not sweep_records.ended_in(runs, more)
-  assert sweep_records.ended_in(
+  assert not gather.ended_in(runs, more)
+  assert gather.ended_in(
     runs, dataclasses.replace(diverged, max_updates=301)
   )
-  assert not sweep_records.ended_in({}, cut)
+  assert not gather.ended_in({}, cut)
 
 
 def test_states_that_are_carried_are_not_set_back(half, whole, tmp_path):
@@ -243,7 +243,7 @@ def test_a_file_with_other_runs_is_not_overwritten(collected, whole, tmp_path):
 
 def test_what_is_no_sweep_is_refused(tmp_path):
   with pytest.raises(ValueError, match=f"records must be.*{tmp_path}"):
-    sweep_records.read(tmp_path)
+    gather.read(tmp_path)
   (tmp_path / "a.json").write_text('{"kind": "training"}')
   with pytest.raises(ValueError, match=f"records must be.*{tmp_path}/a.json"):
-    sweep_records.read(tmp_path / "a.json")
+    gather.read(tmp_path / "a.json")

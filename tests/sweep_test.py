@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-import grids
+from steadygrad.runs import grids
 import host_loop
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ import sweep_loop
 import sweep_store
 
 from steadygrad import files, options, records, training
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.runs import signals
 from steadygrad.runs.names import run_name
 from steadygrad.runs.store import read_arrays
@@ -114,7 +114,7 @@ def test_a_wrong_grid_is_refused_before_it_is_made(lists, said):
 
 
 def test_a_name_holds_all_but_the_budget():
-  config = TrainConfig(seeds=1, first_seed=4)
+  config = TaskConfig(seeds=1, first_seed=4)
   more = dataclasses.replace(config, max_updates=7)
   assert run_name(config) == run_name(more)
   assert run_name(config).endswith("-4")
@@ -130,10 +130,10 @@ def test_one_program_for_what_is_traced():
     max_norm=[1.0, 6.0],
     seeds=2,
   )
-  assert len({grids.program(r) for r in same}) == 1
+  assert len({training.program(r) for r in same}) == 1
   assert {grids.numbers(r).max_norm for r in same} == {1.0, 6.0, math.inf}
   other = expand(length=[12, 13], form=["x", "h"], hidden_size=[8, 9], seeds=1)
-  assert len({grids.program(r) for r in other}) == 8
+  assert len({training.program(r) for r in other}) == 8
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from steadygrad.tasks import baselines, text
+from steadygrad.data import baselines, text
 from tests import natural_cases
 
 # The floors are given with two decimals; the models are the same.

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from steadygrad import evaluation, losses, placement, training
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.training import Status
 
 # Small enough to be quick; hard enough that nothing is solved by chance.
-SMALL = TrainConfig(
+SMALL = TaskConfig(
   length=12,
   hidden_size=8,
   batch_size=4,
@@ -278,7 +278,7 @@ def test_error_refuses_a_size_it_cannot_split(exp, keys):
 def test_an_easy_task_is_learnt():
   """Ten steps, 4 classes: MSGD-CR leaves chance within 1500 updates."""
   exp = training.experiment(
-    TrainConfig(
+    TaskConfig(
       length=10,
       hidden_size=20,
       learning_rate=0.05,

@@ -20,9 +20,10 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from steadygrad import natural, natural_experiment, packing
-from steadygrad.natural_config import NaturalConfig
-from steadygrad.tasks import music, text
+from steadygrad import training
+from steadygrad.data import music, streams, text
+from steadygrad.data.corpus import SPLITS, Corpus
+from steadygrad.training import CorpusConfig, Data
 
 PROBLEMS = {"music": 300, "text": 500}  # Units, where none are asked for.
 RATE, MAX_NORM = 0.01, 8.0
@@ -37,7 +38,7 @@ class Case(NamedTuple):
   length: int
   updates: int
   symbols: int
-  stream: packing.Stream
+  stream: streams.Stream
 
 
 def make_case(
@@ -49,17 +50,17 @@ def make_case(
   if problem == "music":
     symbols = music.NUM_NOTES
     rolls = rng.random((batch, steps, symbols)) < 0.04
-    stream = packing.pieces_stream(list(rolls.astype(np.uint8)))
+    stream = streams.pieces_stream(list(rolls.astype(np.uint8)))
   else:
     symbols = 50
     drawn = rng.integers(0, symbols, batch * steps + 1).astype(np.uint8)
-    stream = packing.text_stream(drawn, 1, batch)
+    stream = streams.text_stream(drawn, 1, batch)
   return Case(problem, units, batch, length, updates, symbols, stream)
 
 
 def steadygrad(case: Case, algorithm: str = "msgd_c"):
   """This project."""
-  config = NaturalConfig(
+  config = CorpusConfig(
     data="jsb" if case.problem == "music" else "ptb",
     hidden_size=case.units,
     batch_size=case.batch,
@@ -70,21 +71,24 @@ def steadygrad(case: Case, algorithm: str = "msgd_c"):
     learning_rate=RATE,
     max_norm=MAX_NORM,
   )
-  exp = natural_experiment.experiment(config, case.symbols)
-  plan = packing.deal(case.stream, case.batch, case.length)
-  rows = jnp.asarray(case.stream.rows)
-  run = jax.jit(functools.partial(natural.train_updates, exp))
-  state = natural.init(exp, jax.random.key(0))
+  parts = dict.fromkeys(SPLITS, case.stream)
+  corpus = Corpus(
+    case.stream, parts, case.symbols, None, "nats per step", 1.0, {}, {}
+  )
+  exp, key = training.experiment(config, corpus=corpus), jax.random.key(0)
+  data = jax.device_put(Data(exp.data, exp.batches.plan(0, 0)))
+  run = jax.jit(functools.partial(training.chunk, exp))
+  state = training.init(exp, key)
 
   def one_pass():
-    jax.block_until_ready(run(rows, 1, plan, state, case.updates))
+    jax.block_until_ready(run(data, key, state, case.updates, False))
 
   return one_pass
 
 
 def _chunks(case: Case):
   """(inputs, targets) [U, T, B, ...] as the plan has them."""
-  plan = packing.deal(case.stream, case.batch, case.length)
+  plan = streams.deal(case.stream, case.batch, case.length)
   index = plan.begins[:, None, :] + np.arange(case.length)[:, None]
   rows = case.stream.rows
   return rows[index], rows[index + 1]

@@ -20,8 +20,9 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from steadygrad import placement, training
-from steadygrad.config import TrainConfig
+from steadygrad import training
+from steadygrad.runs import placement
+from steadygrad.training.config import TaskConfig
 from steadygrad.tasks import temporal_order
 
 
@@ -65,7 +66,7 @@ def compiled(fn, *arguments, **jit_options) -> Runner:
 
 def steadygrad(case: Case, implementation: str | None = None) -> Runner:
   """This project: fused passes, seeds over devices."""
-  config = TrainConfig(
+  config = TaskConfig(
     length=case.length,
     hidden_size=case.units,
     batch_size=case.batch,
@@ -77,10 +78,12 @@ def steadygrad(case: Case, implementation: str | None = None) -> Runner:
   def updates(key, state, n):
     def body(_, carry):
       state, total = carry
-      state, info = training.train_step(exp, key, state)
+      state, info = training.update(exp, training.Data(), key, state)
       return state, jax.tree.map(jnp.add, total, info)
 
-    shapes = jax.eval_shape(lambda s: training.train_step(exp, key, s), state)
+    shapes = jax.eval_shape(
+      lambda s: training.update(exp, training.Data(), key, s), state
+    )
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[1])
     return jax.lax.fori_loop(0, n, body, (state, zeros))
 
@@ -121,7 +124,7 @@ def products(case: Case) -> Runner:
 def _over_devices(fn, case, init) -> Runner:
   devices = jax.devices()
   mapped, sharding = placement.map_seeds(fn, devices)
-  slots = placement.slots(case.seeds, len(devices))
+  slots = len(placement.seats(case.seeds, len(devices)).order)
   keys = jax.vmap(jax.random.key)(jnp.arange(slots))
   states = jax.jit(jax.vmap(init))(keys)
   shares = np.arange(len(devices)) < case.seeds % len(devices)

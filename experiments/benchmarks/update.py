@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from benchmarks import peers
 
-from steadygrad import placement
-from steadygrad.config import ALGORITHMS
+from steadygrad.runs import placement
+from steadygrad.training.config import ALGORITHMS
 
 HEADLINE = peers.Case("msgd_c", 100, 50, 20, 8)
 MATMUL_SIZE = 2048

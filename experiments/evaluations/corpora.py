@@ -1,27 +1,27 @@
-"""What tests of runs of natural.py share."""
+"""What tests of runs on music and text share."""
 
 import jax
 
-from steadygrad.natural_config import NaturalConfig
+from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import loading
 
 
 def named_runs(runs: list[str]) -> dict[str, loading.Run]:
-  """{cell and algorithm: the run's first seed}, leaves [...]; of one data set.
+  """{model and algorithm: the run's first seed}, leaves [...]; of one data set.
 
   Raises:
-    ValueError: if a run is of another launcher or has not ended, its files are
-      damaged, two are of one cell and algorithm, or of different data sets.
+    ValueError: if a run is on a task or has not ended, its files are
+      damaged, two are of one model and algorithm, or of different data sets.
   """
   found: dict[str, loading.Run] = {}
   for path in runs:
-    if not isinstance(loading.read(path)[0], NaturalConfig):
-      raise ValueError(f"runs must be of natural.py, got {path}")
+    if not isinstance(loading.read(path)[0], CorpusConfig):
+      raise ValueError(f"runs must be on music or text, got {path}")
     run = loading.load(path)
-    name = f"{run.config.cell}-{run.config.algorithm}"
+    name = f"{run.config.model}-{run.config.algorithm}"
     if name in found:
       raise ValueError(
-        f"runs must be of different cells or algorithms, got two of {name}"
+        f"runs must be of different models or algorithms, got two of {name}"
       )
     params = jax.tree.map(lambda x: x[0], run.params)
     found[name] = run._replace(params=params)

@@ -7,14 +7,14 @@ pass over long sequences gives the error at all lengths.
 import dataclasses
 import functools
 
-import grids
 import jax
 import numpy as np
 from figures import every_step as figure
 
 from evaluations import trained
-from steadygrad import evaluation, models, training
-from steadygrad.config import TrainConfig
+from steadygrad import models, training
+from steadygrad.training import evaluation
+from steadygrad.training.config import TaskConfig
 from steadygrad.types import Array, PyTree
 
 TASK = "random_permutation"
@@ -55,12 +55,12 @@ def test(run: str, steps: int, size: int) -> dict:
   """
   found, key = trained.load_one(run, TASK)
   exact = dataclasses.replace(found.config, length=steps, max_length=None)
-  errors = _tester(grids.program(exact), size)(found.params, key)
+  errors = _tester(training.program(exact), size)(found.params, key)
   return trained.tested(found, np.asarray(errors))
 
 
 def errors_by_step(
-  config: TrainConfig, params: PyTree, key: Array, *, size: int
+  config: TaskConfig, params: PyTree, key: Array, *, size: int
 ) -> Array:
   """Share of `size` sequences answered wrongly after step t, [length]."""
   exp = training.experiment(config)
@@ -80,5 +80,5 @@ def errors_by_step(
 
 
 @functools.cache
-def _tester(program: TrainConfig, size: int):
+def _tester(program: TaskConfig, size: int):
   return jax.jit(functools.partial(errors_by_step, program, size=size))

@@ -12,18 +12,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-import grids
-import host_loop
 import jax
 import jax.numpy as jnp
 import numpy as np
-import run_files
 
 from evaluations import trained
-from steadygrad import config as configuration
-from steadygrad import evaluation, files, placement, records, training
-from steadygrad.config import TrainConfig
-from steadygrad.runs import kinds, loading
+from steadygrad import files, records, training
+from steadygrad.runs import kinds, loading, placement, results
+from steadygrad.training import evaluation, options
+from steadygrad.training.config import TaskConfig
 
 # ICML, section 4.1.
 LENGTHS = (50, 100, 150, 200, 250, 500, 1000, 2000, 3000, 5000)
@@ -49,7 +46,7 @@ def evaluate(
   Raises:
     ValueError: before anything runs, if a run cannot be tested so.
   """
-  lengths = configuration.integers("lengths", lengths)
+  lengths = options.integers("lengths", lengths)
   names = [run for word in runs for run in trained.runs_of(word)]
   for run in names:
     check(run, lengths, size)
@@ -107,23 +104,21 @@ def record_path(run: str) -> pathlib.Path:
 
 
 def errors_at(
-  config: TrainConfig, length: int, params, size: int
+  config: TaskConfig, length: int, params, size: int
 ) -> np.ndarray:
   """Share of `size` fresh sequences of that length answered wrongly, [S]."""
   exact = dataclasses.replace(config, length=length, max_length=None)
-  tester = _tester(grids.program(exact), size)
-  everyone = np.arange(config.seeds)
-  order, counts = host_loop.spread(everyone, config.seeds, len(jax.devices()))
-  seeds = jnp.asarray(config.first_seed + order, jnp.uint32)
-  placed = jax.tree.map(lambda x: x[order], params)
-  errors = np.asarray(tester(counts, seeds, placed))
-  # Slots left over repeat a seed; it has run where it comes first.
-  _, first = np.unique(order, return_index=True)
-  return errors[first]
+  tester = _tester(training.program(exact), size)
+  devices = jax.devices()
+  seats = placement.seats(config.seeds, len(devices))
+  seeds = jnp.asarray(config.first_seed + seats.order, jnp.uint32)
+  placed = jax.tree.map(lambda x: x[seats.order], params)
+  errors = np.asarray(tester(seats.counts, seeds, placed))
+  return errors[seats.of_item]
 
 
 @functools.cache
-def _tester(program: TrainConfig, size: int):
+def _tester(program: TaskConfig, size: int):
   """Compiled for all runs of one program: (counts, seeds, params) -> errors."""
   exp = training.experiment(program)
 
@@ -140,6 +135,7 @@ def _measured(path: pathlib.Path, record: dict, size: int) -> dict[int, list]:
     return {}
   old = records.read_json(path, kinds.GENERALISATION)
   errors = old["results"].pop("errors")
+  old["config"] = kinds.completed(old["config"])
   if (old["config"], old["results"]) != (record["config"], record["results"]):
     return {}
   if old["tested"]["size"] != size:
@@ -156,5 +152,5 @@ def _record(record: dict, measured: dict[int, list], size: int) -> dict:
     "tested": {"lengths": lengths, "size": size},
     "config": record["config"],
     "results": record["results"] | {"errors": [measured[n] for n in lengths]},
-    "provenance": run_files.provenance(jax.devices()),
+    "provenance": results.provenance(jax.devices()),
   }

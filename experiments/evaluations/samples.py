@@ -6,14 +6,14 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import midi
-import natural_data
 import numpy as np
 from figures import piano_roll
-from natural_data import Corpus
 
 from evaluations import corpora
-from steadygrad import models, natural_experiment
+from steadygrad import models, training
+from steadygrad.data.corpus import Corpus
 from steadygrad.runs import commands
+from steadygrad.runs.corpora import load
 from steadygrad.runs.signals import say
 from steadygrad.types import Array, PyTree
 
@@ -27,20 +27,20 @@ def evaluate(
   data_dir: str | None = None,
   check_data: bool = True,
 ) -> dict:
-  """Writes a sample of each run: <data>-<cell>-<algorithm>.txt of text.
+  """Writes a sample of each run: <data>-<model>-<algorithm>.txt of text.
 
   Of music, .png beside a stretch of the test set, and .mid if mido is there.
 
   Args:
-    runs: directories of natural.py, all of one data set.
+    runs: directories of train.py --data, all of one data set.
     sample: steps to compose.
     seed: of the sample.
     out: directory of the files.
-    data_dir: see `data_files.find`.
-    check_data: see `data_files.find`.
+    data_dir: see `downloads.find`.
+    check_data: see `downloads.find`.
 
   Returns:
-    {cell and algorithm: names of its files}.
+    {model and algorithm: names of its files}.
 
   Raises:
     ValueError: if a run cannot be sampled, the data cannot be read, or `out`
@@ -50,8 +50,8 @@ def evaluate(
   commands.writable("out", out, directory=True)
   key, written = jax.random.key(seed), {}
   for name, run in found.items():
-    corpus = natural_data.load(run.config, data_dir, check=check_data)
-    exp = natural_experiment.experiment(run.config, corpus.num_symbols)
+    corpus = load(run.config, data_dir, check=check_data)
+    exp = training.experiment(run.config, corpus=corpus)
     stem = pathlib.Path(out, f"{run.config.data}-{name}")
     write = _write_music if corpus.vocabulary is None else _write_text
     written[name] = write(exp, run.params, key, sample, corpus, stem)
@@ -59,7 +59,7 @@ def evaluate(
 
 
 def compose(
-  exp: natural_experiment.Experiment,
+  exp: training.Experiment,
   params: PyTree,
   key: Array,
   first: Array,
@@ -73,7 +73,7 @@ def compose(
     models.compose,
     exp.model,
     num_steps=num_steps,
-    encode=exp.encode,
+    encode=training.encoding(exp.config.data, exp.corpus.num_symbols)[0],
     draw=draw,
   )
   return jax.jit(sample)(params, key, first)

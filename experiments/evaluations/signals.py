@@ -5,16 +5,15 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import natural_data
 import numpy as np
-import run_files
-from figures import natural_signals
-from natural_data import Corpus
+from figures import signals as figure
 
 from evaluations import corpora
-from steadygrad import natural_experiment, records
+from steadygrad import records, training
 from steadygrad.analysis import last_step_delta_norms
-from steadygrad.runs import commands
+from steadygrad.data.corpus import Corpus
+from steadygrad.runs import commands, results
+from steadygrad.runs.corpora import load
 from steadygrad.types import Batch, PyTree
 
 
@@ -30,15 +29,15 @@ def evaluate(
   """Writes <data>-signals.json and .png: |dE_t/dx_k| by lag t − k.
 
   Args:
-    runs: directories of natural.py, all of one data set.
+    runs: directories of train.py --data, all of one data set.
     lags: steps that the error is sent back.
     windows: stretches of the test set, at most.
     out: directory of the two files.
-    data_dir: see `data_files.find`.
-    check_data: see `data_files.find`.
+    data_dir: see `downloads.find`.
+    check_data: see `downloads.find`.
 
   Returns:
-    {cell and algorithm: quartiles at the last lag}.
+    {model and algorithm: quartiles at the last lag}.
 
   Raises:
     ValueError: if a run cannot be tested, the data cannot be read, no piece has
@@ -48,25 +47,25 @@ def evaluate(
   commands.writable("out", out, directory=True)
   curves = {}
   for name, run in found.items():
-    corpus = natural_data.load(run.config, data_dir, check=check_data)
-    exp = natural_experiment.experiment(run.config, corpus.num_symbols)
+    corpus = load(run.config, data_dir, check=check_data)
+    exp = training.experiment(run.config, corpus=corpus)
     signals = error_signals(exp, run.params, corpus, lags, windows)
     quartiles = np.quantile(signals, (0.25, 0.5, 0.75), axis=1)
     curves[name] = quartiles.astype(np.float32)
   configs = [run.config for run in found.values()]
   data = configs[0].data
   record = {
-    "kind": "natural_signals",
+    "kind": "signals",
     "data": data,
     "config": [dataclasses.asdict(config) for config in configs],
     "results": {k: {"at_last_lag": v[:, -1]} for k, v in curves.items()},
     "curves": curves,
-    "provenance": run_files.provenance(jax.devices()),
+    "provenance": results.provenance(jax.devices()),
   }
   path = pathlib.Path(out, f"{data}-signals.json")
   records.write_json(path, record)
   record = records.read_json(path)
-  natural_signals.draw(record, path.with_suffix(".png"))
+  figure.draw(record, path.with_suffix(".png"))
   return record["results"]
 
 
@@ -89,7 +88,7 @@ def begins(corpus: Corpus, steps: int, count: int) -> np.ndarray:
 
 
 def error_signals(
-  exp: natural_experiment.Experiment,
+  exp: training.Experiment,
   params: PyTree,
   corpus: Corpus,
   steps: int,
@@ -101,14 +100,15 @@ def error_signals(
   stretch of text or of the middle of a piece is seen without its past.
   """
   stream = corpus.streams["test"]
+  encode, step_losses = training.encoding(exp.config.data, corpus.num_symbols)
   rows = begins(corpus, steps, count) + np.arange(steps)[:, None]
   batch = Batch(
-    exp.encode(jnp.asarray(stream.rows[rows])),
+    encode(jnp.asarray(stream.rows[rows])),
     jnp.asarray(stream.rows[rows + stream.ahead]),
   )
 
   def profile(params):
-    return last_step_delta_norms(exp.model, exp.step_losses, params, batch)
+    return last_step_delta_norms(exp.model, step_losses, params, batch)
 
   norms = np.asarray(jax.jit(profile)(params).norms, np.float64)
   return norms / norms[0]

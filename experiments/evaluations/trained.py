@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import run_files
 
 from steadygrad import records
-from steadygrad.config import TrainConfig
-from steadygrad.runs import commands, loading, sweeps
+from steadygrad.training.config import TaskConfig
+from steadygrad.runs import commands, loading, results, sweeps
 from steadygrad.types import Array
 
 # Folded into a run's key after its own streams, so that no sequence is one that
@@ -30,14 +29,14 @@ def runs_of(word: str) -> list[str]:
   ]
 
 
-def read(run: str) -> tuple[TrainConfig, dict[str, Any]]:
+def read(run: str) -> tuple[TaskConfig, dict[str, Any]]:
   """(configuration, record) of a run of train.py or sweep.py.
 
   Raises:
     ValueError: naming the run, if it is another or has not ended.
   """
   config, record = loading.read(run)
-  if not isinstance(config, TrainConfig):
+  if not isinstance(config, TaskConfig):
     raise ValueError(f"runs must be of train.py or sweep.py, got {run}")
   return config, record
 
@@ -86,11 +85,11 @@ def named_runs(words: list[str], task: str) -> dict[str, str]:
 
 def tested(run: loading.Run, errors) -> dict[str, Any]:
   """What stands in a record of many runs of one of them, of one seed."""
-  results = run.record["results"]
+  made = run.record["results"]
   return {
     "config": records.plain(dataclasses.asdict(run.config)),
-    "updates": results["updates"][0],
-    "chance_error": results["chance_error"],
+    "updates": made["updates"][0],
+    "chance_error": made["chance_error"],
     "errors": records.plain(errors),
   }
 
@@ -115,7 +114,7 @@ def draw_runs(
     "kind": kind,
     "config": config,
     "runs": found,
-    "provenance": run_files.provenance(jax.devices()),
+    "provenance": results.provenance(jax.devices()),
   }
   records.write_json(out.with_suffix(".json"), record)
   draw(records.read_json(out.with_suffix(".json")), out)

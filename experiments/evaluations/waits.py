@@ -8,7 +8,6 @@ the error tells which state of the network does not last.
 import functools
 from collections.abc import Sequence
 
-import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,7 @@ from figures import waits as figure
 
 from evaluations import trained
 from steadygrad import training
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.tasks import temporal_order_with_waits
 from steadygrad.types import Array, PyTree
 
@@ -65,7 +64,7 @@ def test(run: str, size: int) -> dict:
 
 
 def errors_by_wait(
-  config: TrainConfig,
+  config: TaskConfig,
   params: PyTree,
   key: Array,
   *,
@@ -77,7 +76,7 @@ def errors_by_wait(
   Row i has wait i, before the first symbol, between the two, or after the
   second, at each of `waits`, and the others as usual.
   """
-  program = grids.program(config)
+  program = training.program(config)
   found = np.zeros((len(USUAL), len(waits)))
   for i, j in np.ndindex(found.shape):
     given = (*USUAL[:i], waits[j], *USUAL[i + 1 :])
@@ -87,7 +86,7 @@ def errors_by_wait(
 
 
 @functools.cache
-def _tester(program: TrainConfig, waits: tuple[int, ...], size: int):
+def _tester(program: TaskConfig, waits: tuple[int, ...], size: int):
   exp = training.experiment(program)
 
   def error(params, key):

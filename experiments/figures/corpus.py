@@ -17,7 +17,7 @@ _LABELS = {
 
 
 def draw(record: dict, path: str | pathlib.Path) -> None:
-  """Writes the picture of a record of kind "corpus".
+  """Writes the picture of a record on music or text.
 
   Args:
     record: see `runs.results`.
@@ -58,7 +58,7 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   axes[-1].set_xlabel("passes over the training set")
   told = ", ".join(f"{x:.3g}" for x in records.numbers(results["test"]))
   figure.suptitle(
-    f"{config['data']}, {config.get('model', config.get('cell'))}, {config['algorithm']}: test {told}",
+    f"{config['data']}, {config['model']}, {config['algorithm']}: test {told}",
     fontsize=8,
   )
   style.clean(*axes)

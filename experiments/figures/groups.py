@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
-import sweep_records
+from steadygrad.runs import gather
 from figures.labels import INITS, SHORT, label
 
 from steadygrad import records
@@ -29,7 +29,7 @@ def check_same(runs: Iterable[dict], but: tuple[str, ...] = ()) -> None:
   """
   seen: dict[str, object] = {}
   for run in runs:
-    for field, value in sweep_records.settings_of(run).items():
+    for field, value in gather.settings_of(run).items():
       if field in _SEEDS or field in but:
         continue
       if seen.setdefault(field, value) != value:
@@ -96,7 +96,7 @@ def _number(value):
 def solved(runs: list[dict]) -> tuple[int, float, float]:
   """(number of solved runs, ends of the Wilson interval of their share)."""
   number = sum(run["outcome"] == "solved" for run in runs)
-  return number, *records.wilson_interval(number, len(runs))
+  return number, *evaluation.wilson_interval(number, len(runs))
 
 
 def updates_to_solve(runs: list[dict]) -> list[int]:

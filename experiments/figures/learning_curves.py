@@ -18,7 +18,7 @@ COLUMNS = 2
 def draw(
   found: list[dict], path: str | pathlib.Path, *, paper: table1.Preset
 ) -> None:
-  """Writes the picture of records of kind "natural" of the paper's network.
+  """Writes the picture of records of the paper's network.
 
   Args:
     found: the records.

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from figures import style
 
-from steadygrad.tasks.music import LOWEST_NOTE
+from steadygrad.data.music import LOWEST_NOTE
 
 
 def draw(

@@ -11,8 +11,8 @@ import numpy as np
 from figures.labels import METHODS
 
 from steadygrad import records
-from steadygrad.config import differences
-from steadygrad.natural_config import TEXT
+from steadygrad.training.config import differences
+from steadygrad.training.config import TEXT
 
 # (data set, algorithm) -> {field: value} of the paper's settings.
 Preset = Callable[[str, str], dict]
@@ -47,9 +47,9 @@ def network(config: dict, paper: Preset) -> str:
   """ "elman" as in the preset of the paper; what else there is, by name."""
   words = [config["optimizer"], config["init"], *budget(config, paper)]
   usual = paper(config["data"], config["algorithm"])["init"]
-  if config["cell"] != "elman" or words == ["sgd", usual]:
-    return config["cell"]
-  return ", ".join([config["cell"], *words])
+  if config["model"] != "elman" or words == ["sgd", usual]:
+    return config["model"]
+  return ", ".join([config["model"], *words])
 
 
 def budget(config: dict, paper: Preset) -> list[str]:
@@ -77,15 +77,11 @@ def groups(found: list[dict], paper: Preset) -> dict[tuple, list[dict]]:
   """{(data, network, algorithm): records}, in the table's order.
 
   Raises:
-    ValueError: if a record is of another kind, or two of one group hold the
-      same seed or differ in their settings.
+    ValueError: if two records of one group hold the same seed or differ in
+      their settings.
   """
   out: dict[tuple, list[dict]] = {}
   for record in found:
-    if record.get("kind") != "natural":
-      raise ValueError(
-        f"records must be natural.py's, got {record.get('kind')}"
-      )
     config = record["config"]
     key = config["data"], network(config, paper), config["algorithm"]
     out.setdefault(key, []).append(record)
@@ -178,8 +174,8 @@ def other_table(grouped: dict, paper: Preset) -> list[str]:
   for (data, _, algorithm), same in others.items():
     config = same[0]["config"]
     how = OPTIMIZERS[config["optimizer"]] + HELPS[algorithm]
-    how = [CELLS[config["cell"]], how, f"from {config['init']}"]
-    if config["cell"] == "elman":
+    how = [CELLS[config["model"]], how, f"from {config['init']}"]
+    if config["model"] == "elman":
       how += budget(config, paper)
     words = [NAMES[data], ", ".join(how)]
     words.append(str(same[0]["results"]["parameters"]))
@@ -213,7 +209,7 @@ def markdown(found: list[dict], *, paper: Preset) -> str:
   """The table, and the settings of every group.
 
   Args:
-    found: records of kind "natural".
+    found: records on music and text.
     paper: the settings that need no mention, of (data set, algorithm).
 
   Raises:

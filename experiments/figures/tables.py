@@ -103,3 +103,31 @@ def tasks(runs: list[dict]) -> str:
       ]
     )
   return _markdown(header, rows)
+
+
+def validation(runs: list[dict]) -> str:
+  """Runs on music or text by their validation error, what varies beside it.
+
+  The test error is in no column: settings are chosen without it.
+  """
+  if not all("valid" in run for run in runs):
+    raise ValueError("records must be runs on music and text alone")
+  configs = [run["config"] for run in runs]
+  varied = [
+    name
+    for name in configs[0]
+    if len({str(config[name]) for config in configs}) > 1
+  ]
+  errors = records.numbers([run["valid"] for run in runs])
+  order = np.argsort(np.where(np.isnan(errors), np.inf, errors), kind="stable")
+  rows = [
+    [
+      *[str(configs[i][name]) for name in varied],
+      f"{errors[i]:.4f} {runs[i]['unit']}",
+      str(runs[i]["best_epoch"]),
+      f"{runs[i]['outcome']} after {runs[i]['updates']}",
+    ]
+    for i in order
+  ]
+  header = [name.replace("_", " ") for name in varied]
+  return _markdown([*header, "validation error", "after pass", "run"], rows)

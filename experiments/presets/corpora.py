@@ -1,4 +1,4 @@
-"""Settings of the natural problems, with the source of each value.
+"""Settings on music and text, with the source of each value.
 
 PAPER, by data set and method. [A] marks what readers of arXiv v2's appendix
 report, [M] what is remembered and unconfirmed; ICML gives none of these values.

@@ -21,26 +21,26 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import generalise_loop
-import grids
+from steadygrad.runs import grids
 import host_loop
 import jax
 import numpy as np
 import run_files
 import sweep_loop
-import sweep_records
+from steadygrad.runs import gather
 from sweep_store import Store
 
-import grids
+from steadygrad.runs import grids
 import host_loop
 import jax
 import numpy as np
 import sweep_loop
-import sweep_records
+from steadygrad.runs import gather
 from evaluations import lengths
 from sweep_store import Store
 
 from steadygrad import records, runs, training
-from steadygrad.config import TrainConfig
+from steadygrad.training.config import TaskConfig
 from steadygrad.runs import checkpoints, directories, store
 from steadygrad.runs.loading import Run
 from steadygrad.runs.names import name_of, run_name
@@ -56,7 +56,7 @@ TINY = {
   "test_size": 20,
   "seeds": 1,
 }
-CONFIG = TrainConfig(**TINY).resolved()
+CONFIG = TaskConfig(**TINY).resolved()
 SWEPT = grids.expand([TINY], {"learning_rate": [0.01, 0.1]})
 LENGTHS, SIZE = [10, 12], 20
 
@@ -85,7 +85,7 @@ def leave(home: pathlib.Path) -> None:
   lengths.test(str(home / "ended"), LENGTHS, SIZE)
   for path in (home / "sweep" / "records").iterdir():
     lengths.test(str(path), LENGTHS, SIZE)
-  packed = sweep_records.pack(sweep_records.read(home / "sweep"))
+  packed = gather.pack(gather.read(home / "sweep"))
   records.write_json(home / "collected.json", packed)
 
 
@@ -121,7 +121,7 @@ def _generalised(home: pathlib.Path):
   return lengths.test(run, LENGTHS, SIZE)
 
 
-def load_state(swept: Store, config: TrainConfig):
+def load_state(swept: Store, config: TaskConfig):
   """Where a run of a sweep stands."""
   exp, key = training.experiment(config), jax.random.key(0)
   shapes = jax.eval_shape(lambda: training.init(exp, key))
@@ -138,7 +138,7 @@ def _swept(home: pathlib.Path):
       found += [swept.finished(config), load_state(swept, config)]
       path = swept.record_path(run_name(config))
       found.append(load(path))
-    return found, sweep_records.read(home / "sweep")
+    return found, gather.read(home / "sweep")
   finally:
     swept.close()
 
@@ -159,7 +159,7 @@ KINDS = {
     lambda home: records.read_json(home / "sweep/ledger.json"),
   ),
   "collected": Kind(
-    "collected.json", lambda home: sweep_records.read(home / "collected.json")
+    "collected.json", lambda home: gather.read(home / "collected.json")
   ),
 }
 

@@ -306,8 +306,9 @@ def check_config(run_dir: pathlib.Path, config: Config) -> bool:
   if os.path.lexists(path):
     there = f"run_dir {run_dir} holds"
     return _is_same(there, records.read_json(path), config)
-  others = (RECORD, sweeps.RECORDS, sweeps.STATES, *_BEFORE)
-  if any((run_dir / name).exists() for name in others):
+  others = [run_dir / name for name in (RECORD, *_BEFORE)]
+  others += sweeps.records_in(run_dir)
+  if any(map(pathlib.Path.exists, others)) or sweeps.state_names(run_dir):
     raise ValueError(
       f"run_dir {run_dir} holds a run without its {CONFIG}; name another"
     )
@@ -327,8 +328,8 @@ def _is_same(what: str, there: dict, config: Config) -> bool:
   Raises:
     ValueError: if they differ otherwise.
   """
-  there = kinds.completed(there, type(config))
-  wanted = dataclasses.asdict(config.resolved())
+  there = kinds.completed(there)
+  wanted = records.plain(dataclasses.asdict(config.resolved()))
   differing = differences(there, wanted)
   grown = {k: v for k, v in differing.items() if k in _GROWS}
   if differing.keys() == grown.keys():

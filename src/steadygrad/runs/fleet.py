@@ -315,28 +315,24 @@ class Fleet:
   def _pack(self, jobs: list[Job], updates: list[int]):
     """(counts [D], seats of the jobs, keys, numbers, plans, states, updates).
 
-    Job i is on device i mod D, so that all have as many. Free seats repeat the
-    first job; under `vmap` they run no update, and their results are dropped.
+    Under `vmap` a free seat runs no update, and its result is dropped.
     """
-    number = len(self.devices)
-    seats = [i % number * self._slots + i // number for i in range(len(jobs))]
-    at = dict(zip(seats, range(len(jobs)), strict=True))
-    order = [at.get(seat, 0) for seat in range(self.size)]
-    steps = [updates[at[s]] if s in at else 0 for s in range(self.size)]
-    counts = np.bincount(np.arange(len(jobs)) % number, minlength=number)
-    padded = [jobs[i] for i in order]
+    seats = placement.seats(len(jobs), len(self.devices), self._slots)
+    steps = np.zeros(self.size, np.int32)
+    steps[seats.of_item] = updates
+    padded = [jobs[i] for i in seats.order]
 
     def stacked(trees):
       return jax.tree.map(lambda *x: np.stack(x), *trees)
 
     return (
-      counts.astype(np.int32),
-      seats,
+      seats.counts,
+      seats.of_item,
       _keys([job.config.first_seed for job in padded]),
       training.Hyper(*np.array([j.numbers for j in padded], np.float32).T),
       stacked([job.plan() for job in padded]),
       stacked([job.final or job.state for job in padded]),
-      np.array(steps, np.int32),
+      steps,
     )
 
 

@@ -86,6 +86,36 @@ _COLLECTED_ON_CORPUS = _COLLECTED_RUN | {
   "floors": dict,
   "curves": {"epoch": list, str: list},
 }
+# Of what evaluate.py writes for pictures.
+EVERY_STEP = {
+  "kind": "every_step",
+  "config": {"task": str, "steps": int, "size": int},
+  "runs": {
+    str: {
+      "config": dict,
+      "updates": int,
+      "chance_error": float,
+      "errors": [float],
+    }
+  },
+}
+WAITS = {
+  "kind": "waits",
+  "config": {"task": str, "usual": [int], "waits": [int], "size": int},
+  "runs": {
+    str: {
+      "config": dict,
+      "updates": int,
+      "chance_error": float,
+      "errors": [[float]],
+    }
+  },
+}
+SIGNALS = {
+  "kind": ("signals", "natural_signals"),
+  "data": str,
+  "curves": {str: [[float]]},
+}
 # Of what analyse.py writes, and of the rows of benchmark.py --of=update.
 ANALYSIS = {
   "kind": "analysis",
@@ -135,6 +165,8 @@ _INFINITE = {"inf": math.inf, "-inf": -math.inf}
 def read_run(path: str | pathlib.Path) -> dict[str, Any]:
   """The record of a run, of one seed or several, on a task or a corpus.
 
+  Its configuration is `completed`.
+
   Raises:
     FileNotFoundError: if it is not there.
     ValueError: naming the file, if it is damaged or no such record.
@@ -151,7 +183,7 @@ def read_run(path: str | pathlib.Path) -> dict[str, Any]:
       raise ValueError(
         f"{path} must hold {judged} values of {name}, got {len(curve)}"
       )
-  return read
+  return read | {"config": completed(read["config"])}
 
 
 def read_training(path: str | pathlib.Path) -> dict[str, Any]:
@@ -167,6 +199,19 @@ def read_training(path: str | pathlib.Path) -> dict[str, Any]:
   return read
 
 
+def read_corpus(path: str | pathlib.Path) -> dict[str, Any]:
+  """`read_run` of a run on music or text.
+
+  Raises:
+    FileNotFoundError: if it is not there.
+    ValueError: naming the file, if it is damaged or no such record.
+  """
+  read = read_run(path)
+  if read["kind"] == TRAINING["kind"]:
+    raise ValueError(f"records must be on music or text, got {path}")
+  return read
+
+
 def config_of(record: dict[str, Any], path: str | pathlib.Path) -> Config:
   """The configuration in a record.
 
@@ -174,23 +219,28 @@ def config_of(record: dict[str, Any], path: str | pathlib.Path) -> Config:
     ValueError: naming the file and what is no such configuration in it.
   """
   values = record["config"]
-  kind = CorpusConfig if "data" in values else TaskConfig
   try:
-    return kind(**completed(values, kind))
+    return kind_of(values)(
+      **{
+        name: _INFINITE.get(v, v) if isinstance(v, str) else v
+        for name, v in completed(values).items()
+      }
+    )
   except (TypeError, ValueError) as e:
     raise ValueError(f"{path} holds no configuration: {e}") from e
 
 
-def completed(values: dict[str, Any], kind: type) -> dict[str, Any]:
+def kind_of(values: dict[str, Any]) -> type:
+  """The kind of configuration of which these are fields."""
+  return CorpusConfig if "data" in values else TaskConfig
+
+
+def completed(values: dict[str, Any]) -> dict[str, Any]:
   """The fields of a configuration in a file, under the names of today.
 
   Those that there were not yet have their defaults.
   """
-  fields = options.fields(kind)
+  fields = options.fields(kind_of(values))
   names = {f.metadata["was"] or name: name for name, f in fields.items()}
   values = {names.get(name, name): value for name, value in values.items()}
-  values = {
-    name: _INFINITE.get(v, v) if isinstance(v, str) else v
-    for name, v in values.items()
-  }
   return {name: field.default for name, field in fields.items()} | values

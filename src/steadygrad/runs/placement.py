@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,36 @@ from steadygrad.types import Array
 AXIS = "seeds"
 
 
-def slots(num_seeds: int, num_devices: int) -> int:
-  """Seeds rounded up to a multiple of the devices."""
-  return -(-num_seeds // num_devices) * num_devices
+class Seats(NamedTuple):
+  """Where things of which each has a seat are, over some devices.
+
+  Attributes:
+    order: which thing is in each seat, [D K]; device d has the seats d K to
+      (d + 1) K. Free seats repeat the first thing.
+    counts: taken seats of each device, the first of its own, int32 [D].
+    of_item: the seat of each thing, [n].
+  """
+
+  order: np.ndarray
+  counts: np.ndarray
+  of_item: np.ndarray
+
+
+def seats(count: int, num_devices: int, slots: int | None = None) -> Seats:
+  """Thing i on device i mod D, so that all have as many.
+
+  Args:
+    count: n.
+    num_devices: D.
+    slots: K, seats on each device; as few as do if None.
+  """
+  slots = -(-count // num_devices) if slots is None else slots
+  things = np.arange(count)
+  of_item = things % num_devices * slots + things // num_devices
+  order = np.zeros(num_devices * slots, np.int64)
+  order[of_item] = things
+  counts = np.bincount(things % num_devices, minlength=num_devices)
+  return Seats(order, counts.astype(np.int32), of_item)
 
 
 def map_seeds(

@@ -50,12 +50,12 @@ __all__ = [
 
 
 def register_task(name: str, factory: Factory) -> None:
-  """Adds a task of your own: from now on `TrainConfig(task=name)` means it.
+  """Adds a task of your own: from now on `TaskConfig(task=name)` means it.
 
   Args:
     name: of the task. Runs' files have it in their names: letters, digits and
       underscores.
-    factory: (length, max_length) -> `Task` of that name. `TrainConfig` calls it
+    factory: (length, max_length) -> `Task` of that name. `TaskConfig` calls it
       to check its lengths: it raises ValueError on those that it cannot have.
 
   Raises:

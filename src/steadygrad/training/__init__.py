@@ -9,7 +9,12 @@ from steadygrad.training.config import (
   program,
   program_numbers,
 )
-from steadygrad.training.experiment import Experiment, experiment, model_of
+from steadygrad.training.experiment import (
+  Experiment,
+  encoding,
+  experiment,
+  model_of,
+)
 from steadygrad.training.networks import MODELS
 from steadygrad.training.state import Status, Stream, TrainState
 from steadygrad.training.stopping import Stopping, by_patience, until_solved
@@ -29,6 +34,7 @@ __all__ = [
   "TrainState",
   "by_patience",
   "chunk",
+  "encoding",
   "experiment",
   "hyper",
   "init",

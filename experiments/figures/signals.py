@@ -10,7 +10,7 @@ from steadygrad import records
 
 
 def draw(record: dict, path: str | pathlib.Path) -> None:
-  """Writes the picture of a record of kind "natural_signals".
+  """Writes the picture of a record of evaluate.py --test=signals.
 
   A line is the median over stretches of the test set, the shade its quartiles.
   """
