@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import run_files
 
-from steadygrad import records
+from steadygrad import evaluation, records
 from steadygrad.config import TrainConfig
 from steadygrad.runs import commands, loading, sweeps
 from steadygrad.types import Array
@@ -40,6 +40,15 @@ def read(run: str) -> tuple[TrainConfig, dict[str, Any]]:
   if not isinstance(config, TrainConfig):
     raise ValueError(f"runs must be of train.py or sweep.py, got {run}")
   return config, record
+
+
+def check_size(size: int) -> None:
+  """ValueError unless so many sequences split into the batches of a test."""
+  most = evaluation.BATCH_SIZE
+  if size > most and size % most:
+    raise ValueError(
+      f"size must be under {most} or a multiple of it, got {size}"
+    )
 
 
 def load_one(run: str, task: str) -> tuple[loading.Run, Array]:
