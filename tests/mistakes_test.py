@@ -117,6 +117,8 @@ MISTAKES = [
   ("evaluate.py", "--test=waits --runs=a --out=/dev/null/a.png",
    ("out", "/dev/null/a.png")),
   ("evaluate.py", "--test=every_step --runs=nowhere", ("nowhere",)),
+  ("evaluate.py", "--test=every_step --runs=nowhere --size=251",
+   ("size must be under 250 or a multiple of it, got 251",)),
   ("evaluate.py", "--test=every_step --runs=nowhere --steps=0",
    ("steps must be", "'0'")),
   ("analyse.py", "", ("analysis must be given: one of bifurcation",)),

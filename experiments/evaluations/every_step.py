@@ -40,7 +40,7 @@ def evaluate(
       the task that has ended; on another `size`, or an `out` that cannot be.
   """
   path = trained.picture(out)
-  evaluation.batch_size_for(size)
+  trained.check_size(size)
   names = trained.named_runs(runs, TASK)
   found = {name: test(run, steps, size) for name, run in names.items()}
   config = {"task": TASK, "steps": steps, "size": size}

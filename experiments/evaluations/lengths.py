@@ -60,11 +60,7 @@ def check(run: str, lengths: list[int], size: int) -> None:
   config, record = trained.read(run)
   for length in lengths:
     dataclasses.replace(config, length=length, max_length=None)
-  if size > evaluation.BATCH_SIZE and size % evaluation.BATCH_SIZE:
-    raise ValueError(
-      f"size must be under {evaluation.BATCH_SIZE} or a multiple of it, got"
-      f" {size}"
-    )
+  trained.check_size(size)
   _measured(record_path(run), record, size)
 
 

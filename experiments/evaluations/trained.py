@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from steadygrad import records
-from steadygrad.training.config import TaskConfig
 from steadygrad.runs import commands, loading, results, sweeps
+from steadygrad.training import evaluation
+from steadygrad.training.config import TaskConfig
 from steadygrad.types import Array
 
 # Folded into a run's key after its own streams, so that no sequence is one that
@@ -39,6 +40,15 @@ def read(run: str) -> tuple[TaskConfig, dict[str, Any]]:
   if not isinstance(config, TaskConfig):
     raise ValueError(f"runs must be of train.py or sweep.py, got {run}")
   return config, record
+
+
+def check_size(size: int) -> None:
+  """ValueError unless so many sequences split into the batches of a test."""
+  most = evaluation.BATCH_SIZE
+  if size > most and size % most:
+    raise ValueError(
+      f"size must be under {most} or a multiple of it, got {size}"
+    )
 
 
 def load_one(run: str, task: str) -> tuple[loading.Run, Array]:
