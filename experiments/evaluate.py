@@ -30,9 +30,9 @@ from typing import Any
 from absl import flags
 from evaluations import every_step, lengths, samples, signals, waits
 
-from steadygrad.training.config import MAX_SEED
 from steadygrad.options import INT32
 from steadygrad.runs import commands
+from steadygrad.training.config import MAX_SEED
 
 TESTS = {
   "lengths": lengths.evaluate,

@@ -138,7 +138,9 @@ def main() -> dict:
       progress=_PROGRESS.value,
       on_check=log,
     )
-    say(f"{ledger['runs']} runs; records/ and {queue.LEDGER} are in {directory.path}")
+    say(
+      f"{ledger['runs']} runs; records/ and {queue.LEDGER} are in {directory.path}"
+    )
   return ledger | {"sweep_dir": str(directory.path)}
 
 

@@ -22,8 +22,8 @@ from flax import linen as nn
 
 from steadygrad import training
 from steadygrad.runs import placement
-from steadygrad.training.config import TaskConfig
 from steadygrad.tasks import temporal_order
+from steadygrad.training.config import TaskConfig
 
 
 class Case(NamedTuple):

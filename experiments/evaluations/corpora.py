@@ -2,8 +2,8 @@
 
 import jax
 
-from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import loading
+from steadygrad.training.config import CorpusConfig
 
 
 def named_runs(runs: list[str]) -> dict[str, loading.Run]:

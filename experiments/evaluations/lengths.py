@@ -99,9 +99,7 @@ def record_path(run: str) -> pathlib.Path:
   return path / "generalisation.json"
 
 
-def errors_at(
-  config: TaskConfig, length: int, params, size: int
-) -> np.ndarray:
+def errors_at(config: TaskConfig, length: int, params, size: int) -> np.ndarray:
   """Share of `size` fresh sequences of that length answered wrongly, [S]."""
   exact = dataclasses.replace(config, length=length, max_length=None)
   tester = _tester(training.program(exact), size)

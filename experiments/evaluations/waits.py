@@ -15,8 +15,8 @@ from figures import waits as figure
 
 from evaluations import trained
 from steadygrad import training
-from steadygrad.training.config import TaskConfig
 from steadygrad.tasks import temporal_order_with_waits
+from steadygrad.training.config import TaskConfig
 from steadygrad.types import Array, PyTree
 
 TASK = "temporal_order"

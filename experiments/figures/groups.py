@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 
 import numpy as np
-from steadygrad.runs import gather
 from figures.labels import INITS, SHORT, label
 
-from steadygrad import records
+from steadygrad.runs import gather
 
 # What tells one setting of a task from another.
 SETTINGS = ("task", "length", "max_length", "algorithm", "init", "form")

@@ -11,8 +11,7 @@ import numpy as np
 from figures.labels import METHODS
 
 from steadygrad import records
-from steadygrad.training.config import differences
-from steadygrad.training.config import TEXT
+from steadygrad.training.config import TEXT, differences
 
 # (data set, algorithm) -> {field: value} of the paper's settings.
 Preset = Callable[[str, str], dict]

@@ -116,4 +116,3 @@ def of_text(
     floors=floors,
     files=files,
   )
-

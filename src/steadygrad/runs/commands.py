@@ -140,7 +140,10 @@ def help_text(about: str) -> str:
       value = flag.default
       default = "" if value in (None, [], "") else f" Default {value}."
       text = textwrap.fill(
-        f"{flag.help}{default}", 79, initial_indent="    ", subsequent_indent="    "
+        f"{flag.help}{default}",
+        79,
+        initial_indent="    ",
+        subsequent_indent="    ",
       )
       lines += [f"  --{sign}{flag.name}", text]
   return "\n".join(lines)

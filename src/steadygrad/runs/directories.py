@@ -190,9 +190,7 @@ def _state_of(template: TrainState, arrays: dict[str, Any]) -> TrainState:
     k: np.zeros((1, *x.shape), x.dtype)
     for k, x in store.leaves(template.sums, "state.sums").items()
   }
-  own = {
-    k: v[0] for k, v in (blank | arrays).items() if k.startswith("state.")
-  }
+  own = {k: v[0] for k, v in (blank | arrays).items() if k.startswith("state.")}
   return store.unflatten(template, own)
 
 

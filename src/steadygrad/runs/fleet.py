@@ -187,12 +187,12 @@ class Fleet:
     if config.init not in program.init:
       own = jax.vmap(lambda key: training.init(exp, key))
       program.init[config.init] = jax.jit(own)
-    template = jax.eval_shape(
-      lambda: training.init(exp, jax.random.key(0))
-    )
+    template = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
     progress = directory.load(name, template)
     if progress is None:
-      progress = Progress(self._first(exp, program), {}, results.nothing_spent())
+      progress = Progress(
+        self._first(exp, program), {}, results.nothing_spent()
+      )
     results.check_files(progress.spent, exp, name)
     changed = results.note_machine(
       progress.spent, self.devices, progress.state.step

@@ -63,7 +63,8 @@ def note_machine(
   if old == now:
     return None
   said = "; ".join(
-    f"{name}: {a} then, {b} now" for name, (a, b) in differences(old, now).items()
+    f"{name}: {a} then, {b} now"
+    for name, (a, b) in differences(old, now).items()
   )
   return f"begun otherwise ({said}); its bits will be those of neither"
 
@@ -211,7 +212,9 @@ def joined(config: Any, made: Sequence[dict[str, Any]]) -> dict[str, Any]:
   return first | {
     "config": dataclasses.asdict(config),
     "results": results | budgets,
-    "curves": _joined_curves(CLOCKS[first["kind"]], [r["curves"] for r in made]),
+    "curves": _joined_curves(
+      CLOCKS[first["kind"]], [r["curves"] for r in made]
+    ),
     "provenance": first["provenance"] | total,
   }
 

@@ -70,9 +70,7 @@ def train(
     runs = names.of_seeds(config)
     slots = -(-len(runs) // len(devices))
     fleet = Fleet(devices, slots, corpora=corpora)
-    queue.run(
-      runs, directory, [fleet], progress=progress, on_check=on_check
-    )
+    queue.run(runs, directory, [fleet], progress=progress, on_check=on_check)
     paths = [
       sweeps.record_path(directory.path, names.run_name(run)) for run in runs
     ]

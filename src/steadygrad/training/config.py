@@ -72,9 +72,7 @@ class Algorithm:
     " (msgd_cr).",
     choices=ALGORITHMS,
   )
-  clip: str = option(
-    "by_norm", "Rule of clipping.", choices=CLIPS, later=True
-  )
+  clip: str = option("by_norm", "Rule of clipping.", choices=CLIPS, later=True)
   optimizer: str = option(
     "sgd",
     "What follows Omega and the clipping: the paper's SGD, SGD with Nesterov"

@@ -11,13 +11,11 @@ import optax
 from steadygrad import losses, transforms
 from steadygrad.data import music, streams, text
 from steadygrad.data.corpus import Corpus
-from steadygrad.initializers import INITIALIZERS
 from steadygrad.tasks import make_task
 from steadygrad.training import batches, evaluation, stopping
 from steadygrad.training.batches import Batches
 from steadygrad.training.config import (
   MUSIC,
-  TEXT,
   CorpusConfig,
   Hyper,
   TaskConfig,

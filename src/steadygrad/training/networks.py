@@ -14,9 +14,7 @@ from steadygrad.initializers import INITIALIZERS
 from steadygrad.types import Cell, Model
 
 
-def _elman(
-  config: Any, input_size: int, implementation: str | None
-) -> Cell:
+def _elman(config: Any, input_size: int, implementation: str | None) -> Cell:
   return cells.elman(
     input_size,
     config.hidden_size,

@@ -66,7 +66,9 @@ def define_flags(
     define = flags.DEFINE_string
     if not several:
       define = _DEFINE[field.metadata["kind"]]
-    group = next(g for g, part in GROUPS.items() if name in options.fields(part))
+    group = next(
+      g for g, part in GROUPS.items() if name in options.fields(part)
+    )
     define(name, None, text, flag_values=flag_values, module_name=group)
 
 

@@ -278,4 +278,3 @@ def _gone_back(
     opt_state=select(halves, blank, state.opt_state),
     verdict=verdict._replace(last_valid=last_valid),
   )
-
