@@ -11,8 +11,8 @@
 
 The first three take records of sweep.py, or a directory of sweep.py for all
 solved runs in it; lengths also run directories of train.py. The others take
-directories of train.py --data, all of one data set. The last line on standard output
-is the path of the PNG, or one JSON object.
+directories of train.py --data, all of one data set. The last line on standard
+output is the path of the PNG, or one JSON object.
 
   python experiments/evaluate.py --test=lengths --runs=runs/a --lengths=50,5000
   python experiments/evaluate.py --test=waits --runs=runs/one_model

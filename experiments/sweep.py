@@ -139,7 +139,8 @@ def main() -> dict:
       on_check=log,
     )
     say(
-      f"{ledger['runs']} runs; records/ and {queue.LEDGER} are in {directory.path}"
+      f"{ledger['runs']} runs; records/ and {queue.LEDGER} are in"
+      f" {directory.path}"
     )
   return ledger | {"sweep_dir": str(directory.path)}
 

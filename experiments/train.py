@@ -86,7 +86,7 @@ def config_from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
 
 
 def draw_beside(record: dict, run_dir: pathlib.Path) -> str:
-  """Draws the record of a run where that is not done yet; the picture's name."""
+  """Draws the record of a run, if that is not done yet; the picture's name."""
   name = "training" if record["kind"] == "training" else "corpus"
   path = run_dir / f"{name}.png"
   if os.access(run_dir, os.W_OK):  # Else a run that has ended is only shown.

@@ -6,6 +6,7 @@ import numpy as np
 from figures.labels import INITS, SHORT, label
 
 from steadygrad.runs import gather
+from steadygrad.training.evaluation import wilson_interval
 
 # What tells one setting of a task from another.
 SETTINGS = ("task", "length", "max_length", "algorithm", "init", "form")
@@ -95,7 +96,7 @@ def _number(value):
 def solved(runs: list[dict]) -> tuple[int, float, float]:
   """(number of solved runs, ends of the Wilson interval of their share)."""
   number = sum(run["outcome"] == "solved" for run in runs)
-  return number, *evaluation.wilson_interval(number, len(runs))
+  return number, *wilson_interval(number, len(runs))
 
 
 def updates_to_solve(runs: list[dict]) -> list[int]:

@@ -1,7 +1,10 @@
 """Tables of sweeps, in Markdown: a row for each setting, over its seeds."""
 
+import numpy as np
 from figures import groups
 from figures.labels import METHODS, label
+
+from steadygrad import records
 
 # Success of the paper's MSGD-CR, ICML, section 4.1; arXiv v2 has 1 of 8 for the
 # random permutation.

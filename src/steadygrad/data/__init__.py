@@ -1,1 +1,1 @@
-"""Music and text as streams of pieces, their costs, and what needs no network."""
+"""Music and text as streams of pieces, their costs, and baselines."""

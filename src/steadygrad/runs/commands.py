@@ -139,13 +139,8 @@ def help_text(about: str) -> str:
       sign = "[no]" if flag.boolean else ""
       value = flag.default
       default = "" if value in (None, [], "") else f" Default {value}."
-      text = textwrap.fill(
-        f"{flag.help}{default}",
-        79,
-        initial_indent="    ",
-        subsequent_indent="    ",
-      )
-      lines += [f"  --{sign}{flag.name}", text]
+      text = textwrap.wrap(f"{flag.help}{default}", 75)
+      lines += [f"  --{sign}{flag.name}", *[f"    {line}" for line in text]]
   return "\n".join(lines)
 
 

@@ -334,8 +334,8 @@ def _is_same(what: str, there: dict, config: Config) -> bool:
     for name, (old, new) in grown.items():
       if type(old) is not int or old > new:
         raise ValueError(
-          f"{what} a run of {old} {name}, which is not made shorter: {name} must"
-          f" be at least {old}, got {new}; or name another directory"
+          f"{what} a run of {old} {name}, which is not made shorter: {name}"
+          f" must be at least {old}, got {new}; or name another directory"
         )
     return not grown
   fields = "; ".join(

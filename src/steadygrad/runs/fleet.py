@@ -1,4 +1,4 @@
-"""Runs in a fixed number of slots over devices, and the programs that move them.
+"""Runs in slots over devices, and the programs that move them.
 
 One program serves every seed, initialisation, learning rate, threshold and
 weight: they are arguments of the compiled function, and the chain is built

@@ -61,8 +61,8 @@ GENERALISATION = {
   "config": dict,
   "results": {"updates": [int], "errors": [[float]]},
 }
-# What there is in a file of collect.py, of each run, and of one on a task and on
-# a corpus besides.
+# What there is of a run in a file of collect.py; and of one on a task, and on a
+# corpus, besides.
 _COLLECTED_RUN = {
   "config": dict,
   "outcome": ("solved", "stopped", "diverged", "cut"),

@@ -244,8 +244,8 @@ def run(
   runs = tally.waiting() if now is None else now
   queue = Queue(runs)
   stop, failures = threading.Event(), []
-  if runs:
-    say(f"compiling for {_devices(fleets)}, then {_todo(runs)}")
+  if todo := _todo(runs):
+    say(f"compiling for {_devices(fleets)}, then {todo}")
 
   def guarded(own: Fleet):
     try:
@@ -259,22 +259,28 @@ def run(
 
   threads = [threading.Thread(target=guarded, args=(own,)) for own in fleets]
   with signals.stopping(tell) as told:
-    for thread in threads:
-      thread.start()
-    for thread in threads:
-      while thread.is_alive():
-        thread.join(0.2)
-        if told:
-          stop.set()
+    _join(threads, told, stop)
   tally.bar.close()
-  if failures:
-    with contextlib.suppress(OSError):  # Of a full disk the first is told.
-      tally.write()
-    raise failures[0]
-  tally.write()
+  with contextlib.suppress(OSError if failures else ()):
+    tally.write()  # Of a full disk the first failure is told.
+  for failure in failures:
+    raise failure
   if told and tally.waiting():
     raise Stopped(f"stopped by {told[0]}; the same command goes on from here")
   return tally.ledger()
+
+
+def _join(
+  threads: list[threading.Thread], told: list[str], stop: threading.Event
+) -> None:
+  """Runs threads to their end; sets `stop` once `told` has a signal."""
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    while thread.is_alive():
+      thread.join(0.2)
+      if told:
+        stop.set()
 
 
 def _devices(fleets: list[Fleet]) -> str:
@@ -283,6 +289,8 @@ def _devices(fleets: list[Fleet]) -> str:
 
 def _todo(runs: list[Config]) -> str:
   """Such as "4 runs of temporal_order, up to 1000 updates each"."""
+  if not runs:
+    return ""
   subjects = sorted({grids.subject(c) for c in runs})
   told = subjects[0] if len(subjects) == 1 else f"{len(subjects)} tasks"
   most = max(getattr(c, BUDGETS[type(c)]) for c in runs)

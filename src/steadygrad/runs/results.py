@@ -198,7 +198,8 @@ def joined(config: Any, made: Sequence[dict[str, Any]]) -> dict[str, Any]:
     results["success_rate"] = sum(solved) / len(solved)
     interval = wilson_interval(sum(solved), len(solved))
     results["success_interval"] = list(interval)
-  budgets = {k: v for k, v in _budget(config).items() if k in results}
+  if "max_updates" in results:
+    results["max_updates"] = config.max_updates
   speed = [r["provenance"] for r in made]
   updates = sum(p["run_updates"] for p in speed)
   seconds = [p["run_seconds"] for p in speed]
@@ -209,19 +210,13 @@ def joined(config: Any, made: Sequence[dict[str, Any]]) -> dict[str, Any]:
     "compile_seconds": sum(p["compile_seconds"] for p in speed),
     "wall_seconds": max(p["wall_seconds"] for p in speed),
   }
+  clock = CLOCKS[first["kind"]]
   return first | {
     "config": dataclasses.asdict(config),
-    "results": results | budgets,
-    "curves": _joined_curves(
-      CLOCKS[first["kind"]], [r["curves"] for r in made]
-    ),
+    "results": results,
+    "curves": _joined_curves(clock, [r["curves"] for r in made]),
     "provenance": first["provenance"] | total,
   }
-
-
-def _budget(config: Any) -> dict[str, int]:
-  fields = dataclasses.asdict(config)
-  return {k: fields[k] for k in ("max_updates",) if k in fields}
 
 
 def _joined_curves(clock: str, curves: Sequence[dict]) -> dict[str, list]:

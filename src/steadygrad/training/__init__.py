@@ -1,4 +1,4 @@
-"""Training: configurations, experiments, and pure functions that move a seed."""
+"""Training: configurations, experiments, pure functions that move a seed."""
 
 from steadygrad.training.batches import Batches, Data
 from steadygrad.training.config import (

@@ -1,4 +1,4 @@
-"""What a model gets wrong: on fresh sequences, and on the pieces of a corpus."""
+"""What a model gets wrong, on fresh sequences and on pieces of a corpus."""
 
 import math
 from collections.abc import Callable
