@@ -80,9 +80,10 @@ def _defaults(name: str) -> str:
     return "" if task is None else f"Default {task}."
   if found[0] is None:
     return "With --data." if data is None else f"With --data; default {data}."
-  if task == data:
-    return "" if task is None else f"Default {task}."
-  return f"Default {task}, with --data {data}."
+  if task is None:  # The help says it.
+    return "" if data is None else f"With --data {data}."
+  other = f", with --data {data}" if task != data else ""
+  return f"Default {task}{other}."
 
 
 def from_flags(

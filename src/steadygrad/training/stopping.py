@@ -73,9 +73,8 @@ def until_solved(
 
   def judge(data, key, state):
     verdict = state.verdict
-    error = _checked_error(
-      task, model, (check_size, test_size), key, state.step, state.params
-    )
+    sizes = check_size, test_size
+    error = _checked_error(task, model, sizes, key, state.step, state.shown)
     finite = numerics.all_finite(state.params)
     passed = (error < task.solved_below) & finite
     was_solved = verdict.solved_at >= 0
@@ -95,7 +94,7 @@ def until_solved(
 
   def test(data, key, state):
     key = jax.random.fold_in(key, Stream.TEST)
-    error = evaluation.error(task, model, state.params, key, test_size)
+    error = evaluation.error(task, model, state.shown, key, test_size)
     return {"test_error": error}
 
   return Stopping(init, judge, active, test)
@@ -210,8 +209,7 @@ def by_patience(
 
   def judge(data, key, state):
     old = state.verdict
-    shown = state.params if state.average is None else state.average
-    totals = evaluate(data, "valid", shown)
+    totals = evaluate(data, "valid", state.shown)
     valid = jnp.sum(totals) / steps(data, "valid").astype(totals.dtype)
     finite = jnp.isfinite(valid) & numerics.all_finite(state.params)
     valid = jnp.where(finite, valid, jnp.inf)
@@ -227,7 +225,7 @@ def by_patience(
       status=status,
       epoch=epoch,
       rate=new_rate,
-      best_params=select(better, shown, old.best_params),
+      best_params=select(better, state.shown, old.best_params),
       best_valid=jnp.minimum(valid, old.best_valid),
       best_epoch=best_epoch,
       last_valid=valid,
