@@ -16,9 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import trees
+from steadygrad import _validate, trees
 from steadygrad import unroll as unrolling
-from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
 from steadygrad.types import Array, Batch, Cell, Model, PyTree
 
@@ -84,7 +83,7 @@ def step_contributions(
   unrolling.batch_size(us)
   if not jnp.issubdtype(jnp.result_type(t), jnp.integer) or jnp.ndim(t):
     raise ValueError(f"t must be an integer [], got {t!r}")
-  if _checks.is_concrete(t) and not 0 <= t < len(us):
+  if _validate.is_concrete(t) and not 0 <= t < len(us):
     raise ValueError(f"t must lie in 0..{len(us) - 1}, got {t}")
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
