@@ -6,6 +6,7 @@ vanish. Everything here divides by the largest magnitude first.
 """
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,8 @@ def scaled_squares(tree: PyTree, batch_ndim: int = 0) -> tuple[Array, Array]:
     scale = m.reshape(m.shape + (1,) * (x.ndim - batch_ndim))
     return jnp.sum(jnp.square(x / scale), axis)
 
-  return m, sum(squares(x, a) for x, a in zip(leaves, axes, strict=True))
+  total = sum(squares(x, a) for x, a in zip(leaves, axes, strict=True))
+  return m, cast(Array, total)
 
 
 def joint_norm(tree: PyTree, batch_ndim: int = 0) -> Array:

@@ -16,7 +16,7 @@ fixed, and only the step from x_{t-1} to x_t sees the parameters.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,13 @@ import optax
 from steadygrad import _validate, numerics, trees, varying
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
-from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
+from steadygrad.types import Array, Cell, OmegaSlope, PyTree, Trajectory
 from steadygrad.unroll import previous_states, take_step
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
-_PLAIN = 1e-30, 1e25  # Sums of squares in it, and inverses, lose nothing.
+# Sums of squares between them, and their inverses, lose nothing.
+_PLAIN_LOW = 1e-30
+_PLAIN_HIGH = 1e25
 
 
 class OmegaState(NamedTuple):
@@ -46,6 +48,7 @@ class OmegaState(NamedTuple):
   valid_fraction: Array
 
   def metrics(self) -> dict[str, Array]:
+    """What `telemetry` shows."""
     return {"omega": self.omega, "omega_valid_fraction": self.valid_fraction}
 
 
@@ -56,13 +59,13 @@ class OmegaTerms(NamedTuple):
     omega: [].
     valid_fraction: [], share of the unmasked pairs that counted.
     cotangents: ∂Ω/∂products, as `products`.
-    pull: the same as two numbers a pair, [T, B] each.
+    slope: the same as two numbers a pair, [T, B] each.
   """
 
   omega: Array
   valid_fraction: Array
   cotangents: PyTree
-  pull: Pull
+  slope: OmegaSlope
 
 
 def _check_modes(ratio: str, reduction: str, min_squared_norm: float) -> None:
@@ -99,7 +102,7 @@ def omega_terms(
     its derivative may be inf. If no pair counts all of it is zero. In "norm" a
     zero product has cotangent zero, the subgradient.
   """
-  _check_kind(trajectory)
+  trajectory = _checked(trajectory)
   _check_modes(ratio, reduction, min_squared_norm)
   products = trajectory.products
   scale, delta_sq, product_sq = _squares(trajectory, min_squared_norm)
@@ -114,12 +117,12 @@ def omega_terms(
   r_squared = product_sq / jnp.where(valid, delta_sq, 1)
   if ratio == "squared":
     terms = jnp.square(r_squared - 1)
-    slope = 4 * (r_squared - 1)
+    derivative = 4 * (r_squared - 1)
   else:
     zero = r_squared == 0
     r = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, r_squared)))
     terms = jnp.square(r - 1)
-    slope = jnp.where(zero, 0, 2 * (r - 1) / jnp.where(zero, 1, r))
+    derivative = jnp.where(zero, 0, 2 * (r - 1) / jnp.where(zero, 1, r))
 
   # Inside `shard_map` the sums are over the sequences of all devices.
   over = varying.axes(delta_sq) - varying.axes(trajectory.params)
@@ -132,24 +135,25 @@ def omega_terms(
     total = varying.summed(jnp.sum(trajectory.mask), over)
   batch = devices * valid.shape[1]
   pairs = jnp.maximum(count, 1) if reduction == "mean" else batch
-  # ∂Ω_t/∂p_t = slope p_t / |δ_t|², and |δ_t|² = scale² delta_sq: divided in
-  # two steps, for scale² may not be representable.
-  factor = jnp.where(valid, slope / jnp.where(valid, delta_sq, 1), 0) / pairs
-  inverse = 1 / jnp.where(valid, scale, 1)
-  factor = factor * inverse
+  # ∂Ω_t/∂p_t = derivative p_t / |δ_t|², and |δ_t|² = scale² delta_sq: divided
+  # in two steps, for scale² may not be representable.
+  slope = jnp.where(valid, derivative / jnp.where(valid, delta_sq, 1), 0)
+  slope = slope / pairs
+  inverse_scale = 1 / jnp.where(valid, scale, 1)
+  slope = slope * inverse_scale
 
   def cotangent(p):
     if not trees.is_inexact(p):
       return jnp.zeros_like(p)
     wide = (slice(None),) * 2 + (None,) * (p.ndim - 2)
-    p = p.astype(dtype) * inverse[wide]
-    return jnp.where(valid[wide], p * factor[wide], 0)
+    p = p.astype(dtype) * inverse_scale[wide]
+    return jnp.where(valid[wide], p * slope[wide], 0)
 
   cotangents = jax.tree.map(cotangent, products)
   omega = varying.summed(jnp.sum(jnp.where(valid, terms, 0)), over) / pairs
   valid_fraction = count / jnp.maximum(jnp.asarray(total, dtype), 1)
-  pull = Pull(inverse, factor)
-  return OmegaTerms(omega, valid_fraction, cotangents, pull)
+  slopes = OmegaSlope(inverse_scale, slope)
+  return OmegaTerms(omega, valid_fraction, cotangents, slopes)
 
 
 def _squares(trajectory, min_squared_norm):
@@ -182,8 +186,9 @@ def _squares(trajectory, min_squared_norm):
   _, (delta_sq, product_sq) = in_segments(
     both, (deltas, products), num_steps(trajectory.mask)
   )
-  plain = jnp.all(delta_sq < _PLAIN[1]) & jnp.all(product_sq < _PLAIN[1])
-  plain &= jnp.asarray(min_squared_norm) >= _PLAIN[0]
+  plain = jnp.all(delta_sq < _PLAIN_HIGH)
+  plain &= jnp.all(product_sq < _PLAIN_HIGH)
+  plain &= jnp.asarray(min_squared_norm) >= _PLAIN_LOW
   as_they_are = jnp.ones_like(delta_sq), delta_sq, product_sq
   return jax.lax.cond(plain, lambda: as_they_are, scaled)
 
@@ -207,7 +212,7 @@ def omega_gradient(
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
     the closed form. Otherwise parameters without a derivative have zeros.
   """
-  params, x_0, xs, us, deltas = trajectory[:5]
+  params = trajectory.params
   if cell.fused:
     _, rights, scales = cell.fused.factors(trajectory)
     lefts = cotangents
@@ -218,14 +223,14 @@ def omega_gradient(
     placed = {"w_rec": jax.tree.map(lambda _: w_rec, params["w_rec"])}
     return trees.place(params, placed, otherwise=lambda _: None)
 
-  x_tm1s = previous_states(x_0, xs)
+  x_tm1s = previous_states(trajectory.x_0, trajectory.xs)
 
   def products_of(params):
     def send(x_tm1, u_t, delta_t):
       _, vjp = trees.vjp(lambda x: take_step(cell, params, x, u_t), x_tm1)
       return vjp(delta_t)[0]
 
-    return jax.vmap(send)(x_tm1s, us, deltas)
+    return jax.vmap(send)(x_tm1s, trajectory.us, trajectory.deltas)
 
   products, vjp = trees.vjp(products_of, params)
   cotangents = jax.tree.map(
@@ -236,7 +241,7 @@ def omega_gradient(
 
 def _check_order(wrong: Array) -> None:
   """ValueError if the updates point down; traced values pass."""
-  if not isinstance(wrong, jax.core.Tracer) and wrong:
+  if _validate.is_concrete(wrong) and wrong:
     raise ValueError(
       "the updates that reach add_omega_gradient point against the gradient of"
       " the loss, as behind an optimiser, where it would climb Omega: put it"
@@ -244,13 +249,14 @@ def _check_order(wrong: Array) -> None:
     )
 
 
-def _check_kind(trajectory) -> None:
-  """ValueError unless it is a trajectory."""
+def _checked(trajectory: Any) -> Trajectory:
+  """The trajectory; ValueError unless it is one."""
   if not isinstance(trajectory, Trajectory):
     raise ValueError(
       "add_omega_gradient needs update(..., trajectory=), the third result of"
       f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
     )
+  return trajectory
 
 
 def _check_cell(cell: Cell, trajectory: Trajectory) -> None:
@@ -347,7 +353,8 @@ def add_omega_gradient(
   """
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
-  if merged and not cell.fused:
+  fused = cell.fused if merged else None
+  if merged and fused is None:
     raise ValueError("merged=True needs a cell with a fused pair")
   _validate.check_one_of("merged", merged, (True, False))
   _common.check_rate("weight", weight)
@@ -362,7 +369,7 @@ def add_omega_gradient(
 
   def update(updates, state, params=None, *, trajectory=None, **extra_args):
     del params, extra_args
-    _check_kind(trajectory)
+    trajectory = _checked(trajectory)
     _check_cell(cell, trajectory)
     terms = omega_terms(
       trajectory,
@@ -377,12 +384,12 @@ def add_omega_gradient(
       wrong = (state.count == 0) & _common.points_down(updates, grads)
       _check_order(wrong)
       alpha, omega = (jnp.where(wrong, jnp.nan, x) for x in (alpha, omega))
-    if merged:
-      pull = terms.pull._replace(factor=alpha * terms.pull.factor)
-      grads = cell.fused.gradient(trajectory, pull)
-      grads = varying.summed_like(grads, trajectory.params)
-    else:
+    if fused is None:
       grads = omega_gradient(cell, trajectory, terms.cotangents)
+    else:
+      slope = terms.slope._replace(slope=alpha * terms.slope.slope)
+      grads = fused.gradient(trajectory, slope)
+      grads = varying.summed_like(grads, trajectory.params)
     updates = _common.write_paths(
       updates,
       _common.leaves_by_path(grads, below=at),
@@ -390,7 +397,7 @@ def add_omega_gradient(
     )
     dtype = state.omega.dtype
     return updates, OmegaState(
-      optax.safe_increment(state.count),
+      jnp.asarray(optax.safe_increment(state.count)),
       omega.astype(dtype),
       terms.valid_fraction.astype(dtype),
     )
