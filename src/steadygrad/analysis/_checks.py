@@ -91,11 +91,14 @@ def real_square(name: str, w) -> Array:
 
 def check_square(name: str, w: Array, ndim: int | None = 2) -> None:
   """ValueError unless w is [..., N, N], with `ndim` axes where given."""
-  shape = getattr(as_array(w), "shape", None)
-  fits = shape is not None and (ndim is None or len(shape) == ndim)
-  if not fits or len(shape) < 2 or shape[-1] != shape[-2]:
-    given = told(w) if shape is None else f"shape {shape}"
-    raise ValueError(f"{name} must be square [..., N, N], got {given}")
+  array = as_array(w)
+  if array is None:
+    raise ValueError(f"{name} must be square [..., N, N], got {told(w)}")
+  fits = array.ndim >= 2 and ndim in (None, array.ndim)
+  if not fits or array.shape[-1] != array.shape[-2]:
+    raise ValueError(
+      f"{name} must be square [..., N, N], got shape {array.shape}"
+    )
 
 
 def check_leading(name: str, tree: PyTree, sizes: tuple[int, ...]) -> None:

@@ -168,7 +168,8 @@ def cycles(
   """Points of cycles of exactly that period, stable or not.
 
   They are `fixed_points` of fᵖ, less those of a shorter period, which count as
-  not converged. Each of a cycle's points counts by itself; stability is that of the cycle.
+  not converged. Each of a cycle's points counts by itself; stability is that of
+  the cycle.
 
   Raises:
     ValueError: if the period is not an integer of at least 1, or as
