@@ -78,7 +78,10 @@ def error(
   """Share of fresh sequences answered wrongly, float32 [].
 
   Args:
-    task, model, params, key: as for `count_wrong`.
+    task: where the sequences come from.
+    model: the model.
+    params: its parameters.
+    key: of the sequences; another key, other sequences.
     num_sequences: how many, a multiple of 250 or less than 250.
 
   Raises:

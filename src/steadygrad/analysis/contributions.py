@@ -44,7 +44,7 @@ class Contributions(NamedTuple):
   initial_parts: PyTree | None
 
 
-def step_contributions(
+def step_contributions(  # noqa: PLR0913, one pass needs all of a sequence
   cell: Cell,
   params: PyTree,
   us: Array,
