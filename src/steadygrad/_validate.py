@@ -135,7 +135,8 @@ def check_shapes(**arrays: tuple[Any, str]) -> None:
       raise ValueError(f"{name} must be an array {wanted}, got {told(x)}")
     try:
       chex.assert_rank(x, len(letters))
-      for letter, size in zip(letters, x.shape, strict=True):
+      # Not strict: `chex.disable_asserts` lets other ranks come so far.
+      for letter, size in zip(letters, x.shape, strict=False):
         sizes.setdefault(letter, size)
       chex.assert_shape(x, tuple(sizes[letter] for letter in letters))
     except AssertionError as error:
@@ -144,6 +145,13 @@ def check_shapes(**arrays: tuple[Any, str]) -> None:
       raise ValueError(
         f"{name} must be {wanted}{known}, got shape {x.shape}"
       ) from error
+
+
+def check_same_shapes(name: str, tree: PyTree, like: PyTree) -> None:
+  """ValueError unless tree has the structure and the shapes of `like`."""
+  given, wanted = (jax.tree.map(np.shape, t) for t in (tree, like))
+  if given != wanted:
+    raise ValueError(f"{name} must be shaped {wanted}, got {given}")
 
 
 def check_one_of(name: str, value: Any, allowed: Sequence) -> None:

@@ -11,7 +11,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 
-from steadygrad import varying
+from steadygrad import _validate, varying
 from steadygrad.types import Array, PyTree
 
 
@@ -135,12 +135,15 @@ def spectral_radius(w: Array, *, squarings: int | None = None) -> Array:
     powers passed through numbers that the dtype does not hold: then the radius
     is not known.
 
+  Raises:
+    ValueError: if w is not square [N, N], or not real floating-point.
+
   Example:
     >>> float(spectral_radius(0.5 * jnp.eye(3) + 2 * jnp.eye(3, k=1)))
     0.5
   """
-  if w.ndim != 2 or w.shape[0] != w.shape[1]:
-    raise ValueError(f"w must be square [N, N], got shape {w.shape}")
+  _validate.check_shapes(w=(w, "N N"))
+  _validate.check_floating("w", w.dtype)
   wide = w.astype(accumulator_dtype(w))
   limits = jnp.finfo(wide.dtype)
   if squarings is None:

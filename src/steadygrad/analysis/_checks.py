@@ -110,13 +110,6 @@ def check_leading(name: str, tree: PyTree, sizes: tuple[int, ...]) -> None:
     )
 
 
-def check_same_shapes(name: str, tree: PyTree, like: PyTree) -> None:
-  """ValueError unless tree has the structure and the shapes of `like`."""
-  given, wanted = (jax.tree.map(np.shape, t) for t in (tree, like))
-  if given != wanted:
-    raise ValueError(f"{name} must be shaped {wanted}, got {given}")
-
-
 def common_length(name: str, tree: PyTree) -> int:
   """Length of the first axis of every leaf; ValueError if there is no such."""
   shapes = [np.shape(x) for x in jax.tree.leaves(tree)]

@@ -65,6 +65,8 @@ def single_unit_loss(
   Returns:
     [].
   """
+  for name, value in (("w", w), ("b", b), ("x_0", x_0), ("target", target)):
+    _validate.check_number(name, value, least=None, finite=False)
   _validate.check_integer("num_steps", num_steps)
   x = jnp.asarray(x_0, jnp.result_type(w, b))
   x, _ = jax.lax.scan(
@@ -143,7 +145,7 @@ def descend(
 def hessian_vector_product(loss: Callable, params: PyTree, v: PyTree) -> PyTree:
   """H v by forward over reverse, the cost of about two gradients."""
   _checks.check_floating("params", params)
-  _checks.check_same_shapes("v", v, params)
+  _validate.check_same_shapes("v", v, params)
   return jax.jvp(jax.grad(loss), (params,), (v,))[1]
 
 
@@ -202,7 +204,7 @@ def surface(
   for name, tree in (("center", center), ("directions", directions)):
     _checks.check_finite(name, tree)
   for direction in directions:
-    _checks.check_same_shapes("each of directions", direction, center)
+    _validate.check_same_shapes("each of directions", direction, center)
   rs, ss = (_checks.real_array("offsets", o, "[R]") for o in offsets)
 
   def at(r, s):

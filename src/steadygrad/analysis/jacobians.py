@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from steadygrad import _validate
 from steadygrad import unroll as unrolling
 from steadygrad.activations import activation as find_activation
 from steadygrad.analysis import _checks, _states
@@ -78,7 +79,7 @@ def step_jacobians(
   _checks.check_finite("xs", xs)
   _checks.check_leading("x_0", x_0, us.shape[1:2])
   steps = jax.tree.map(lambda x: np.broadcast_to(0, (len(us), *x.shape)), x_0)
-  _checks.check_same_shapes("xs", xs, steps)
+  _validate.check_same_shapes("xs", xs, steps)
   if mask is not None:
     _checks.check_leading("mask", mask, us.shape[:2])
   x_tm1s = unrolling.previous_states(x_0, xs)

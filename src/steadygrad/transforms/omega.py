@@ -212,6 +212,7 @@ def omega_gradient(
     A tree like `trajectory.params`; leaves that Ω does not touch are None in
     the closed form. Otherwise parameters without a derivative have zeros.
   """
+  _validate.check_same_shapes("cotangents", cotangents, trajectory.products)
   params = trajectory.params
   if cell.fused:
     _, rights, scales = cell.fused.factors(trajectory)
@@ -250,12 +251,22 @@ def _check_order(wrong: Array) -> None:
 
 
 def _checked(trajectory: Any) -> Trajectory:
-  """The trajectory; ValueError unless it is one."""
+  """The trajectory; ValueError unless it is one, of shapes that agree."""
   if not isinstance(trajectory, Trajectory):
     raise ValueError(
       "add_omega_gradient needs update(..., trajectory=), the third result of"
       f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
     )
+  _validate.check_same_shapes(
+    "trajectory.products", trajectory.products, trajectory.deltas
+  )
+  if trajectory.mask is not None:
+    for delta in jax.tree.leaves(trajectory.deltas):
+      if trajectory.mask.shape != delta.shape[:2]:
+        raise ValueError(
+          f"trajectory.mask must be [T, B], here {delta.shape[:2]}, got shape"
+          f" {trajectory.mask.shape}"
+        )
   return trajectory
 
 
