@@ -27,6 +27,7 @@ LAYERS = (
   "unroll",
   "kernels",
   "cells",
+  "_passes",
   "adjoints",
   "models",
   "losses",
@@ -50,7 +51,8 @@ LAYERS = (
 # Layers that see less than all that lies below them.
 ONLY = {
   "kernels": {*LOWEST, "activations", "numerics", "unroll"},
-  "adjoints": {*LOWEST, "trees", "unroll"},
+  "_passes": {*LOWEST, "trees", "unroll"},
+  "adjoints": {*LOWEST, "trees", "unroll", "_passes"},
   "models": {*LOWEST, "numerics", "unroll"},
   "transforms": {*LOWEST, "trees", "numerics", "segments", "unroll"},
   "options": set(),

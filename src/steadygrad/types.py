@@ -82,8 +82,8 @@ class Fused(NamedTuple):
       the gradient of the loss in the outputs, [T, B, N], or [1, B, N] where
       the loss sees the last one alone.
     factors: Trajectory -> Factors.
-    gradient: (Trajectory, pull=None) -> dE/dparams, a tree like params. With a
-      `Pull`, the derivative of what it is the derivative of is added in w_rec.
+    gradient: (Trajectory, slope=None) -> dE/dparams, a tree like params. With
+      an `OmegaSlope` what is added in w_rec is the derivative of Ω.
   """
 
   forward: Callable[..., tuple[PyTree, Array]]
@@ -92,18 +92,19 @@ class Fused(NamedTuple):
   gradient: Callable[..., PyTree]
 
 
-class Pull(NamedTuple):
-  """∂Ω/∂products where it is products ∘ inverse ∘ factor, and 0 if that is.
+class OmegaSlope(NamedTuple):
+  """∂Ω/∂products as products ∘ inverse_scale ∘ slope, 0 where the slope is 0.
 
   Two numbers for each pair, since their product may not be representable.
 
   Attributes:
-    inverse: [T, B].
-    factor: [T, B].
+    inverse_scale: [T, B], 1 over the number that the pair's norms were divided
+      by.
+    slope: [T, B].
   """
 
-  inverse: Array
-  factor: Array
+  inverse_scale: Array
+  slope: Array
 
 
 class Cell(NamedTuple):

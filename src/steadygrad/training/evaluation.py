@@ -54,7 +54,13 @@ def count_wrong(
     key: of the sequences; another key, other sequences.
     batch_size: sequences at a time.
     num_batches: may be traced.
+
+  Raises:
+    ValueError: if batch_size is no integer of at least 1, or num_batches is
+      concretely none of at least 0.
   """
+  _validate.check_integer("batch_size", batch_size)
+  _validate.check_integer("num_batches", num_batches, least=0, traced=True)
 
   def wrong_of(key, batch_size):
     batch = task.sample(key, batch_size)
@@ -82,7 +88,10 @@ def error(
   """Share of fresh sequences answered wrongly, float32 [].
 
   Args:
-    task, model, params, key: as for `count_wrong`.
+    task: where the sequences come from.
+    model: the model.
+    params: its parameters.
+    key: of the sequences; another key, other sequences.
     num_sequences: how many, a multiple of 250 or less than 250.
 
   Raises:

@@ -131,7 +131,6 @@ def readout_apart(
     An Optax transformation, whose `telemetry` has the readout's numbers with
     "_2" behind their names.
   """
-
   if not isinstance(tx, optax.GradientTransformation):
     raise ValueError(f"tx must be an Optax transformation, got {type(tx)}")
 
