@@ -248,7 +248,7 @@ def carry(sources: list[str], target: str, without: Container[str]) -> int:
         continue
       state = whole_state(source, name)
       there = whole_state(home, name, own=True)
-      if rank(None, state) > rank(None, there):
+      if state is not None and rank(None, state) > rank(None, there):
         _write(home, name, state.arrays, state.meta)
         copied += 1
   return copied

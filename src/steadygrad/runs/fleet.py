@@ -69,6 +69,11 @@ class Job:
     if over and self._judged():
       self.final = self.state
 
+  @property
+  def last(self) -> TrainState:
+    """The state that its record is of, or would be of now."""
+    return self.state if self.final is None else self.final
+
   def left(self) -> int:
     """Updates up to the next judgement."""
     step, period = int(self.state.step), self.exp.batches.period
@@ -153,7 +158,7 @@ class Fleet:
 
   def __init__(
     self,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Any],
     slots: int,
     *,
     corpora: Callable[[CorpusConfig], Corpus] | None = None,
@@ -195,7 +200,7 @@ class Fleet:
       )
     results.check_files(progress.spent, exp, name)
     changed = results.note_machine(
-      progress.spent, self.devices, progress.state.step
+      progress.spent, self.devices, int(progress.state.step)
     )
     if changed and changed not in self._said:
       self._said.add(changed)
@@ -253,7 +258,7 @@ class Fleet:
     tested = program.test(counts, program.shared, keys, states)
     tested = {k: np.asarray(v)[seats[0]] for k, v in tested.items()}
     return results.record(
-      job.exp, job.final, tested, job.curves, job.spent, self.devices
+      job.exp, job.last, tested, job.curves, job.spent, self.devices
     )
 
   def _program(self, config: Config) -> _Program:
@@ -291,7 +296,7 @@ class Fleet:
     state = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
     one = (
       jax.eval_shape(lambda: jax.random.key(0)),
-      training.Hyper(*[jax.ShapeDtypeStruct((), jnp.float32)] * 4),
+      jax.eval_shape(lambda: training.Hyper(*jnp.zeros(4))),
       jax.eval_shape(lambda: exp.batches.plan(0, 0)),
       state,
       jax.ShapeDtypeStruct((), jnp.int32),
@@ -331,7 +336,7 @@ class Fleet:
       _keys([job.config.first_seed for job in padded]),
       training.Hyper(*np.array([j.numbers for j in padded], np.float32).T),
       stacked([job.plan() for job in padded]),
-      stacked([job.final or job.state for job in padded]),
+      stacked([job.last for job in padded]),
       steps,
     )
 

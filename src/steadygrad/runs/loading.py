@@ -46,12 +46,11 @@ def load(path: str | pathlib.Path) -> Run:
   """
   config, record = read(path)
   found = files_of(path)[1:]
-  runs = names.of_seeds(config)
-  if len(found) == len(runs):
-    pairs = zip(found, runs, strict=True)
-    arrays = [_of_seed(file, names.run_name(run)) for file, run in pairs]
-  else:
+  if found[0].name in _BEFORE:
     arrays = [store.read_arrays(found[0], name_before(config)).arrays]
+  else:
+    pairs = zip(found, names.of_seeds(config), strict=True)
+    arrays = [_of_seed(file, names.run_name(run)) for file, run in pairs]
   _check_steps(found, arrays, record["results"])
   try:
     model, root = _model(config, arrays[0])

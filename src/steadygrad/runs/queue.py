@@ -4,7 +4,6 @@ A run that has ended gives its slot to the next. Nothing here changes a number.
 """
 
 import collections
-import contextlib
 import sys
 import threading
 import time
@@ -124,7 +123,7 @@ class Tally:
     with self._lock:
       self._results[job.name] = results
       # Full, when all is done without the updates that are left.
-      self.bar.total -= job.budget - int(job.final.step)
+      self.bar.total -= job.budget - int(job.last.step)
       self.bar.refresh()
       say(f"{job.name}: {in_words(results)}")
       self.write()
@@ -145,7 +144,7 @@ class Tally:
       group["updates_left"] += left
       work += left * grids.longest(config)
     rate = self._work / (time.perf_counter() - self._began)
-    total = {
+    total: dict[str, Any] = {
       key: sum(g[key] for g in groups.values())
       for key in ("runs", *_OUTCOMES, "updates_left")
     }
@@ -243,7 +242,7 @@ def run(
   tally = Tally(directory, configs, progress)
   runs = tally.waiting() if now is None else now
   queue = Queue(runs)
-  stop, failures = threading.Event(), []
+  stop, failures = threading.Event(), list[BaseException]()
   if todo := _todo(runs):
     say(f"compiling for {_devices(fleets)}, then {todo}")
 
@@ -261,8 +260,11 @@ def run(
   with signals.stopping(tell) as told:
     _join(threads, told, stop)
   tally.bar.close()
-  with contextlib.suppress(OSError if failures else ()):
-    tally.write()  # Of a full disk the first failure is told.
+  try:
+    tally.write()
+  except OSError:
+    if not failures:  # Of a full disk the first failure is told.
+      raise
   for failure in failures:
     raise failure
   if told and tally.waiting():

@@ -148,9 +148,9 @@ class _Watch:
     sys.unraisablehook = lambda _: None
     main = threading.main_thread()
     if hasattr(signal, "pthread_kill"):  # Wakes it from a wait, too.
-      signal.pthread_kill(main.ident, number)
+      signal.pthread_kill(main.ident or 0, number)
     else:
-      _thread.interrupt_main(number)
+      _thread.interrupt_main(signal.Signals(number))
     time.sleep(GRACE_SECONDS)
     os._exit(STATUS)
 

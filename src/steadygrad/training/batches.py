@@ -157,4 +157,5 @@ def look(
   index = jnp.minimum(index, len(rows) - 1 - ahead)
   us, targets = encode(rows[index]), rows[index + ahead]
   x_0 = model.cell.initial_state(params["cell"], len(chunk.begins))
-  return Batch(us, targets, chunk.lengths), select(chunk.fresh, x_0, x)
+  batch = Batch(us, targets, jnp.asarray(chunk.lengths))
+  return batch, select(jnp.asarray(chunk.fresh), x_0, x)

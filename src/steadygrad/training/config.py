@@ -6,7 +6,7 @@ music and text share is in parts, `Network`, `Algorithm` and `Seeds`.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from steadygrad import losses, options
 from steadygrad.activations import ACTIVATIONS
@@ -168,6 +168,11 @@ class Seeds:
     host=True,
   )
 
+
+@dataclasses.dataclass(frozen=True)
+class _Run(Seeds, Algorithm, Network):
+  """What every run has."""
+
   def __post_init__(self):
     options.check_fields(self)
     if self.first_seed > (most := MAX_SEED + 1 - self.seeds):
@@ -182,7 +187,7 @@ class Seeds:
     """Eight hexadecimal digits that name this configuration."""
     return options.digest(self.resolved())
 
-  def resolved(self):
+  def resolved(self) -> Self:
     """The same run with the defaults that depend on `init` written out."""
     sigmoid = self.init == "sigmoid"
     return options.replaced(
@@ -193,7 +198,7 @@ class Seeds:
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskConfig(Seeds, Algorithm, Network):
+class TaskConfig(_Run):
   """A run on a task, but for the machine it runs on."""
 
   model: str = like(Network, "model", later=True)
@@ -295,7 +300,7 @@ class TaskConfig(Seeds, Algorithm, Network):
 
 
 @dataclasses.dataclass(frozen=True)
-class CorpusConfig(Seeds, Algorithm, Network):
+class CorpusConfig(_Run):
   """A run on music or text, but for the machine and the data's place."""
 
   form: str = like(Network, "form", "h")

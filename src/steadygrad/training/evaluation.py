@@ -152,7 +152,8 @@ def piece_losses(
 
 def masked(losses: Array, lengths: Array | None) -> Array:
   """Losses [T, B], zero beyond the lengths [B]."""
-  return jnp.where(step_mask(lengths, *losses.shape), losses, 0)
+  mask = step_mask(lengths, *losses.shape)
+  return losses if mask is None else jnp.where(mask, losses, 0)
 
 
 def wilson_interval(

@@ -261,10 +261,11 @@ def chunk_cost(
     outputs: of the model, [T, B, O].
     batch: of chunks.
   """
+  lengths = jnp.asarray(batch.lengths)
   found = step_losses(outputs, batch.targets)
-  total = jnp.sum(evaluation.masked(found, batch.lengths))
-  steps = jnp.sum(batch.lengths)
-  count = steps if cost == "mean" else jnp.sum(batch.lengths > 0)
+  total = jnp.sum(evaluation.masked(found, lengths))
+  steps = jnp.sum(lengths)
+  count = steps if cost == "mean" else jnp.sum(lengths > 0)
   value = total / jnp.maximum(count, 1).astype(total.dtype)
   return value, {"loss": total, "steps": steps.astype(jnp.float32)}
 
@@ -288,7 +289,7 @@ OPTIMIZERS = {
 
 def chain(
   config: TaskConfig | CorpusConfig,
-  cell: Cell | None,
+  cell: Cell,
   numbers: Hyper,
   rate: float | Array,
 ) -> optax.GradientTransformationExtraArgs:

@@ -102,7 +102,7 @@ def from_flags(
   Raises:
     ValueError: naming the flag, its value and what is allowed.
   """
-  given = {n: values[n].value for n in fields() if values[n].value is not None}
+  given = _given(values)
   kind = kind_of({**(base or {}), **given})
   check_fields(given, kind)
   if kind is TaskConfig:
@@ -121,7 +121,7 @@ def lists_from_flags(values: flags.FlagValues) -> dict[str, list]:
   Raises:
     ValueError: naming the flag, its value and what is allowed.
   """
-  given = {n: values[n].value for n in fields() if values[n].value is not None}
+  given = _given(values)
   kind = kind_of(given)
   check_fields(given, kind)
   found = {
@@ -131,6 +131,11 @@ def lists_from_flags(values: flags.FlagValues) -> dict[str, list]:
   if "task" in found:
     found["task"] = [task_of(word) for word in found["task"]]
   return found
+
+
+def _given(values: flags.FlagValues) -> dict[str, Any]:
+  """The flags of fields that are on the command line."""
+  return {n: values[n].value for n in fields() if values[n].value is not None}
 
 
 def kind_of(given: dict[str, Any]) -> type:
