@@ -37,20 +37,7 @@ TASKS: dict[str, Factory] = {
   )
 }
 
-__all__ = [
-  "TASKS",
-  "adding",
-  "addition",
-  "copy",
-  "make_task",
-  "memorization_20_bits",
-  "memorization_5_bits",
-  "multiplication",
-  "random_permutation",
-  "register_task",
-  "temporal_order",
-  "three_bit_temporal_order",
-]
+__all__ = ["TASKS", "make_task", "register_task", *TASKS]
 
 
 def register_task(name: str, factory: Factory) -> None:

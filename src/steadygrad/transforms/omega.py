@@ -95,7 +95,7 @@ def add_omega_gradient(
   *,
   ratio: str = "squared",
   reduction: str = "mean",
-  min_squared_norm: float = MIN_SQUARED_NORM,
+  min_squared_norm: float | Array = MIN_SQUARED_NORM,
   at: tuple[str, ...] = ("cell",),
   merged: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
