@@ -19,7 +19,7 @@ from steadygrad.types import Array, PyTree
 
 
 def init(
-  exp: Experiment, key: Array, params: PyTree | None = None
+  exp: Experiment, key: Array, params: PyTree = None
 ) -> TrainState:
   """The state before the first update of the seed whose key this is.
 

@@ -46,7 +46,9 @@ class OmegaTerms(NamedTuple):
   slope: OmegaSlope
 
 
-def check_modes(ratio: str, reduction: str, min_squared_norm: float) -> None:
+def check_modes(
+  ratio: str, reduction: str, min_squared_norm: float | Array
+) -> None:
   """ValueError unless `omega_terms` takes these."""
   _validate.check_one_of("ratio", ratio, ("squared", "norm"))
   _validate.check_one_of("reduction", reduction, ("mean", "sum"))
@@ -58,7 +60,7 @@ def omega_terms(
   *,
   ratio: str = "squared",
   reduction: str = "mean",
-  min_squared_norm: float = MIN_SQUARED_NORM,
+  min_squared_norm: float | Array = MIN_SQUARED_NORM,
 ) -> OmegaTerms:
   """Ω of a trajectory and ∂Ω/∂products, in float32 (float64 for float64).
 

@@ -33,7 +33,7 @@ def msgd_cr(
   *,
   ratio: str = "squared",
   reduction: str = "mean",
-  min_squared_norm: float = omega.MIN_SQUARED_NORM,
+  min_squared_norm: float | Array = omega.MIN_SQUARED_NORM,
   merged: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   """MSGD-CR: Ω, then one joint clip, then SGD. Links "omega", "clip", "sgd".
