@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 
-from steadygrad.runs import grids
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,8 +15,9 @@ from figures import every_step as figure
 from launchers_test import launch
 
 from steadygrad import records, training
-from steadygrad.training.config import TaskConfig
+from steadygrad.runs import grids
 from steadygrad.runs.names import run_name
+from steadygrad.training.config import TaskConfig
 
 STEPS, SIZE = 9, 40
 SCRIPT, TEST = "evaluate.py", "--test=every_step"

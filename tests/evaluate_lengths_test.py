@@ -4,7 +4,6 @@ import concurrent.futures
 import json
 import shutil
 
-from steadygrad.runs import grids
 import host_loop
 import jax
 import numpy as np
@@ -16,9 +15,9 @@ from evaluations import trained
 from launchers_test import launch
 
 from steadygrad import records
-from steadygrad.training.config import TaskConfig
-from steadygrad.runs import store
+from steadygrad.runs import grids, store
 from steadygrad.tasks import TASKS
+from steadygrad.training.config import TaskConfig
 
 TINY = {
   "task": "addition",

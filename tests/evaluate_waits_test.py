@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-from steadygrad.runs import grids
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,9 +14,10 @@ from figures import waits as figure
 from launchers_test import launch
 
 from steadygrad import training
-from steadygrad.training.config import TaskConfig
+from steadygrad.runs import grids
 from steadygrad.runs.names import run_name
 from steadygrad.tasks import temporal_order_with_waits
+from steadygrad.training.config import TaskConfig
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

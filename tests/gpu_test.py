@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from steadygrad import training
-from steadygrad.training.config import TaskConfig
 from steadygrad.kernels import elman_scan
+from steadygrad.training.config import TaskConfig
 from tests.kernels_test import (
   BFLOAT16,
   CALLS,

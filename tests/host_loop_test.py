@@ -11,8 +11,8 @@ import parts
 import pytest
 
 from steadygrad import files, records
-from steadygrad.training.config import TaskConfig
 from steadygrad.runs import directories, memory, signals, store
+from steadygrad.training.config import TaskConfig
 
 TINY = TaskConfig(
   length=12,

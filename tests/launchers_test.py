@@ -15,10 +15,9 @@ import pytest
 import run_files
 
 from steadygrad import records
-from steadygrad.training.config import TaskConfig
-from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import launch as launch_module
 from steadygrad.runs import store
+from steadygrad.training.config import CorpusConfig, TaskConfig
 from tests import natural_cases
 from tests.fork_server import Server
 

@@ -9,12 +9,11 @@ import jax
 import numpy as np
 import pytest
 import starts
-from steadygrad.runs import gather
 import sweep_store
 from evaluations import lengths, trained
 
 from steadygrad import records
-from steadygrad.runs import store, sweeps
+from steadygrad.runs import gather, store, sweeps
 from steadygrad.runs.names import run_name
 from tests.long import flips
 

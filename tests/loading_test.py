@@ -12,10 +12,9 @@ import sweep_loop
 import sweep_store
 
 from steadygrad import runs, training
-from steadygrad.training.config import TaskConfig
-from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import store
 from steadygrad.runs.names import run_name
+from steadygrad.training.config import CorpusConfig, TaskConfig
 from tests import natural_cases
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")

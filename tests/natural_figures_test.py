@@ -4,12 +4,12 @@ import json
 import sys
 import types
 
+import corpora
 import midi
 import natural_data
 import natural_grid
 import natural_loop
 import numpy as np
-import corpora
 import pytest
 from evaluations import lengths, samples, signals
 from figures import learning_curves, natural_signals, piano_roll, table1

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from steadygrad.natural import Status
 
 from steadygrad import natural, natural_experiment, streams
-from steadygrad.natural import Status
-from steadygrad.training.config import CorpusConfig
 from steadygrad.data import music
+from steadygrad.training.config import CorpusConfig
 from tests import natural_cases, oracles
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")

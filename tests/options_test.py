@@ -9,17 +9,20 @@ import pathlib
 import types
 import typing
 
-from steadygrad.runs import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from steadygrad.runs import gather
 
 from steadygrad import options, records
-from steadygrad.training.config import MAX_SEEDS, TaskConfig, integers
-from steadygrad.training.config import CorpusConfig
+from steadygrad.runs import gather, grids
 from steadygrad.runs.names import run_name
+from steadygrad.training.config import (
+  MAX_SEEDS,
+  CorpusConfig,
+  TaskConfig,
+  integers,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"

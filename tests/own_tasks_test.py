@@ -2,15 +2,14 @@
 
 import functools
 
-from steadygrad.runs import grids
 import pytest
 
 from steadygrad import training
 from steadygrad.activations import ACTIVATIONS
-from steadygrad.training.config import TaskConfig
-from steadygrad.training.config import CorpusConfig
+from steadygrad.runs import grids
 from steadygrad.runs.names import run_name
 from steadygrad.tasks import TASKS, make_task, register_task
+from steadygrad.training.config import CorpusConfig, TaskConfig
 from steadygrad.types import Task
 
 

@@ -5,12 +5,12 @@ import itertools
 import pathlib
 import re
 
-from steadygrad.runs import grids
 import pytest
 import starts
 from absl import flags
 
 from steadygrad import training
+from steadygrad.runs import grids
 from steadygrad.runs.names import run_name
 from steadygrad.tasks import TASKS
 

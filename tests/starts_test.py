@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from steadygrad.runs import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +14,9 @@ from launchers_test import launch
 from steadygrad import training
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import faster
-from steadygrad.training.config import TaskConfig
 from steadygrad.runs import store
 from steadygrad.runs.names import run_name
+from steadygrad.training.config import TaskConfig
 
 TINY = TaskConfig(
   length=12,

@@ -3,11 +3,9 @@
 import dataclasses
 import itertools
 
-from steadygrad.runs import grids
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from steadygrad.runs import gather
 from figures import (
   error_curves,
   generalisation,
@@ -20,6 +18,7 @@ from figures import updates_to_solve as dots
 from launchers_test import launch
 
 from steadygrad import records
+from steadygrad.runs import gather, grids
 from steadygrad.training.config import TaskConfig
 
 OUTCOMES = {

@@ -4,15 +4,14 @@ import dataclasses
 import json
 import shutil
 
-from steadygrad.runs import grids
 import jax
 import pytest
 import sweep_loop
-from steadygrad.runs import gather
 import sweep_store
 from launchers_test import launch
 
 from steadygrad import records
+from steadygrad.runs import gather, grids
 from steadygrad.runs.names import run_name
 
 TINY = {

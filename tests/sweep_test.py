@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 
-from steadygrad.runs import grids
 import host_loop
 import jax
 import numpy as np
@@ -23,10 +22,10 @@ import sweep_loop
 import sweep_store
 
 from steadygrad import files, options, records, training
-from steadygrad.training.config import TaskConfig
-from steadygrad.runs import signals
+from steadygrad.runs import grids, signals
 from steadygrad.runs.names import run_name
 from steadygrad.runs.store import read_arrays
+from steadygrad.training.config import TaskConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from steadygrad import evaluation, losses, placement, training
-from steadygrad.training.config import TaskConfig
 from steadygrad.training import Status
+from steadygrad.training.config import TaskConfig
 
 # Small enough to be quick; hard enough that nothing is solved by chance.
 SMALL = TaskConfig(

@@ -20,30 +20,18 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import generalise_loop
-from steadygrad.runs import grids
-import host_loop
-import jax
-import numpy as np
-import run_files
-import sweep_loop
-from steadygrad.runs import gather
-from sweep_store import Store
-
-from steadygrad.runs import grids
 import host_loop
 import jax
 import numpy as np
 import sweep_loop
-from steadygrad.runs import gather
 from evaluations import lengths
 from sweep_store import Store
 
 from steadygrad import records, runs, training
-from steadygrad.training.config import TaskConfig
-from steadygrad.runs import checkpoints, directories, store
+from steadygrad.runs import checkpoints, directories, gather, grids, store
 from steadygrad.runs.loading import Run
 from steadygrad.runs.names import name_of, run_name
+from steadygrad.training.config import TaskConfig
 
 TINY = {
   "length": 10,

@@ -126,6 +126,7 @@ FILES["ptb5"] = FILES["ptb"]
 
 
 def sha256(path: pathlib.Path) -> str:
+  """Of a file's bytes, in hexadecimal digits."""
   with open(path, "rb") as f:
     return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -169,6 +170,7 @@ def find(
 
 
 def cache() -> pathlib.Path:
+  """The directory of downloaded files."""
   root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return pathlib.Path(root) / "steadygrad" / "data"
 

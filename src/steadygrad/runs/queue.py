@@ -158,13 +158,13 @@ class Tally:
 
 
 def outcome(results: dict[str, Any]) -> str:
-  """ "solved", "stopped", "diverged" or "cut"."""
+  """What became of a run: "solved", "stopped", "diverged" or "cut"."""
   status = results["status"][0]
   return "cut" if status == "running" else status
 
 
 def in_words(results: dict[str, Any]) -> str:
-  """What became of a run."""
+  """What became of a run, in words."""
   what = outcome(results)
   if "epochs" in results:
     best = results["best_epoch"][0]

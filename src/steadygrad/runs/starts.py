@@ -74,9 +74,10 @@ def check(
   """ValueError if a run's files are missing that `load` needs to begin with.
 
   Args:
-    directory, own: as for `load`.
+    directory: as for `load`.
     configs: the runs that are left; those that others of them begin with come
       first, and are not missed.
+    own: as for `load`.
   """
   for config in stages(configs)[0]:
     if first(config) is not None:

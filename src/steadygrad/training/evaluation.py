@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -103,10 +104,21 @@ def error(
   return wrong.astype(jnp.float32) / num_sequences
 
 
+class Encoding(NamedTuple):
+  """What a model is given of a stream, and what its outputs cost.
+
+  Attributes:
+    encode: rows of the stream -> inputs [..., M].
+    step_losses: (outputs, target rows) -> nats, [...].
+  """
+
+  encode: Callable[[Array], Array]
+  step_losses: Callable[[Array, Array], Array]
+
+
 def piece_losses(
   model: Model,
-  encode: Callable[[Array], Array],
-  step_losses: Callable[[Array, Array], Array],
+  encoding: Encoding,
   rows: Array,
   ahead: int,
   chunk_length: int,
@@ -118,9 +130,9 @@ def piece_losses(
 
   Args:
     model: the model.
-    encode: rows of the stream -> inputs [..., M].
-    step_losses: (outputs, target rows) -> nats, [...].
-    rows, ahead: of the stream.
+    encoding: of the stream.
+    rows: of the stream.
+    ahead: of the stream.
     chunk_length: steps at a time.
     plan: of the stream, any number of lanes.
     params: of the model.
@@ -131,7 +143,7 @@ def piece_losses(
 
   def chunk_of(x, chunk):
     batch, x = batches.look(
-      model, encode, rows, ahead, chunk_length, chunk, x, params
+      model, encoding.encode, rows, ahead, chunk_length, chunk, x, params
     )
     if cell.fused:
       xs, ys = cell.fused.forward(theta, batch.us, x, batch.lengths)
@@ -139,7 +151,7 @@ def piece_losses(
       xs = unroll(cell, theta, batch.us, x_0=x, lengths=batch.lengths)
       ys = cell.output(xs)
     outputs = model.readout.apply(params["readout"], ys)
-    losses = masked(step_losses(outputs, batch.targets), batch.lengths)
+    losses = masked(encoding.step_losses(outputs, batch.targets), batch.lengths)
     return jax.tree.map(lambda s: s[-1], xs), losses.sum(0)
 
   x = cell.initial_state(theta, plan.begins.shape[1])

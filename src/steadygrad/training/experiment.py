@@ -21,6 +21,7 @@ from steadygrad.training.config import (
   TaskConfig,
   hyper,
 )
+from steadygrad.training.evaluation import Encoding
 from steadygrad.training.networks import MODELS
 from steadygrad.training.state import Stream
 from steadygrad.training.stopping import Stopping
@@ -68,7 +69,7 @@ class Experiment(_Parts):
 
   __slots__ = ()
 
-  def __new__(cls, config, *parts, **named):
+  def __new__(cls, config, *parts, **named):  # noqa: D102
     self = super().__new__(cls, config, *parts, **named)
     field = "data" if isinstance(config, CorpusConfig) else "task"
     if self.batches.name != (wanted := getattr(config, field)):
@@ -152,7 +153,7 @@ def _on_task(config: TaskConfig, numbers: Hyper, implementation) -> Experiment:
     model,
     init=lambda key: model.init(jax.random.fold_in(key, Stream.INIT)),
     loss=loss_fn,
-    chain=lambda verdict: tx,
+    chain=lambda _: tx,
     batches=batches.fresh(
       task,
       model,
@@ -167,19 +168,19 @@ def _on_task(config: TaskConfig, numbers: Hyper, implementation) -> Experiment:
   )
 
 
-def encoding(data: str, num_symbols: int) -> tuple[Callable, Callable]:
-  """(rows -> inputs [..., M], (outputs, target rows) -> nats [...])."""
+def encoding(data: str, num_symbols: int) -> Encoding:
+  """The encoding of a data set."""
   if data in MUSIC:
-    return (lambda rows: rows.astype(jnp.float32)), music.step_losses
+    return Encoding(lambda rows: rows.astype(jnp.float32), music.step_losses)
   one_hot = functools.partial(jax.nn.one_hot, num_classes=num_symbols)
-  return one_hot, text.step_losses
+  return Encoding(one_hot, text.step_losses)
 
 
 def _on_corpus(
   config: CorpusConfig, corpus: Corpus, numbers: Hyper, implementation
 ) -> Experiment:
   size = corpus.num_symbols
-  encode, step_losses = encoding(config.data, size)
+  coded = encoding(config.data, size)
   model = model_of(config, size, size, "every", implementation)
   plans = {
     split: streams.deal(
@@ -197,8 +198,7 @@ def _on_corpus(
     stream, (rows, plan) = corpus.streams[split], data.shared[split]
     return evaluation.piece_losses(
       model,
-      encode,
-      step_losses,
+      coded,
       rows,
       stream.ahead,
       config.chunk_length,
@@ -208,7 +208,7 @@ def _on_corpus(
     )
 
   def loss_fn(outputs, batch):
-    return chunk_cost(config.cost, step_losses, outputs, batch)
+    return chunk_cost(config.cost, coded.step_losses, outputs, batch)
 
   return Experiment(
     config,
@@ -220,7 +220,7 @@ def _on_corpus(
       config.data,
       corpus.training,
       model,
-      encode,
+      coded.encode,
       config.batch_size,
       config.chunk_length,
       shuffled=config.data in MUSIC,

@@ -27,6 +27,7 @@ def _elman(config: Any, input_size: int, implementation: str | None) -> Cell:
 
 
 def _lstm(config: Any, input_size: int, implementation: str | None) -> Cell:
+  del implementation  # Flax has one.
   return cells.linen(
     nn.OptimizedLSTMCell(features=config.hidden_size), input_size
   )

@@ -62,16 +62,19 @@ def until_solved(
   Args:
     task: the task.
     model: the model.
-    check_size, test_size: numbers of sequences.
+    check_size: sequences of the screen.
+    test_size: sequences that decide.
     go_on: whether a seed trains on after its first success, and counts the
       checks that fail again.
   """
 
   def init(params):
+    del params
     zero = jnp.zeros([], jnp.int32)
     return Solving(zero, zero - 1, zero)
 
   def judge(data, key, state):
+    del data
     verdict = state.verdict
     sizes = check_size, test_size
     error = _checked_error(task, model, sizes, key, state.step, state.shown)
@@ -93,6 +96,7 @@ def until_solved(
     return running | (verdict.status == Status.SOLVED) if go_on else running
 
   def test(data, key, state):
+    del data
     key = jax.random.fold_in(key, Stream.TEST)
     error = evaluation.error(task, model, state.shown, key, test_size)
     return {"test_error": error}
@@ -208,6 +212,7 @@ def by_patience(
     return Patience(zero, zero, first, params, inf, zero, inf, zero)
 
   def judge(data, key, state):
+    del key
     old = state.verdict
     totals = evaluate(data, "valid", state.shown)
     valid = jnp.sum(totals) / steps(data, "valid").astype(totals.dtype)
@@ -240,6 +245,7 @@ def by_patience(
     return state._replace(verdict=verdict), {"valid": valid, "rate": old.rate}
 
   def test(data, key, state):
+    del key
     best = state.verdict.best_params
     return {s: evaluate(data, s, best) for s in ("train", "valid", "test")}
 
