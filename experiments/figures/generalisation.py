@@ -1,7 +1,9 @@
 """Error against the length of the test sequences, every seed a line."""
 
-from figures import groups, style
+from figures import groups
 from figures.labels import WORDS, label
+
+from steadygrad.plots import style
 
 _FIELDS = ("length", "max_length", "algorithm", "init", "solved_below")
 _FIELDS += ("start", "initial_state_scale", "label_smoothing", "start_speed")

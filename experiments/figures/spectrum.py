@@ -1,9 +1,9 @@
 """Eigenvalues of a recurrent matrix; what its two norms promise by lag."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

@@ -1,8 +1,7 @@
 """Fig. 2: the unrolled network, total gradient in blue, its parts in red."""
 
-from figures import style
-
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def _arrow(axis, start, end, width, color):

@@ -13,7 +13,7 @@ from steadygrad.data import music, streams, text
 from steadygrad.data.corpus import Corpus
 from steadygrad.tasks import make_task
 from steadygrad.training import batches, evaluation, stopping
-from steadygrad.training.batches import Batches
+from steadygrad.training.batches import Batches, Data
 from steadygrad.training.config import (
   MUSIC,
   CorpusConfig,
@@ -182,17 +182,53 @@ def _on_corpus(
   size = corpus.num_symbols
   coded = encoding(config.data, size)
   model = model_of(config, size, size, "every", implementation)
-  plans = {
-    split: streams.deal(
-      stream, min(config.eval_lanes, len(stream.lengths)), config.chunk_length
-    )
-    for split, stream in corpus.streams.items()
-  }
 
   def chain_of(verdict):
     weight = omega_weight(config, numbers.omega_weight, verdict.epoch)
-    numbers_now = numbers._replace(omega_weight=weight)
-    return chain(config, model.cell, numbers_now, verdict.rate)
+    now = numbers._replace(omega_weight=weight)
+    return chain(config, model.cell, now, verdict.rate)
+
+  return Experiment(
+    config,
+    model,
+    init=model.init,
+    loss=functools.partial(chunk_cost, config.cost, coded.step_losses),
+    chain=chain_of,
+    batches=batches.chunks(
+      config.data,
+      corpus.training,
+      model,
+      coded.encode,
+      config.batch_size,
+      config.chunk_length,
+      shuffled=config.data in MUSIC,
+    ),
+    stopping=stopping.by_patience(
+      _halving(config),
+      numbers.learning_rate,
+      _evaluation(config, corpus, model, coded),
+      lambda data, split: jnp.sum(data.shared[split][1].lengths),
+      lambda params, verdict: chain_of(verdict).init(params),
+    ),
+    corpus=corpus,
+    data=_data(config, corpus),
+  )
+
+
+def _data(config: CorpusConfig, corpus: Corpus) -> dict[str, PyTree]:
+  """Rows to train on, and each split's rows and plan of an evaluation."""
+  data: dict[str, PyTree] = {"training": corpus.training.rows}
+  for split, stream in corpus.streams.items():
+    lanes = min(config.eval_lanes, len(stream.lengths))
+    plan = streams.deal(stream, lanes, config.chunk_length)
+    data[split] = stream.rows, plan
+  return data
+
+
+def _evaluation(
+  config: CorpusConfig, corpus: Corpus, model: Model, coded: Encoding
+) -> Callable[[Data, str, PyTree], Array]:
+  """(data, split, params) -> total loss of each piece, in nats."""
 
   def evaluate(data, split, params):
     stream, (rows, plan) = corpus.streams[split], data.shared[split]
@@ -207,35 +243,7 @@ def _on_corpus(
       len(stream.lengths),
     )
 
-  def loss_fn(outputs, batch):
-    return chunk_cost(config.cost, coded.step_losses, outputs, batch)
-
-  return Experiment(
-    config,
-    model,
-    init=model.init,
-    loss=loss_fn,
-    chain=chain_of,
-    batches=batches.chunks(
-      config.data,
-      corpus.training,
-      model,
-      coded.encode,
-      config.batch_size,
-      config.chunk_length,
-      shuffled=config.data in MUSIC,
-    ),
-    stopping=stopping.by_patience(
-      _halving(config),
-      numbers.learning_rate,
-      evaluate,
-      lambda data, split: jnp.sum(data.shared[split][1].lengths),
-      lambda params, verdict: chain_of(verdict).init(params),
-    ),
-    corpus=corpus,
-    data={"training": corpus.training.rows}
-    | {s: (corpus.streams[s].rows, plan) for s, plan in plans.items()},
-  )
+  return evaluate
 
 
 def _halving(config: CorpusConfig) -> stopping.Halving:
