@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from tests.fork_server import Server
-
 FLAGS = {
   "lengths": ["lengths", "size"],
   "every_step": ["steps", "size", "out"],
@@ -17,11 +15,10 @@ ALL = sorted({flag for own in FLAGS.values() for flag in own})
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory):
-  """Of evaluate.py, in processes that have imported what it needs."""
-  server, place = Server(), tmp_path_factory.mktemp("place")
-  yield lambda *words: server.launch("evaluate.py", *words, cwd=place)[:3]
-  server.close()
+def launch(server, tmp_path_factory):
+  """(status, output, what is said) of evaluate.py."""
+  place = tmp_path_factory.mktemp("place")
+  return lambda *words: server.launch("evaluate.py", *words, cwd=place)[:3]
 
 
 def test_help_names_the_tests_of_each_flag(launch):

@@ -86,6 +86,10 @@ class Tally:
     budget = getattr(config, BUDGETS[type(config)])
     return budget * self._periods.get(name, 1)
 
+  def begun(self, runs: list[Config]) -> int:
+    """How many of these unfinished runs have a state to go on from."""
+    return sum(self._steps[names.run_name(c)] > 0 for c in runs)
+
   def waiting(self) -> list[Config]:
     """Runs without a final record, in order."""
     return [c for n, c in self._configs.items() if self._results[n] is None]
@@ -245,7 +249,9 @@ def run(
   queue = Queue(runs)
   stop, failures = threading.Event(), []
   if todo := _todo(runs):
-    say(f"compiling for {_devices(fleets)}, then {todo}")
+    begun = tally.begun(runs)
+    before = f", {begun} of them begun before" if begun else ""
+    say(f"compiling for {_devices(fleets)}, then {todo}{before}")
 
   def guarded(own: Fleet):
     try:
