@@ -128,7 +128,7 @@ class Tally:
     with self._lock:
       self._results[job.name] = results
       # Full, when all is done without the updates that are left.
-      self.bar.total -= job.budget - int(job.final.step)
+      self.bar.total -= job.budget - int(job.final.state.step)
       self.bar.refresh()
       say(f"{job.name}: {in_words(results)}")
       self.write()
