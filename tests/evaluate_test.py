@@ -24,10 +24,10 @@ def launch(server, tmp_path_factory):
 def test_help_names_the_tests_of_each_flag(launch):
   status, said, _ = launch("--help")
   assert status == 0
-  said = " ".join(said.split())
   for flag in ALL:
-    pattern = rf"--(?:\[no\])?{flag}: .*? Of --test=(.*?\))\."
-    assert re.findall(r"(\w+) \(default", re.search(pattern, said)[1]) == [
+    pattern = rf"\n  --(?:\[no\])?{flag}\n.*?Of\s+--test=(.*?\))\."
+    owners = re.search(pattern, said, re.DOTALL)[1]
+    assert re.findall(r"(\w+)\s+\(default", owners) == [
       test for test, own in FLAGS.items() if flag in own
     ]
 
