@@ -4,18 +4,9 @@ import pathlib
 
 import pytest
 
-from tests.fork_server import Server
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 NATURAL = RESULTS / "natural"
-
-
-@pytest.fixture(scope="module")
-def server():
-  found = Server()
-  yield found
-  found.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pathlib
 import pytest
 
 from tests import natural_cases
-from tests.fork_server import Server
 
 RECORDS = pathlib.Path(__file__).parents[1] / "experiments" / "results"
 FIGURE_7 = RECORDS / "figure_7.json"
@@ -171,13 +170,6 @@ MISTAKES = [
   ("benchmark.py", "--of=epoch --implementations=",
    ("implementations must be among", "steadygrad_omega", "none")),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server():
-  found = Server()
-  yield found
-  found.close()
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,10 @@ class Tally:
     budget = getattr(config, BUDGETS[type(config)])
     return budget * self._periods.get(name, 1)
 
+  def begun(self, runs: list[Config]) -> int:
+    """How many of these unfinished runs have a state to go on from."""
+    return sum(self._steps[names.run_name(c)] > 0 for c in runs)
+
   def waiting(self) -> list[Config]:
     """Runs without a final record, in order."""
     return [c for n, c in self._configs.items() if self._results[n] is None]
@@ -123,7 +127,7 @@ class Tally:
     with self._lock:
       self._results[job.name] = results
       # Full, when all is done without the updates that are left.
-      self.bar.total -= job.budget - int(job.last.step)
+      self.bar.total -= job.budget - int(job.last.state.step)
       self.bar.refresh()
       say(f"{job.name}: {in_words(results)}")
       self.write()
@@ -244,7 +248,9 @@ def run(
   queue = Queue(runs)
   stop, failures = threading.Event(), list[BaseException]()
   if todo := _todo(runs):
-    say(f"compiling for {_devices(fleets)}, then {todo}")
+    begun = tally.begun(runs)
+    before = f", {begun} of them begun before" if begun else ""
+    say(f"compiling for {_devices(fleets)}, then {todo}{before}")
 
   def guarded(own: Fleet):
     try:

@@ -73,9 +73,9 @@ def note_machine(
 def record(
   exp: Experiment,
   state: TrainState,
-  tested: dict[str, np.ndarray],
   curves: dict[str, list],
   spent: dict[str, Any],
+  tested: dict[str, np.ndarray],
   devices: Sequence[Any],
 ) -> dict[str, Any]:
   """The record of a run of one seed.
@@ -83,9 +83,9 @@ def record(
   Args:
     exp: the experiment.
     state: the seed's last.
-    tested: what `Stopping.test` has measured.
     curves: {name: a value [1], or [] for "update" and "epoch", per judgement}.
     spent: "updates", "seconds", "compile_seconds", "machines".
+    tested: what `Stopping.test` has measured.
     devices: it ran on.
   """
   if exp.task is not None:
