@@ -31,6 +31,7 @@ from absl import flags
 from figures import (
   error_curves,
   every_step,
+  front,
   generalisation,
   learning_curves,
   methods,
@@ -121,6 +122,16 @@ def _tested(path: pathlib.Path, like: Any) -> dict:
   return record
 
 
+def _front(paths: Paths) -> tuple[list[dict], dict]:
+  """Runs of sweeps and, as the last, a record of analyse.py."""
+  if len(paths) < 2:
+    raise ValueError(
+      "records must be runs of sweeps and a record of analyse.py"
+      f" --analysis=training_dynamics, got {', '.join(map(str, paths))}"
+    )
+  return _runs(paths[:-1]), records.read_json(_file(paths[-1]), kinds.ANALYSIS)
+
+
 _every_step = functools.partial(_tested, like=kinds.EVERY_STEP)
 _waits = functools.partial(_tested, like=kinds.WAITS)
 _curves = functools.partial(learning_curves.draw, paper=corpora.paper)
@@ -131,6 +142,7 @@ PICTURES = {
   "corpus": (corpus.draw, _one(kinds.read_corpus)),
   "error_curves": (error_curves.draw, _runs),
   "every_step": (every_step.draw, _one(_every_step)),
+  "front": (front.draw, _front),
   "generalisation": (generalisation.draw, _runs),
   "learning_curves": (_curves, _each(kinds.read_corpus)),
   "signals": (signals.draw, _one(_reader(kinds.SIGNALS))),
@@ -141,6 +153,7 @@ PICTURES = {
   "waits": (waits.draw, _one(_waits)),
 }
 TABLES = {
+  "front_table": (front.table, _runs),
   "learning_rates": (tables.learning_rates, _runs),
   "methods": (methods.table, _each(kinds.read_training)),
   "omega_modes": (tables.omega_modes, _runs),

@@ -41,7 +41,8 @@ def _results(runs: list[dict]) -> list[str]:
   ]
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+  """A table with these names of columns and these rows."""
   lines = [header, ["---"] * len(header), *rows]
   return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -68,7 +69,7 @@ def _table(runs: list[dict], fields: tuple[str, ...]) -> str:
     )
   names = [f.replace("_", " ") for f in own]
   first = ["task", "length", "initialisation", "method"]
-  return _markdown([*first, *names, *_RESULTS, "chance"], rows)
+  return markdown([*first, *names, *_RESULTS, "chance"], rows)
 
 
 def learning_rates(runs: list[dict]) -> str:
@@ -105,7 +106,7 @@ def tasks(runs: list[dict]) -> str:
         PAPER.get(config["task"], "not in it"),
       ]
     )
-  return _markdown(header, rows)
+  return markdown(header, rows)
 
 
 def validation(runs: list[dict]) -> str:
@@ -133,4 +134,4 @@ def validation(runs: list[dict]) -> str:
     for i in order
   ]
   header = [name.replace("_", " ") for name in varied]
-  return _markdown([*header, "validation error", "after pass", "run"], rows)
+  return markdown([*header, "validation error", "after pass", "run"], rows)
