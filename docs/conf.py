@@ -1,8 +1,4 @@
-"""How Sphinx builds these pages.
-
-  pip install -e '.[docs]'
-  sphinx-build -W -n --keep-going docs docs/_build
-"""
+"""How Sphinx builds these pages; CONTRIBUTING.md has the command."""
 
 import dataclasses
 import re
@@ -95,6 +91,7 @@ def _skip(app, what, name, thing, skip, options):
 
 
 def setup(app):
+  """Called by Sphinx."""
   # Before napoleon, which connects with 500.
   app.connect("autodoc-process-docstring", _process, priority=400)
   app.connect("autodoc-skip-member", _skip)
