@@ -11,7 +11,7 @@ from analyses import ANALYSES
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results" / "analysis"
-GALLERY = ROOT / "experiments" / "figures" / "README.md"
+GALLERY = ROOT / "docs" / "theory.md"
 MAX_PICTURE = 200_000  # Bytes; pictures live in the repository.
 
 
@@ -19,13 +19,13 @@ def test_every_analysis_is_in_the_gallery_with_record_and_picture():
   text = GALLERY.read_text()
   for name in ANALYSES:
     assert f"`--analysis={name}`" in text
-    assert f"(../results/analysis/{name}.png)" in text
+    assert f"(../experiments/results/analysis/{name}.png)" in text
     record = json.loads((RESULTS / f"{name}.json").read_text())
     assert {"config", "results", "curves", "provenance"} <= set(record)
     assert record["analysis"] == name
   for picture in RESULTS.glob("*.png"):
     assert picture.stat().st_size < MAX_PICTURE, picture
-    assert f"(../results/analysis/{picture.name})" in text, picture
+    assert f"(../experiments/results/analysis/{picture.name})" in text, picture
 
 
 def _run(*arguments, cwd=ROOT):
