@@ -4,7 +4,7 @@ import json
 import sys
 import types
 
-import midi
+from evaluations import midi
 import natural_data
 import natural_grid
 import natural_loop

@@ -5,11 +5,10 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import midi
 import numpy as np
 from figures import piano_roll
 
-from evaluations import corpora
+from evaluations import corpora, midi
 from steadygrad import models, training
 from steadygrad.data.corpus import Corpus
 from steadygrad.runs import commands
