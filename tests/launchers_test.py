@@ -19,7 +19,7 @@ from steadygrad.training.config import TaskConfig
 from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import launch as launch_module
 from steadygrad.runs import store
-from tests import natural_cases
+from tests import corpora_cases
 from tests.fork_server import Server
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -316,7 +316,7 @@ def server():
 def test_a_directory_in_use_has_its_own_status(
   server, tmp_path, script, flag, words
 ):
-  natural_cases.small_music(tmp_path / "JSB_Chorales.mat")
+  corpora_cases.small_music(tmp_path / "JSB_Chorales.mat")
   words = (*words, f"--{flag}={tmp_path / 'run'}")
   if script == "natural.py":
     words = (*words, f"--data_dir={tmp_path}")

@@ -17,7 +17,7 @@ from figures import natural as natural_figure
 
 from steadygrad import natural_experiment, records, runs
 from steadygrad.training.config import CorpusConfig
-from tests import natural_cases
+from tests import corpora_cases
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -173,8 +173,8 @@ def test_divergence_stands_in_the_table():
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
   directory = tmp_path_factory.mktemp("data")
-  natural_cases.small_music(directory / "JSB_Chorales.mat")
-  natural_cases.small_text(directory)
+  corpora_cases.small_music(directory / "JSB_Chorales.mat")
+  corpora_cases.small_text(directory)
   return directory
 
 

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests import natural_cases
+from tests import corpora_cases
 from tests.launchers_test import (
   deterministic,
   launch,
@@ -33,8 +33,8 @@ def natural(*flags, **options):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
   directory = tmp_path_factory.mktemp("data")
-  natural_cases.small_music(directory / "JSB_Chorales.mat")
-  natural_cases.small_text(directory)
+  corpora_cases.small_music(directory / "JSB_Chorales.mat")
+  corpora_cases.small_text(directory)
   return directory
 
 
@@ -97,9 +97,9 @@ def test_sigterm_saves_and_other_data_are_refused(whole, data_dir, tmp_path):
   _, err = process.communicate()
   assert process.returncode == 130, err
   assert "goes on from here" in err
-  natural_cases.small_music(
+  corpora_cases.small_music(
     tmp_path / "JSB_Chorales.mat",
-    testdata=natural_cases.cells(natural_cases.small_pieces(9, (8, 8))),
+    testdata=corpora_cases.cells(corpora_cases.small_pieces(9, (8, 8))),
   )
   status, _, err = natural(*flags[:-2], f"--data_dir={tmp_path}", flags[-1])
   assert status != 0 and "data differ" in err and "Traceback" not in err

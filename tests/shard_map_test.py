@@ -16,10 +16,10 @@ from flax import linen as nn
 from steadygrad import segments, training
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import elman, linen
-from steadygrad.training.config import TaskConfig
 from steadygrad.kernels import elman_scan
 from steadygrad.losses import squared_error
 from steadygrad.models import linear_readout, recurrent
+from steadygrad.training.config import TaskConfig
 from steadygrad.transforms import msgd_cr, telemetry
 from steadygrad.types import Batch, Cell
 from tests import kernels_test

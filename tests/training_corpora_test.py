@@ -13,7 +13,7 @@ from steadygrad import natural, natural_experiment, streams
 from steadygrad.natural import Status
 from steadygrad.training.config import CorpusConfig
 from steadygrad.data import music
-from tests import natural_cases, oracles
+from tests import corpora_cases, oracles
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -40,7 +40,7 @@ def experiment(traced=None, **changes):
 
 @pytest.fixture(scope="module")
 def stream():
-  return streams.pieces_stream(natural_cases.small_pieces(0, LENGTHS))
+  return streams.pieces_stream(corpora_cases.small_pieces(0, LENGTHS))
 
 
 def plan_of(exp, stream, seed=0):
@@ -76,7 +76,7 @@ def test_evaluation_goes_through_whole_pieces(stream):
   cell, readout = (oracles.to_numpy(params[k]) for k in ("cell", "readout"))
   step = oracles.elman_step("h", "sigmoid")
   for piece, total in zip(
-    natural_cases.small_pieces(0, LENGTHS), totals, strict=True
+    corpora_cases.small_pieces(0, LENGTHS), totals, strict=True
   ):
     h, u, expected = np.zeros((1, 5)), np.zeros((1, 88)), 0
     for v in piece:
