@@ -79,6 +79,10 @@ class Experiment(_Parts):
       )
     return self
 
+  def _replace(self, /, **changes):
+    # A tuple's own goes past `__new__`, and so past its check.
+    return type(self)(**self._asdict() | changes)
+
 
 def experiment(
   config: TaskConfig | CorpusConfig,
