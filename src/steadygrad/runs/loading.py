@@ -130,7 +130,8 @@ def _model(config: Config, arrays: dict[str, Any]) -> tuple[Model, str]:
   if not isinstance(config, CorpusConfig):
     task = make_task(config.task, config.length, config.max_length)
     sizes = task.input_size, task.output_size, task.reads
-    return training.model_of(config, *sizes), "state.params"
+    root = "params" if config.average is None else "average"
+    return training.model_of(config, *sizes), f"state.{root}"
   # How many symbols a text has is nowhere else in the files.
   for root in ("state.verdict.best_params", "params"):
     w_out = arrays.get(f"{root}['readout']['w_out']")

@@ -56,7 +56,8 @@ def until_solved(
   """A seed ends when it has solved the task, or diverged.
 
   The error is measured on `check_size` fresh sequences; where that passes, on
-  `test_size` others, which decide. A seed has diverged when a parameter is not
+  `test_size` others, which decide. It is that of the running average of the
+  parameters, where there is one. A seed has diverged when a parameter is not
   finite.
 
   Args:
@@ -74,7 +75,7 @@ def until_solved(
   def judge(data, key, state):
     verdict = state.verdict
     error = _checked_error(
-      task, model, (check_size, test_size), key, state.step, state.params
+      task, model, (check_size, test_size), key, state.step, _shown(state)
     )
     finite = numerics.all_finite(state.params)
     passed = (error < task.solved_below) & finite
@@ -95,10 +96,15 @@ def until_solved(
 
   def test(data, key, state):
     key = jax.random.fold_in(key, Stream.TEST)
-    error = evaluation.error(task, model, state.params, key, test_size)
+    error = evaluation.error(task, model, _shown(state), key, test_size)
     return {"test_error": error}
 
   return Stopping(init, judge, active, test)
+
+
+def _shown(state: TrainState) -> PyTree:
+  """The parameters that are judged: the running average, where there is one."""
+  return state.params if state.average is None else state.average
 
 
 def _checked_error(
@@ -210,7 +216,7 @@ def by_patience(
 
   def judge(data, key, state):
     old = state.verdict
-    shown = state.params if state.average is None else state.average
+    shown = _shown(state)
     totals = evaluate(data, "valid", shown)
     valid = jnp.sum(totals) / steps(data, "valid").astype(totals.dtype)
     finite = jnp.isfinite(valid) & numerics.all_finite(state.params)
