@@ -56,7 +56,8 @@ def until_solved(
   """A seed ends when it has solved the task, or diverged.
 
   The error is measured on `check_size` fresh sequences; where that passes, on
-  `test_size` others, which decide. A seed has diverged when a parameter is not
+  `test_size` others, which decide. It is that of the running average of the
+  parameters, where there is one. A seed has diverged when a parameter is not
   finite.
 
   Args:
