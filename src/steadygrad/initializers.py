@@ -173,7 +173,7 @@ def identity_quiet() -> Initializers:
 
 
 def irnn() -> Initializers:
-  """W_rec = I and small inputs, for ReLU units: Le, Jaitly and Hinton's IRNN."""
+  """W_rec = I and small inputs, for ReLU units; Le, Jaitly, Hinton's IRNN."""
 
   def same(key, shape, dtype=jnp.float32):
     del key

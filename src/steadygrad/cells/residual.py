@@ -38,7 +38,7 @@ def orthogonal() -> Initializers:
   return Initializers(jax_initializers.orthogonal(), fan_in, fan_in)
 
 
-def leaky(
+def leaky(  # noqa: PLR0913 (they describe one model)
   input_size: int,
   hidden_size: int,
   *,
