@@ -102,6 +102,13 @@ class Directory:
       ) from e
     return results if sweeps.is_over(config, results) else None
 
+  def drop_without_states(self, configs: list[Config]) -> None:
+    """Of runs that have no whole state the record goes: they start anew."""
+    for name in map(names.run_name, configs):
+      path = sweeps.record_path(self.path, name)
+      if path.exists() and whole_state(self.path, name, own=True) is None:
+        path.unlink()
+
   def updates(self, name: str) -> int:
     """How many updates of this run, which is not finished, are stored."""
     try:
