@@ -185,8 +185,8 @@ def test_a_pass_ends_with_what_is_known_of_it():
   loss = float(before.sums["loss"]) / sum(LENGTHS)
   np.testing.assert_allclose(info["loss"], loss, rtol=FLOAT32)
   tested = exp.stopping.test(data, KEY, state)
-  assert tested.keys() == set(corpus.SPLITS)
-  valid = float(jnp.sum(tested["valid"])) / sum(LENGTHS)
+  assert tested.keys() == {f"{split}_losses" for split in corpus.SPLITS}
+  valid = float(jnp.sum(tested["valid_losses"])) / sum(LENGTHS)
   np.testing.assert_allclose(info["valid"], valid, rtol=FLOAT32)
   assert int(info["step"]) == n and float(info["rate"]) == 0.5
   assert int(state.verdict.epoch) == int(state.verdict.best_epoch) == 1
