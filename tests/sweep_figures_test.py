@@ -19,6 +19,7 @@ from launchers_test import launch
 
 from steadygrad import records
 from steadygrad.runs import gather, grids
+from steadygrad.training import evaluation
 from steadygrad.training.config import TaskConfig
 
 OUTCOMES = {
