@@ -3,14 +3,15 @@ r"""The learning rate of each network in `comparators`, on seeds of their own.
   python experiments/sweep.py --preset=comparators_search \
     --sweep_dir=runs/comparators_search
 
-132 runs, at most 1,320,000 updates. Three rates each, on seeds 90 to 92, which
+189 runs, at most 1,890,000 updates. Three rates each, on seeds 90 to 92, which
 `comparators` does not have: the best is the one with most seeds solved, then
 with the fewest updates, then with the smallest error.
 
 Source: ours.
 """
 
-MODELS = ("leaky", "residual", "irnn", "highway", "layer_norm")
+MODELS = ("leaky", "residual", "irnn", "highway", "layer_norm", "lru")
+MODELS = (*MODELS, "attention")
 GATED = ("lstm", "gru")
 # Every line of the table; settings are the paper's where it has them.
 COMMON = {

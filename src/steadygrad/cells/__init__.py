@@ -1,5 +1,6 @@
 """Cells: pure functions in a `Cell`."""
 
+from steadygrad.cells.diagonal import in_parallel, lru
 from steadygrad.cells.elman import elman, faster
 from steadygrad.cells.gated import gru, lstm
 from steadygrad.cells.linen import linen
@@ -10,9 +11,11 @@ __all__ = [
   "faster",
   "gru",
   "highway",
+  "in_parallel",
   "layer_norm",
   "leaky",
   "linen",
+  "lru",
   "lstm",
   "residual",
 ]

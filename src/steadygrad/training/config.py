@@ -37,7 +37,8 @@ class Network:
     "elman",
     "The paper's network; or one of what came after it: leaky, with a residual"
     " connection or a highway in time, ReLU from the identity, with layer"
-    " normalisation, Flax's LSTM and GRU.",
+    " normalisation, Flax's LSTM and GRU, a linear recurrent unit; attention"
+    " over the states of the paper's network.",
     choices=MODELS,
     was="cell",
   )

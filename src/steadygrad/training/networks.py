@@ -98,6 +98,23 @@ def _gate(config: Any) -> dict[str, Any]:
   return {"forget_bias": float(config.forget_bias)}
 
 
+def _lru(config: Any, input_size: int, _: str | None) -> Cell:
+  return cells.lru(input_size, config.hidden_size)
+
+
+def _attention(
+  config: Any,
+  input_size: int,
+  output_size: int,
+  reads: str,
+  implementation: str | None,
+) -> Model:
+  cell = _elman(config, input_size, implementation)
+  size = config.hidden_size
+  readout = models.attention_readout(size, output_size, reads=reads)
+  return models.recurrent(cell, readout)
+
+
 def _recurrent(make_cell: MakeCell) -> Callable[..., Model]:
   def make(config, input_size, output_size, reads, implementation) -> Model:
     readout = models.linear_readout(
@@ -122,4 +139,6 @@ MODELS = {
   "layer_norm": _recurrent(_layer_norm),
   "lstm": _recurrent(_lstm),
   "gru": _recurrent(_gru),
+  "lru": _recurrent(_lru),
+  "attention": _attention,
 }
