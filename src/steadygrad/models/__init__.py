@@ -3,5 +3,13 @@
 from steadygrad.models.attention import attention_readout
 from steadygrad.models.recurrent import linear_readout, recurrent
 from steadygrad.models.sampling import compose
+from steadygrad.models.transformer import Size, transformer_readout
 
-__all__ = ["attention_readout", "compose", "linear_readout", "recurrent"]
+__all__ = [
+  "Size",
+  "attention_readout",
+  "compose",
+  "linear_readout",
+  "recurrent",
+  "transformer_readout",
+]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 from steadygrad import losses, options
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.initializers import INITIALIZERS
+from steadygrad.models.positions import POSITIONS
 from steadygrad.options import like, option
 from steadygrad.tasks import TASKS, make_task
 from steadygrad.training.networks import MODELS
@@ -38,7 +39,7 @@ class Network:
     "The paper's network; or one of what came after it: leaky, with a residual"
     " connection or a highway in time, ReLU from the identity, with layer"
     " normalisation, Flax's LSTM and GRU, a linear recurrent unit; attention"
-    " over the states of the paper's network.",
+    " over the states of the paper's network; a causal transformer.",
     choices=MODELS,
     was="cell",
   )
@@ -79,6 +80,28 @@ class Network:
     choices=("0", "1", "chrono"),
     later=True,
     models=("lstm", "gru"),
+  )
+  layers: int = option(
+    1,
+    "Blocks of --model=transformer.",
+    low=1,
+    high=100,
+    later=True,
+    models=("transformer",),
+  )
+  heads: int = option(
+    4,
+    "Heads of its attention; they divide --hidden_size.",
+    low=1,
+    later=True,
+    models=("transformer",),
+  )
+  positions: str = option(
+    "sinusoidal",
+    "How it knows the steps' positions.",
+    choices=POSITIONS,
+    later=True,
+    models=("transformer",),
   )
 
 
@@ -202,6 +225,8 @@ class _Run(Seeds, Algorithm, Network):
       )
     if self.model not in _WITHOUT_BIAS and not self.use_bias:
       raise ValueError(f"use_bias must be true for --model={self.model}")
+    if self.model == "transformer":
+      self._check_transformer()
     for name, field in options.fields(self).items():
       value, models = getattr(self, name), field.metadata["models"]
       if models and self.model not in models and value != field.default:
@@ -209,6 +234,19 @@ class _Run(Seeds, Algorithm, Network):
           f"{name} must be {field.default} for --model={self.model}, which does"
           f" not look at it, got {value}"
         )
+
+  def _check_transformer(self) -> None:
+    if self.algorithm == "msgd_cr":
+      raise ValueError(
+        "algorithm must be msgd or msgd_c for --model=transformer, whose states"
+        " send nothing back to each other, got msgd_cr"
+      )
+    each = 2 * self.heads if self.positions == "rotary" else self.heads
+    if self.hidden_size % each:
+      raise ValueError(
+        f"hidden_size must be a multiple of {each} with {self.heads} heads and"
+        f" {self.positions} positions, got {self.hidden_size}"
+      )
 
   def digest(self) -> str:
     """Eight hexadecimal digits that name this configuration."""

@@ -12,6 +12,8 @@ from steadygrad import cells, models
 from steadygrad.initializers import INITIALIZERS, Initializers, irnn
 from steadygrad.types import Cell, Model
 
+# Learned positions beyond the longest sequence, for what a task adds to it.
+EXTRA = 64
 MakeCell = Callable[[Any, int, str | None], Cell]
 
 
@@ -115,6 +117,19 @@ def _attention(
   return models.recurrent(cell, readout)
 
 
+def _transformer(
+  config: Any, input_size: int, output_size: int, reads: str, _: str | None
+) -> Model:
+  size = models.Size(
+    config.hidden_size, config.layers, config.heads, config.memory + EXTRA
+  )
+  readout = models.transformer_readout(
+    size, output_size, positions=config.positions, reads=reads
+  )
+  cell = cells.embedding(input_size, config.hidden_size)
+  return models.recurrent(cell, readout)
+
+
 def _recurrent(make_cell: MakeCell) -> Callable[..., Model]:
   def make(config, input_size, output_size, reads, implementation) -> Model:
     readout = models.linear_readout(
@@ -141,4 +156,5 @@ MODELS = {
   "gru": _recurrent(_gru),
   "lru": _recurrent(_lru),
   "attention": _attention,
+  "transformer": _transformer,
 }
