@@ -9,9 +9,18 @@ import jax
 import numpy as np
 import pytest
 from evaluations import lengths, trained
+from presets import identity_start, memorization_20_bits, quiet_start
 
 from steadygrad import records, runs
-from steadygrad.runs import directories, gather, loading, starts, store, sweeps
+from steadygrad.runs import (
+  directories,
+  gather,
+  grids,
+  loading,
+  starts,
+  store,
+  sweeps,
+)
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 from tests.long import flips
@@ -342,3 +351,19 @@ def test_the_carried_states_are_of_their_runs():
     (step,) = stored.arrays["state.step"]
     assert step == stored.meta["spent"]["updates"] > 0
     assert stored.arrays["curve.update"][-1] == step
+
+
+def test_the_carried_states_go_on(tmp_path):
+  """They were made when a state's arrays had other names."""
+  given = {"seeds": [3], "first_seed": [100]}
+  configs = {
+    run_name(config): config
+    for preset in (identity_start, memorization_20_bits, quiet_start)
+    for config in grids.expand(preset.GRIDS, given)
+  }
+  with Directory(tmp_path) as directory:
+    assert directory.merge(ROOT / "carried" / "tasks") == 4
+    for name in sweeps.state_names(tmp_path):
+      state, curves, spent = flips.load_state(directory, configs[name])
+      assert state.step == spent["updates"] == curves["update"][-1] > 0
+      assert directory.made(configs[name]) == state.step

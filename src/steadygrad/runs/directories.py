@@ -109,12 +109,15 @@ class Directory:
       if path.exists() and whole_state(self.path, name, own=True) is None:
         path.unlink()
 
-  def updates(self, name: str) -> int:
-    """How many updates of this run, which is not finished, are stored."""
+  def made(self, config: Config) -> int:
+    """Updates, or on a corpus whole passes, of a run that is not finished."""
+    name = names.run_name(config)
     try:
       state = sweeps.read_state(sweeps.state_path(self.path, name), name)
     except (FileNotFoundError, ValueError):  # `load` will say what is damaged.
       return 0
+    if "state.verdict.epoch" in state.arrays:
+      return int(state.arrays["state.verdict.epoch"][0])
     return rank(None, state)[1]
 
   def save(self, name: str, progress: Progress) -> None:

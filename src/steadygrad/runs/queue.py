@@ -63,10 +63,11 @@ class Tally:
       name: directory.finished(c) for name, c in self._configs.items()
     }
     self._steps = {
-      name: directory.updates(name)
+      name: directory.made(self._configs[name])
       for name, results in self._results.items()
       if results is None
     }
+    self._begun = self._steps.keys() & sweeps.state_names(directory.path)
     self._periods: dict[str, int] = {}
     self._began, self._work, self._written = time.perf_counter(), 0, 0.0
     self.bar = tqdm(
@@ -80,14 +81,17 @@ class Tally:
     )
 
   def _budget(self, name: str) -> int:
-    """Updates of a run at most; passes, where nobody knows yet how long."""
+    """Updates of a run at most; passes, where nobody knows yet how long.
+
+    So are those that it has made, in `_steps`.
+    """
     config = self._configs[name]
     budget = getattr(config, BUDGETS[type(config)])
     return budget * self._periods.get(name, 1)
 
   def begun(self, runs: list[Config]) -> int:
     """How many of these unfinished runs have a state to go on from."""
-    return sum(self._steps[names.run_name(c)] > 0 for c in runs)
+    return sum(names.run_name(c) in self._begun for c in runs)
 
   def waiting(self) -> list[Config]:
     """Runs without a final record, in order."""
@@ -109,7 +113,7 @@ class Tally:
         self.write()
       if told:
         self._show(told)
-      self.bar.update(updates)
+      self.bar.update(sum(self._steps.values()) - self.bar.n)
 
   def _show(self, told: list[dict]) -> None:
     """The last judgement in the bar's end."""
