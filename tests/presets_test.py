@@ -7,13 +7,15 @@ import re
 
 import pytest
 from absl import flags
+from presets import corpora
 
 from steadygrad import options, records, training, transforms
-from steadygrad.runs import grids, starts
-from steadygrad.runs.names import run_name
+from steadygrad.runs import grids, kinds, starts
+from steadygrad.runs.names import run_name, stem
 from steadygrad.tasks import TASKS
-from steadygrad.training import TaskConfig
+from steadygrad.training import CorpusConfig, TaskConfig
 from steadygrad.training import options as flags_of_fields
+from steadygrad.training.config import ALGORITHMS
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 # `corpora` has no grid: it completes what flags with --data say.
@@ -185,3 +187,30 @@ def test_commands_name_figures_that_there_are():
   said = [re.findall(r"--figure=(\w+)", docstring(n)) for n in NAMES]
   for figure in itertools.chain(*said):
     assert f'"{figure}"' in text
+
+
+# These are of flags beside a preset: other rates, or the budget of another.
+BY_HAND = {"ptb-60-longer", "ptb-longer", "ptb-rate"}
+
+
+def test_presets_of_corpora_are_those_of_the_committed_records():
+  """Each is of every data set and algorithm."""
+  made = {
+    name: {
+      stem(CorpusConfig(data=d, algorithm=a, **preset_of(d, a)))
+      for d in corpora.DATA
+      for a in ALGORITHMS
+    }
+    for name, preset_of in corpora.PRESETS.items()
+  }
+  named = 0
+  for path in sorted((EXPERIMENTS / "results" / "natural").glob("*.json")):
+    record = records.read_json(path)
+    if record["kind"] != "natural" or path.stem in BY_HAND:
+      continue
+    of = path.stem.split("-")[1]
+    of = "paper" if of.startswith("msgd") else of
+    of = "ours" if of in ("average", "c") else of
+    assert stem(kinds.config_of(record, path)) in made[of], path
+    named += 1
+  assert named > 20

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from steadygrad import training, transforms
+from steadygrad import runs, training, transforms
 from steadygrad.data import corpus, streams
 from steadygrad.training import CorpusConfig, Data, Status, TaskConfig, stopping
 
@@ -178,3 +178,30 @@ def test_an_average_on_addition_is_what_is_checked():
   errors = shown(state._replace(params=nothing))
   assert errors == shown(state)
   assert shown(state._replace(average=nothing)) == (1, 1) != errors
+
+
+def test_an_average_on_a_task_is_what_is_kept(tmp_path):
+  config = TaskConfig(
+    task="addition",
+    length=10,
+    hidden_size=5,
+    average=0.25,
+    seeds=1,
+    max_updates=4,
+    check_every=4,
+    check_size=50,
+    test_size=50,
+  )
+  record = runs.train(config, tmp_path, progress=False)
+  run = runs.load(tmp_path)
+  exp = training.experiment(config)
+
+  @jax.jit
+  def trained(key):
+    return training.run(exp, key)
+
+  state, info = trained(jax.random.key(0))
+  kept = jax.tree.map(lambda x: x[0], run.params)
+  chex.assert_trees_all_close(kept, state.average, rtol=1e-5, atol=1e-6)
+  wanted = pytest.approx(float(info["test_error"]))
+  assert record["results"]["test_error"] == [wanted]
