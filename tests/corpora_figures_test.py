@@ -8,12 +8,12 @@ import midi
 import numpy as np
 import pytest
 from evaluations import lengths, samples, signals
-from figures import corpus as corpus_figure
 from figures import learning_curves, piano_roll, table1
 from figures import signals as signals_figure
 from presets import corpora as presets
 
 from steadygrad import records, runs, training
+from steadygrad.plots import corpus as corpus_figure
 from steadygrad.runs import corpora, sweeps
 from steadygrad.runs.names import run_name
 from steadygrad.training.config import CorpusConfig

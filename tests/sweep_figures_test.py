@@ -10,13 +10,13 @@ from figures import (
   error_curves,
   generalisation,
   groups,
-  style,
   success_rate,
   tables,
 )
 from figures import updates_to_solve as dots
 
 from steadygrad import records
+from steadygrad.plots import style
 from steadygrad.runs import gather
 from steadygrad.training import evaluation
 from steadygrad.training.config import TaskConfig

@@ -44,8 +44,9 @@ def _sinusoids(num_steps: int, width: int) -> Array:
 
 def _angles(num_steps: int, pairs: int) -> Array:
   """t / 10000^(i / pairs), [T, pairs]."""
-  rates = jnp.exp(-math.log(_BASE) * jnp.arange(pairs) / pairs)
-  return jnp.arange(num_steps, dtype=rates.dtype)[:, None] * rates[None]
+  numbers = jnp.arange(pairs, dtype=jnp.float32)
+  rates = jnp.exp(-math.log(_BASE) / pairs * numbers)
+  return jnp.arange(num_steps, dtype=jnp.float32)[:, None] * rates[None]
 
 
 def turned(kind: str, q: Array, k: Array) -> tuple[Array, Array]:
