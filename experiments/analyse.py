@@ -2,6 +2,7 @@
 
   python experiments/analyse.py --analysis=error_surface
   python experiments/analyse.py --analysis=contributions --cell=lstm
+  python experiments/analyse.py --analysis=trained --run=runs/a
   python experiments/analyse.py --analysis=maps --draw_only
 
 Writes <analysis>.json and <analysis>.png to --out; with --draw_only the picture
@@ -32,6 +33,9 @@ _ANALYSIS = flags.DEFINE_enum(
 _CELL = flags.DEFINE_enum(
   "cell", CELLS[0], CELLS, "Kind of network, where the analysis is of one."
 )
+_RUN = commands.path_flag(
+  "run", None, "With --analysis=trained: a run that has ended."
+)
 _OUT = commands.path_flag(
   "out", "runs/analysis", "Directory of the record and the picture."
 )
@@ -40,20 +44,29 @@ _DRAW_ONLY = flags.DEFINE_bool(
 )
 
 
-def compute(name: str, kind: str) -> dict:
-  """The record of an analysis.
+def argument(name: str) -> str | None:
+  """What the analysis is of.
 
   Raises:
-    ValueError: if the analysis is not of a network and `kind` is not the
-      default.
+    ValueError: if a flag is given that it does not take, or one is missing.
   """
-  function, takes_cell = ANALYSES[name]
-  if kind != CELLS[0] and not takes_cell:
-    raise ValueError(f"--analysis={name} is of one given map; --cell={kind}")
+  takes, given = ANALYSES[name][1], {"cell": _CELL.value, "run": _RUN.value}
+  if given["cell"] != CELLS[0] and takes != "cell":
+    what = "a run" if takes == "run" else "one given map"
+    raise ValueError(f"--analysis={name} is of {what}; --cell={given['cell']}")
+  if (given["run"] is None) == (takes == "run"):
+    need = "must be given" if takes == "run" else "must be left out"
+    raise ValueError(f"run {need} for --analysis={name}, got {given['run']}")
+  return takes and given[takes]
+
+
+def compute(name: str, value: str | None) -> dict:
+  """The record of an analysis of a cell, a run or a map."""
+  function, takes = ANALYSES[name]
   began = time.perf_counter()
-  found = function(kind)
+  found = function(value)
   command = f"python experiments/analyse.py --analysis={name}"
-  command += f" --cell={kind}" if takes_cell else ""
+  command += f" --{takes}={value}" if takes else ""
   origin = records.provenance(command, jax.devices())
   origin["wall_seconds"] = round(time.perf_counter() - began, 1)
   return {"kind": "analysis", "analysis": name} | found | {"provenance": origin}
@@ -61,6 +74,7 @@ def compute(name: str, kind: str) -> dict:
 
 def main() -> dict:
   name, kind = _ANALYSIS.value, _CELL.value
+  value = argument(name)
   stem = name if kind == CELLS[0] else f"{name}-{kind}"
   path = pathlib.Path(_OUT.value, f"{stem}.json")
   launch.one_process()
@@ -68,7 +82,7 @@ def main() -> dict:
     record = records.read_json(path, kinds.ANALYSIS | {"analysis": name})
   else:
     commands.writable("out", path.parent, directory=True)
-    record = records.plain(_rounded(compute(name, kind)))
+    record = records.plain(_rounded(compute(name, value)))
     records.write_json(path, record)
   figure = importlib.import_module(f"figures.{name}")
   figure.draw(record, path.with_suffix(".png"))

@@ -29,7 +29,6 @@ from typing import Any
 
 from absl import flags
 from figures import (
-  corpus,
   error_curves,
   every_step,
   generalisation,
@@ -39,7 +38,6 @@ from figures import (
   success_rate,
   table1,
   tables,
-  training,
   update_cost,
   updates_to_solve,
   waits,
@@ -47,6 +45,7 @@ from figures import (
 from presets import corpora
 
 from steadygrad import files, records
+from steadygrad.plots import corpus, training
 from steadygrad.runs import commands, directories, gather, kinds
 
 _RECORDS = commands.paths_flag(

@@ -1,4 +1,6 @@
-"""Tests trained networks. Which test is --test:
+"""Tests trained networks.
+
+--test says which test:
 
   lengths     the error at lengths never seen; writes it beside each run
   every_step  random permutation, asked after every step; writes --out, a PNG,

@@ -19,7 +19,6 @@ if __name__ == "__main__":
   launch.begin()
 
 import dataclasses
-import importlib
 import os
 import pathlib
 
@@ -92,8 +91,9 @@ def draw_beside(record: dict, run_dir: pathlib.Path) -> str:
   if os.access(run_dir, os.W_OK):  # Else a run that has ended is only shown.
     newest = (run_dir / RECORD).stat().st_mtime_ns
     if not path.exists() or path.stat().st_mtime_ns < newest:
-      # Matplotlib takes half a second.
-      importlib.import_module(f"figures.{name}").draw(record, path)
+      from steadygrad import plots  # Matplotlib takes half a second.
+
+      plots.draw(record, path)
   return path.name
 
 

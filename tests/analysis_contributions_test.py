@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from steadygrad import adjoints as explicit
+from steadygrad import _passes
 from steadygrad.analysis import step_contributions, temporal_contributions
 from steadygrad.unroll import unroll
 from tests.analysis_models import (
@@ -156,7 +156,7 @@ def test_one_loss_step_costs_at_most_two_backward_passes(kind):
   dxs = xs
 
   def backward(dxs):
-    return explicit.generic_backward(cell, theta, batch.us, x_0, xs, dxs, None)[
+    return _passes.generic_backward(cell, theta, batch.us, x_0, xs, dxs, None)[
       0
     ]
 

@@ -528,7 +528,7 @@ CASES = {
     lambda: initializers.identity("1"),
     ["scale", "finite number", "'1'"],
   ),
-  "w": (lambda: spectral_radius(WIDE[0]), ["w", "square", r"\(3, 7\)"]),
+  "w": (lambda: spectral_radius(WIDE[0]), ["w", r"\[N, N\]", r"\(3, 7\)"]),
   "num_sequences": (
     lambda: evaluation.batch_size_for(2.5),
     ["num_sequences", INTEGER, r"2\.5"],

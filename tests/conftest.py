@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from steadygrad.tasks import TASKS
+from tests.fork_server import Server
 
 GOLDEN = "authors_step.npz"
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -147,6 +148,14 @@ def quickly_compiled():
 def quickly_launched(monkeypatch):
   """What the test launches compiles as `quick_compilation` does."""
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+@pytest.fixture(scope="session")
+def server():
+  """Runs launchers in processes that have imported what they need."""
+  found = Server()
+  yield found
+  found.close()
 
 
 @pytest.fixture

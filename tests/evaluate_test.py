@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from tests.fork_server import Server
-
 FLAGS = {
   "lengths": ["lengths", "size"],
   "every_step": ["steps", "size", "out"],
@@ -17,20 +15,19 @@ ALL = sorted({flag for own in FLAGS.values() for flag in own})
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory):
-  """Of evaluate.py, in processes that have imported what it needs."""
-  server, place = Server(), tmp_path_factory.mktemp("place")
-  yield lambda *words: server.launch("evaluate.py", *words, cwd=place)[:3]
-  server.close()
+def launch(server, tmp_path_factory):
+  """(status, output, what is said) of evaluate.py."""
+  place = tmp_path_factory.mktemp("place")
+  return lambda *words: server.launch("evaluate.py", *words, cwd=place)[:3]
 
 
 def test_help_names_the_tests_of_each_flag(launch):
   status, said, _ = launch("--help")
   assert status == 0
-  said = " ".join(said.split())
   for flag in ALL:
-    pattern = rf"--(?:\[no\])?{flag}: .*? Of --test=(.*?\))\."
-    assert re.findall(r"(\w+) \(default", re.search(pattern, said)[1]) == [
+    pattern = rf"\n  --(?:\[no\])?{flag}\n.*?Of\s+--test=(.*?\))\."
+    owners = re.search(pattern, said, re.DOTALL)[1]
+    assert re.findall(r"(\w+)\s+\(default", owners) == [
       test for test, own in FLAGS.items() if flag in own
     ]
 

@@ -64,8 +64,8 @@ def _preload() -> None:
   import evaluations.samples  # noqa: F401
   import figures.tables  # noqa: F401
   import matplotlib.pyplot  # noqa: F401
-  import natural_loop  # noqa: F401
-  import sweep_loop  # noqa: F401
+
+  import steadygrad.runs.running  # noqa: F401
 
 
 def _child(request: dict, where: str) -> int:

@@ -133,7 +133,7 @@ def test_a_bug_keeps_its_traceback():
 def test_help_is_no_failure(word):
   status, out, err = run(word)
   assert (status, err) == (0, "")
-  assert "--learning_rate:" in out and "--run_dir:" in out
+  assert "  --learning_rate" in out and "  --run_dir" in out
 
 
 @pytest.mark.parametrize("word", ["--do=end", "--help"])

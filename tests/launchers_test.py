@@ -12,15 +12,12 @@ import time
 
 import jax
 import pytest
-import run_files
 
 from steadygrad import records
-from steadygrad.training.config import TaskConfig
-from steadygrad.training.config import CorpusConfig
 from steadygrad.runs import launch as launch_module
-from steadygrad.runs import store
+from steadygrad.runs import names, store
+from steadygrad.training.config import CorpusConfig, TaskConfig
 from tests import corpora_cases
-from tests.fork_server import Server
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = (
@@ -64,14 +61,23 @@ def deterministic(run_dir):
   return {k: v for k, v in record.items() if k != "provenance"}
 
 
-def wait_for_checkpoint(run_dir, process, since=0):
+def states(run_dir):
+  return sorted((run_dir / "states").glob("*.safetensors"))
+
+
+def saved_at(run_dir):
+  """When the newest state was written; 0 if there is none."""
+  return max((p.stat().st_mtime_ns for p in states(run_dir)), default=0)
+
+
+def wait_for_state(run_dir, process, since=0):
   deadline = time.monotonic() + LIMIT
   while time.monotonic() < deadline and process.poll() is None:
     with contextlib.suppress(FileNotFoundError):
-      if (run_dir / "state.safetensors").stat().st_mtime_ns > since:
+      if saved_at(run_dir) > since:
         return
     time.sleep(0.005)
-  pytest.fail(f"no checkpoint: {process.communicate()}")
+  pytest.fail(f"no state: {process.communicate()}")
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +101,13 @@ def test_what_is_said_goes_to_standard_error(launched):
   cores = launch_module.cores()
   said = err.splitlines()
   assert said[0] == (
-    f"train.py: compiling for {cores} CPU core{'s' * (cores > 1)}, then 3 seeds"
+    f"train.py: compiling for {cores} CPU core{'s' * (cores > 1)}, then 3 runs"
     " of temporal_order, up to 3000 updates each"
   )
   assert sum(" solved at " in line for line in said) == 3
   assert said[-1] == (
-    "train.py: 3 of 3 seeds solved; record.json, parameters.safetensors and"
-    f" training.png are in {run_dir}"
+    "train.py: 3 of 3 seeds solved; record.json, training.png and"
+    f" states/ are in {run_dir}"
   )
 
 
@@ -155,57 +161,55 @@ def test_record_holds_curves_configuration_and_provenance(whole):
   assert 0 <= low <= record["results"]["success_rate"] <= high <= 1
 
 
-def test_same_command_again_returns_the_record_untouched(whole):
+def test_same_command_again_returns_the_record_untouched(again, whole):
   run_dir, out = whole
   before = (run_dir / "record.json").read_bytes()
-  status, again, _ = launch(*TINY, f"--run_dir={run_dir}")
-  assert status == 0
+  again = again(run_dir)[0]
   assert (run_dir / "record.json").read_bytes() == before
   assert again.splitlines()[-1] == out.splitlines()[-1]
 
 
-def test_killed_and_started_again_gives_the_same_bits(whole, tmp_path):
+@pytest.fixture
+def again(server, tmp_path):
+  """again(run_dir, *flags) -> (output, what is said) of train.py's success."""
+
+  def launched(run_dir, *flags, words=TINY):
+    words = (*words, *flags, f"--run_dir={run_dir}")
+    status, *told, _ = server.launch("train.py", *words, cwd=tmp_path)
+    assert status == 0, told
+    return told
+
+  return launched
+
+
+def test_killed_and_started_again_gives_the_same_bits(again, whole, tmp_path):
   process = start(*TINY, f"--run_dir={tmp_path}")
-  wait_for_checkpoint(tmp_path, process)
+  wait_for_state(tmp_path, process)
   process.send_signal(signal.SIGKILL)
   process.communicate()
   assert not (tmp_path / "record.json").exists()
-  status, _, err = launch(*TINY, f"--run_dir={tmp_path}")
-  assert status == 0, err
-  assert "continuing after checkpoint" in err
+  begun = len(states(tmp_path))
+  _, err = again(tmp_path)
+  assert f", {begun} of them begun before\n" in err
   assert deterministic(tmp_path) == deterministic(whole[0])
 
 
-def test_sigterm_saves_and_a_damaged_checkpoint_is_not_used(whole, tmp_path):
+def test_sigterm_saves_and_a_damaged_state_is_not_used(again, whole, tmp_path):
   process = start(*TINY, f"--run_dir={tmp_path}")
-  wait_for_checkpoint(tmp_path, process)
+  wait_for_state(tmp_path, process)
   process.terminate()
   _, err = process.communicate(timeout=LIMIT)
   assert process.returncode == 130, err
   assert "goes on from here" in err
-  newest = tmp_path / "state.safetensors"
-  damaged = bytearray(newest.read_bytes())
+  first, *others = states(tmp_path)
+  assert len(others) == 2
+  damaged = bytearray(first.read_bytes())
   damaged[len(damaged) // 2] ^= 16
-  newest.write_bytes(damaged)
-  status, _, err = launch(*TINY, f"--run_dir={tmp_path}")
-  assert status == 0, err
-  assert f"{newest} is damaged" in err
-  assert newest.with_suffix(".damaged").read_bytes() == damaged
+  first.write_bytes(damaged)
+  _, err = again(tmp_path)
+  assert f"{first} is damaged" in err and "the run starts anew" in err
+  assert first.with_suffix(".damaged").read_bytes() == damaged
   assert deterministic(tmp_path) == deterministic(whole[0])
-
-
-def test_a_seed_alone_has_the_bits_it_has_among_others(whole, tmp_path):
-  flags = [f for f in TINY if not f.startswith("--seeds")]
-  alone = ("--seeds=1", "--first_seed=2", f"--run_dir={tmp_path}")
-  status, _, err = launch(*flags, *alone)
-  assert status == 0, err
-  one, many = deterministic(tmp_path), deterministic(whole[0])
-  for name in ("updates", "updates_to_solve", "test_error", "status"):
-    assert one["results"][name][0] == many["results"][name][2]
-  for name, curve in one["curves"].items():
-    if name != "update":
-      for a, b in zip(curve, many["curves"][name], strict=False):
-        assert a[0] == b[2], name
 
 
 def read_until(process, part):
@@ -221,27 +225,29 @@ def read_until(process, part):
 def test_a_signal_is_answered_in_a_long_chunk_and_obeyed(tmp_path):
   """In one of a million updates, twice: what was made is not lost."""
   long = ("--check_every=1000000", "--max_updates=2000000")
-  path, made = tmp_path / "state.safetensors", [0]
+  made = [0]
   for _ in range(2):
-    before = path.stat().st_mtime_ns if path.exists() else 0
+    before = saved_at(tmp_path)
     process = start(*TINY, *long, f"--run_dir={tmp_path}")
-    wait_for_checkpoint(tmp_path, process, since=before)
+    wait_for_state(tmp_path, process, since=before)
     process.send_signal(signal.SIGINT)
     said = read_until(process, "once more stops now")
-    assert "SIGINT: stopping" in said and "loses the work since update" in said
+    assert (
+      "SIGINT: stopping" in said and "loses the work since each run" in said
+    )
     _, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert "stopped by SIGINT at update" in said
-    state = store.read_arrays(path).arrays
-    made.append(int(state["state.sums['updates']"].max()))
+    assert "stopped by SIGINT; the same command goes on" in said
+    found = [store.read_arrays(path).arrays for path in states(tmp_path)]
+    made.append(max(int(x["state.sums['updates']"].item()) for x in found))
   assert 0 < made[1] < made[2] < 1000000
 
 
 def test_the_second_signal_stops_now(tmp_path):
   long = ("--check_every=1000000", "--max_updates=2000000", "--length=2000")
   process = start(*TINY, *long, "--batch_size=100", f"--run_dir={tmp_path}")
-  wait_for_checkpoint(tmp_path, process)
+  wait_for_state(tmp_path, process)
   process.send_signal(signal.SIGTERM)
   read_until(process, "SIGTERM: stopping")
   process.send_signal(signal.SIGINT)
@@ -257,7 +263,7 @@ def test_a_signal_during_imports_ends_at_once(tmp_path):
     "import sys, time\nprint('importing', file=sys.stderr, flush=True)\n"
     "time.sleep(1000)\n"
   )
-  for script in ("train.py", "natural.py", "sweep.py", "analyse.py"):
+  for script in ("train.py", "sweep.py", "evaluate.py", "analyse.py"):
     process = start(script=script, first=tmp_path)
     read_until(process, "importing")
     process.send_signal(signal.SIGINT)
@@ -298,18 +304,11 @@ def test_of_two_processes_one_trains_and_the_other_says_so(whole, tmp_path):
   assert deterministic(tmp_path) == deterministic(whole[0])
 
 
-@pytest.fixture(scope="module")
-def server():
-  found = Server()
-  yield found
-  found.close()
-
-
 @pytest.mark.parametrize(
   "script,flag,words",
   [
     ("train.py", "run_dir", TINY),
-    ("natural.py", "run_dir", ("--data=jsb", "--nocheck_data")),
+    ("train.py", "run_dir", ("--data=jsb", "--nocheck_data", "--data_dir=.")),
     ("sweep.py", "sweep_dir", ("--length=12", "--hidden_size=8")),
   ],
 )
@@ -318,8 +317,6 @@ def test_a_directory_in_use_has_its_own_status(
 ):
   corpora_cases.small_music(tmp_path / "JSB_Chorales.mat")
   words = (*words, f"--{flag}={tmp_path / 'run'}")
-  if script == "natural.py":
-    words = (*words, f"--data_dir={tmp_path}")
   with store.lock(tmp_path / "run", flag):
     told = server.launch(script, *words, cwd=tmp_path)
   assert told == (
@@ -377,28 +374,20 @@ def test_a_finished_run_is_shown_again_where_nothing_can_be_written(
 ):
   """Nobody is root everywhere: each write fails in this process."""
   run_dir, out = whole
-  files = {p: p.stat().st_mtime_ns for p in run_dir.iterdir()}
+  files = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
   told = server.launch(
     "train.py", *TINY, f"--run_dir={run_dir}", cwd=tmp_path, full="*"
   )
   assert told[:2] == (0, out)
-  assert {p: p.stat().st_mtime_ns for p in run_dir.iterdir()} == files
+  assert {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")} == files
 
 
-def test_a_default_directory_has_no_budget_in_its_name(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  config = TaskConfig(max_updates=7)
-  assert run_files.default_dir(config) == run_files.default_dir(TaskConfig())
-  old = pathlib.Path(
-    "runs", f"temporal_order-50-basic_tanh-msgd_cr-{config.digest()}"
-  )
-  assert run_files.default_dir(config) != old
-  old.mkdir(parents=True)
-  assert run_files.default_dir(config) == old
-  natural = CorpusConfig(max_epochs=7)
-  assert run_files.default_dir(natural) == run_files.default_dir(
-    CorpusConfig()
-  )
+def test_a_name_has_neither_budget_nor_seeds_in_it():
+  """Of the default directory: what is gone on with finds it."""
+  for kind, more in ((TaskConfig, "max_updates"), (CorpusConfig, "max_epochs")):
+    same = [kind(), kind(**{more: 7}), kind(seeds=9), kind(first_seed=5)]
+    assert len({names.stem(config) for config in same}) == 1
+    assert names.stem(kind(learning_rate=0.5)) != names.stem(kind())
 
 
 def test_one_of_several_processes_is_refused(monkeypatch):
@@ -410,11 +399,13 @@ def test_one_of_several_processes_is_refused(monkeypatch):
   launch_module.one_process()
 
 
-def test_another_configuration_in_the_directory_is_refused(whole):
+def test_another_configuration_in_the_directory_is_refused(
+  server, whole, tmp_path
+):
   run_dir, _ = whole
   before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
   flags = (*TINY, "--learning_rate=0.02", f"--run_dir={run_dir}")
-  status, _, err = launch(*flags)
+  status, _, err, _ = server.launch("train.py", *flags, cwd=tmp_path)
   assert status != 0
   assert "learning_rate: 0.01 there, 0.02 asked for" in err
   assert "Traceback" not in err
@@ -423,8 +414,8 @@ def test_another_configuration_in_the_directory_is_refused(whole):
 
 def test_help_explains_every_flag(server, tmp_path):
   status, out, err, _ = server.launch("train.py", "--help", cwd=tmp_path)
-  assert status == 0
+  assert (status, err) == (0, "")
   for name in ("task", "length", "init", "algorithm", "hidden_size",
                "batch_size", "learning_rate", "max_norm", "omega_weight",
                "seeds", "max_updates", "check_every", "run_dir"):  # fmt: skip
-    assert f"--{name}:" in out + err or f"--[no]{name}:" in out + err
+    assert f"  --{name}\n" in out

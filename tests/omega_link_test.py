@@ -116,10 +116,9 @@ def test_plain_and_scaled_sums_of_squares_agree(rng, modes):
   scaled = omega_terms(made_trajectory(deltas, products, mask), **modes)
   chex.assert_trees_all_close(scaled[:3], plain[:3], rtol=SINGLE)
   for terms in (plain, scaled):
-    pulled = (
-      products * terms.pull.inverse[..., None] * terms.pull.factor[..., None]
-    )
-    np.testing.assert_allclose(terms.cotangents, pulled, rtol=SINGLE)
+    inverse_scale, slope = (x[..., None] for x in terms.slope)
+    wanted = products * inverse_scale * slope
+    np.testing.assert_allclose(terms.cotangents, wanted, rtol=SINGLE)
 
 
 def test_a_term_counts_where_the_bound_is_reached():

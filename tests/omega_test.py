@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from steadygrad.transforms import OmegaTerms, omega_gradient, omega_terms
-from steadygrad.types import Pull, Trajectory
+from steadygrad.types import OmegaSlope, Trajectory
 from tests import adjoints_test, cases, oracles
 
 # float64: rounding over a few products of matrices of 4 units.
@@ -226,6 +226,6 @@ def test_nothing_that_counts_gives_zeros(modes):
       jnp.zeros([]),
       jnp.zeros([]),
       jnp.zeros((4, 3, 5)),
-      Pull(jnp.ones((4, 3)), jnp.zeros((4, 3))),
+      OmegaSlope(jnp.ones((4, 3)), jnp.zeros((4, 3))),
     ),
   )

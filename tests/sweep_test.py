@@ -13,20 +13,17 @@ import subprocess
 import sys
 import time
 
-from steadygrad.runs import grids
-import host_loop
 import jax
 import numpy as np
 import pytest
-import slots
-import sweep_loop
-import sweep_store
 
-from steadygrad import files, options, records, training
-from steadygrad.training.config import TaskConfig
-from steadygrad.runs import signals
+from steadygrad import files, options, records, runs, training
+from steadygrad.runs import fleet, grids, signals, sweeps
+from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 from steadygrad.runs.store import read_arrays
+from steadygrad.training import options as config_options
+from steadygrad.training.config import TaskConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = {
@@ -39,6 +36,12 @@ TINY = {
   "test_size": 250,
 }
 LIMIT = 300  # Seconds, for a process that takes twenty.
+
+
+def sweep(configs, path, **options):
+  """The ledger of a sweep."""
+  with Directory(path) as directory:
+    return runs.sweep(configs, directory, progress=False, **options)
 
 
 def expand(**lists):
@@ -131,7 +134,8 @@ def test_one_program_for_what_is_traced():
     seeds=2,
   )
   assert len({training.program(r) for r in same}) == 1
-  assert {grids.numbers(r).max_norm for r in same} == {1.0, 6.0, math.inf}
+  norms = {training.program_numbers(r).max_norm for r in same}
+  assert norms == {1.0, 6.0, math.inf}
   other = expand(length=[12, 13], form=["x", "h"], hidden_size=[8, 9], seeds=1)
   assert len({training.program(r) for r in other}) == 8
 
@@ -148,30 +152,27 @@ def test_one_program_for_what_is_traced():
   ],
 )
 def test_a_value_that_cannot_be_read_is_named(field, text, allowed):
+  fields = config_options.fields()
   with pytest.raises(ValueError) as error:
-    grids.parse(grids.FIELDS[field], text)
+    config_options.parse(fields[field], text)
   for part in (field, text, allowed):
     assert part in str(error.value)
-  assert grids.parse(grids.FIELDS["max_length"], "none") is None
+  assert config_options.parse(fields["max_length"], "none") is None
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
   """A finished sweep of six runs: its directory, and how often it traced."""
   directory = tmp_path_factory.mktemp("sweep")
-  traced, run_chunk = [], training.run_chunk
+  traced, chunk = [], training.chunk
 
   def counted(*arguments):
     traced.append(1)
-    return run_chunk(*arguments)
+    return chunk(*arguments)
 
-  training.run_chunk = counted
-  try:
-    store = sweep_store.Store(directory)
-    ledger = sweep_loop.run(RUNS, store, progress=False)
-  finally:
-    training.run_chunk = run_chunk
-  store.close()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(training, "chunk", counted)
+    ledger = sweep(RUNS, directory)
   return directory, ledger, len(traced)
 
 
@@ -219,45 +220,54 @@ def test_divergence_is_an_outcome(swept):
 def test_finished_runs_are_not_repeated(swept):
   directory = swept[0]
   before = {p: p.stat().st_mtime_ns for p in directory.glob("*/*")}
-  store = sweep_store.Store(directory)
-  sweep_loop.run(RUNS, store, progress=False)
-  store.close()
+  sweep(RUNS, directory)
   assert before == {p: p.stat().st_mtime_ns for p in directory.glob("*/*")}
 
 
 @pytest.mark.parametrize("algorithm", ["msgd", "msgd_cr"])
 def test_same_bits_as_the_training_launcher(algorithm, tmp_path, monkeypatch):
-  """On one device; the number of devices is part of the promise of bits."""
+  """Three seeds in one slot, and in three.
+
+  On one device; the number of devices is part of the promise of bits.
+  """
   one = jax.devices()[:1]
   monkeypatch.setattr(jax, "devices", lambda: one)
-  (config,) = expand(
-    algorithm=algorithm, seeds=1, first_seed=2, learning_rate=0.05
+  configs = expand(
+    algorithm=algorithm, seeds=3, first_seed=2, learning_rate=0.05
   )
-  store = sweep_store.Store(tmp_path / "sweep")
-  sweep_loop.run([config], store, progress=False)
-  store.close()
-  trained = host_loop.train(config, tmp_path / "run", progress=False)
-  (swept,) = results_of(tmp_path / "sweep").values()
-  for part in ("config", "results", "curves"):
-    assert swept[part] == trained[part]
-  states = read_arrays(
-    tmp_path / "sweep" / "states" / f"{run_name(config)}.safetensors"
-  ).arrays
-  parameters = read_arrays(tmp_path / "run" / "parameters.safetensors").arrays
-  assert len(parameters) == 5
-  for name, expected in parameters.items():
-    np.testing.assert_array_equal(states[name], expected)
+  several = dataclasses.replace(configs[0], seeds=3)
+  sweep(configs, tmp_path / "sweep")
+  trained = runs.train(several, tmp_path / "run", progress=False)
+  assert len(configs) == several.seeds == 3
+  for seed, config in enumerate(configs):
+    name = run_name(config)
+    swept, alone = [
+      results_of(tmp_path / where)[name] for where in ("sweep", "run")
+    ]
+    assert swept == alone
+    assert swept["config"] | {"seeds": 3, "first_seed": 2} == trained["config"]
+    for result in ("updates", "status", "test_error"):
+      assert swept["results"][result] == [trained["results"][result][seed]]
+    states, expected = [
+      read_arrays(sweeps.state_path(tmp_path / where, name)).arrays
+      for where in ("sweep", "run")
+    ]
+    assert states.keys() == expected.keys()
+    for part, x in expected.items():
+      np.testing.assert_array_equal(states[part], x)
 
 
 def test_a_larger_budget_goes_on_with_what_was_cut(swept, tmp_path):
-  runs = [r for r in RUNS if r.learning_rate == 0.01]
-  half = [dataclasses.replace(r, max_updates=200) for r in runs]
-  store = sweep_store.Store(tmp_path)
-  assert sweep_loop.run(half, store, progress=False)["cut"] == 2
-  states = map(read_arrays, (tmp_path / "states").iterdir())
-  assert [s.arrays["state.step"].item() for s in states] == [200, 200]
-  sweep_loop.run(runs, store, progress=False)
-  store.close()
+  """At a check, and between two: what only the budget asked for is not kept."""
+  own = [r for r in RUNS if r.learning_rate == 0.01]
+  for budget in (200, 250):
+    half = [dataclasses.replace(r, max_updates=budget) for r in own]
+    assert sweep(half, tmp_path)["cut"] == 2
+    states = map(read_arrays, (tmp_path / "states").iterdir())
+    assert [s.arrays["state.step"].item() for s in states] == [budget] * 2
+    for made in results_of(tmp_path).values():
+      assert made["curves"]["update"][-1] == budget
+  sweep(own, tmp_path)
   whole = results_of(swept[0])
   assert all(whole[name] == r for name, r in results_of(tmp_path).items())
 
@@ -267,30 +277,26 @@ def test_two_sweeps_are_merged_and_unfinished_runs_go_on(swept, tmp_path):
   directory = swept[0]
   names = [run_name(r) for r in RUNS]
   other, mine = tmp_path / "other", tmp_path / "mine"
-  store = sweep_store.Store(other)
   cut = [dataclasses.replace(r, max_updates=100) for r in RUNS[:2]]
-  sweep_loop.run(cut, store, progress=False)
-  store.close()
+  sweep(cut, other)
   (other / "records" / f"{names[1]}.json").unlink()
-  store = sweep_store.Store(mine)
-  assert store.merge(other) == 2
-  assert store.merge(other) == 0
+  with Directory(mine) as merged:
+    assert merged.merge(other) == 2
+    assert merged.merge(other) == 0
   for part, end in (("states", "safetensors"), ("records", "json")):
     shutil.copy(directory / part / f"{names[2]}.{end}", mine / part)
-  sweep_loop.run(RUNS, store, progress=False)
-  store.close()
+  sweep(RUNS, mine)
   assert results_of(mine) == results_of(directory)
 
 
 def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
   run = RUNS[0]
-  path = tmp_path / "states" / f"{run_name(run)}.safetensors"
-  store = sweep_store.Store(tmp_path)
+  path = sweeps.state_path(tmp_path, run_name(run))
+  path.parent.mkdir()
   data = bytearray((swept[0] / "states" / path.name).read_bytes())
   data[3 * len(data) // 4] ^= 16
   path.write_bytes(data)
-  sweep_loop.run([run], store, progress=False)
-  store.close()
+  sweep([run], tmp_path)
   assert "damaged" in capsys.readouterr().err
   assert path.with_suffix(".damaged").exists()
   name = run_name(run)
@@ -298,26 +304,24 @@ def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
 
 
 def test_a_directory_is_held_by_one_sweep(tmp_path):
-  store = sweep_store.Store(tmp_path)
-  with pytest.raises(ValueError, match=f"sweep_dir {tmp_path} is in use"):
-    sweep_store.Store(tmp_path)
-  store.close()
-  sweep_store.Store(tmp_path).close()
+  with Directory(tmp_path):
+    with pytest.raises(ValueError, match=f"sweep_dir {tmp_path} is in use"):
+      Directory(tmp_path)
+  Directory(tmp_path).close()
 
 
-def test_slots_give_every_run_its_own(swept):
+def test_slots_give_every_run_its_own(swept, tmp_path):
   """Two runs in three slots, at different updates, one ends before."""
-  device = jax.devices()[0]
-  machine = slots.Slots(device, 3)
-  runs = [r for r in RUNS if r.learning_rate == 0.1]
-  store = sweep_store.Store.__new__(sweep_store.Store)
-  store.directory = pathlib.Path("/nowhere")
-  jobs = [machine.start(r, store) for r in runs]
+  machine = fleet.Fleet(jax.devices()[:1], 3)
+  own = [r for r in RUNS if r.learning_rate == 0.1]
+  with Directory(tmp_path) as directory:
+    jobs = [machine.start(r, directory) for r in own]
   machine.advance(jobs[:1])
-  while going := [job for job in jobs if not job.ended()]:
+  while going := [job for job in jobs if job.final is None]:
     machine.advance(going)
   whole = results_of(swept[0])
   for job in jobs:
+    job.spent["wall_seconds"] = 0
     record = records.plain(machine.record(job))
     record.pop("provenance")
     assert json.loads(json.dumps(record)) == whole[job.name]
@@ -326,7 +330,7 @@ def test_slots_give_every_run_its_own(swept):
 def test_a_stop_within_a_chunk_loses_nothing(swept, tmp_path, monkeypatch):
   """The device's thread is told after so many parts of the first chunk."""
   run, advanced = RUNS[0], []
-  advance, stopping = slots.Slots.advance, signals.stopping
+  advance, stopping = fleet.Fleet.advance, signals.stopping
   told = []
 
   def watched(machine, jobs):
@@ -336,19 +340,17 @@ def test_a_stop_within_a_chunk_loses_nothing(swept, tmp_path, monkeypatch):
       time.sleep(1)  # The main thread looks every .2 s.
     return advanced[-1]
 
-  monkeypatch.setattr(slots.Slots, "advance", watched)
+  monkeypatch.setattr(fleet.Fleet, "advance", watched)
   monkeypatch.setattr(
     signals, "stopping", lambda tell: contextlib.nullcontext(told)
   )
-  store = sweep_store.Store(tmp_path)
   with pytest.raises(signals.Stopped, match="stopped by SIGTERM; the same"):
-    sweep_loop.run([run], store, progress=False)
-  state = read_arrays(store.state_path(run_name(run))).arrays
+    sweep([run], tmp_path)
+  state = read_arrays(sweeps.state_path(tmp_path, run_name(run))).arrays
   assert state["state.step"] == state["state.sums['updates']"] == 21
-  monkeypatch.setattr(slots.Slots, "advance", advance)
+  monkeypatch.setattr(fleet.Fleet, "advance", advance)
   monkeypatch.setattr(signals, "stopping", stopping)
-  sweep_loop.run([run], store, progress=False)
-  store.close()
+  sweep([run], tmp_path)
   name = run_name(run)
   assert results_of(tmp_path)[name] == results_of(swept[0])[name]
 
@@ -362,29 +364,25 @@ def test_a_full_disk_loses_nothing(swept, tmp_path, monkeypatch):
     write_whole(path, data)
 
   monkeypatch.setattr(files, "write_whole", full)
-  store = sweep_store.Store(tmp_path)
   with pytest.raises(OSError, match="No space left.*records"):
-    sweep_loop.run([run], store, progress=False)
+    sweep([run], tmp_path)
   monkeypatch.setattr(files, "write_whole", write_whole)
-  sweep_loop.run([run], store, progress=False)
-  store.close()
+  sweep([run], tmp_path)
   name = run_name(run)
   assert results_of(tmp_path)[name] == results_of(swept[0])[name]
 
 
 def test_other_versions_are_said_once_and_noted(tmp_path, monkeypatch, capsys):
-  runs = [dataclasses.replace(r, max_updates=100) for r in RUNS[:2]]
+  less = [dataclasses.replace(r, max_updates=100) for r in RUNS[:2]]
   more = [dataclasses.replace(r, max_updates=200) for r in RUNS[:2]]
   one = jax.devices()[:1]
   monkeypatch.setattr(jax, "devices", lambda: one)
-  store = sweep_store.Store(tmp_path)
-  sweep_loop.run(runs, store, progress=False)
+  sweep(less, tmp_path)
   machine = records.machine
   monkeypatch.setattr(
     records, "machine", lambda d: machine(d) | {"device_kind": "abacus"}
   )
-  sweep_loop.run(more, store, progress=False)
-  store.close()
+  sweep(more, tmp_path)
   said = "begun otherwise (device_kind: cpu then, abacus now)"
   assert capsys.readouterr().err.count(said) == 1
   for path in (tmp_path / "records").iterdir():
@@ -392,41 +390,44 @@ def test_other_versions_are_said_once_and_noted(tmp_path, monkeypatch, capsys):
     assert [m["from_update"] for m in found] == [0, 100]
 
 
-def launch(directory, *more):
-  command = [sys.executable, str(ROOT / "experiments" / "sweep.py")]
-  command += [f"--{k}={v}" for k, v in TINY.items()]
-  command += ["--algorithm=msgd_c", "--init=basic_tanh,smart_tanh"]
-  command += ["--learning_rate=0.01,0.1,3e38", "--seeds=1", "--noprogress"]
-  return subprocess.Popen(
-    [*command, f"--sweep_dir={directory}", *more],
+LONGER = (
+  *[f"--{k}={v}" for k, v in TINY.items() if k != "max_updates"],
+  "--max_updates=2000",
+  "--algorithm=msgd_c",
+  "--init=basic_tanh,smart_tanh",
+  "--learning_rate=0.01,3e38",
+  "--seeds=1",
+  "--noprogress",
+)
+
+
+def test_killed_and_started_again(server, tmp_path):
+  """SIGKILL in the middle of runs five times as long, then to their end."""
+  home = tmp_path / "killed"
+  process = subprocess.Popen(
+    [
+      *(sys.executable, str(ROOT / "experiments" / "sweep.py"), *LONGER),
+      f"--sweep_dir={home}",
+    ],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
     env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
   )
-
-
-def test_killed_and_started_again(tmp_path):
-  """SIGKILL in the middle of runs ten times as long, then to their end."""
-  longer = ("--max_updates=4000",)
-  process = launch(tmp_path, *longer)
   deadline = time.monotonic() + LIMIT
   while time.monotonic() < deadline and process.poll() is None:
-    if list((tmp_path / "states").glob("*-0.safetensors")):
+    if list((home / "states").glob("*-0.safetensors")):
       break
     time.sleep(0.01)
   process.send_signal(signal.SIGKILL)
   process.communicate()
-  before = {
-    p: p.stat().st_mtime_ns for p in (tmp_path / "records").glob("*.json")
-  }
-  assert len(before) < len(RUNS)
-  process = launch(tmp_path, *longer)
-  out, err = process.communicate(timeout=LIMIT)
-  assert process.returncode == 0, err
-  assert json.loads(out.splitlines()[-1])["updates_left"] == 0
+  before = {p: p.stat().st_mtime_ns for p in (home / "records").glob("*.json")}
+  assert len(before) < 4
+  for where in (home, tmp_path / "straight"):
+    words = (*LONGER, f"--sweep_dir={where}")
+    status, out, err, _ = server.launch("sweep.py", *words, cwd=tmp_path)
+    assert status == 0, err
+    assert json.loads(out)["updates_left"] == 0
   for path, at in before.items():
     assert path.stat().st_mtime_ns == at
-  straight = tmp_path / "straight"
-  out, err = launch(straight, *longer).communicate(timeout=LIMIT)
-  assert results_of(straight) == results_of(tmp_path)
+  assert results_of(tmp_path / "straight") == results_of(home)

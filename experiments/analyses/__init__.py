@@ -1,26 +1,34 @@
-"""What `analyse.py` computes: name -> function of a cell's kind -> record.
+"""What `analyse.py` computes: name -> (function -> record, its argument).
 
 Each returns a dict with `config`, `results` (numbers to quote) and `curves`
 (what the figure of the same name draws).
 """
 
-from analyses import dynamics, gradients, growth, surfaces, training_dynamics
+from analyses import (
+  dynamics,
+  gradients,
+  growth,
+  surfaces,
+  trained,
+  training_dynamics,
+)
 
-# Those of the second column take --cell; the others are of one given map.
+# The argument is a flag, --cell or --run; without one it is of one given map.
 ANALYSES = {
-  "unrolled": (gradients.unrolled, True),
-  "contributions": (gradients.contributions, True),
-  "jacobians": (gradients.jacobians, True),
-  "omega_angle": (gradients.omega_angle, True),
-  "spectrum": (growth.spectrum, False),
-  "lyapunov": (growth.lyapunov, False),
-  "fixed_points": (dynamics.fixed_points, False),
-  "bifurcation": (dynamics.bifurcation, False),
-  "maps": (dynamics.maps, False),
-  "driven_maps": (dynamics.driven_maps, False),
-  "crossings": (dynamics.crossings, False),
-  "error_surface": (surfaces.error_surface, False),
-  "curvature": (surfaces.curvature, False),
-  "slice": (surfaces.slice_around, True),
-  "training_dynamics": (training_dynamics.training_dynamics, True),
+  "unrolled": (gradients.unrolled, "cell"),
+  "contributions": (gradients.contributions, "cell"),
+  "jacobians": (gradients.jacobians, "cell"),
+  "omega_angle": (gradients.omega_angle, "cell"),
+  "spectrum": (growth.spectrum, None),
+  "lyapunov": (growth.lyapunov, None),
+  "fixed_points": (dynamics.fixed_points, None),
+  "bifurcation": (dynamics.bifurcation, None),
+  "maps": (dynamics.maps, None),
+  "driven_maps": (dynamics.driven_maps, None),
+  "crossings": (dynamics.crossings, None),
+  "error_surface": (surfaces.error_surface, None),
+  "curvature": (surfaces.curvature, None),
+  "slice": (surfaces.slice_around, "cell"),
+  "trained": (trained.trained, "run"),
+  "training_dynamics": (training_dynamics.training_dynamics, "cell"),
 }

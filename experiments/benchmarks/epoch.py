@@ -224,14 +224,15 @@ def run(
   updates: int = 25,
   implementations: Sequence[str] = tuple(IMPLEMENTATIONS),
   rounds: int = 7,
-  keep: Callable[[dict, list[dict]], None] = lambda size, rows: None,
+  keep: Callable[[dict, list[dict]], None] = lambda *_: None,
 ) -> None:
   """Measures one size and prints its table.
 
   Args:
     problem: "music" or "text": cost and sizes.
     units: N, by default that of `PROBLEMS`.
-    batch, length: B and T.
+    batch: B.
+    length: T.
     updates: of a pass.
     implementations: any of `IMPLEMENTATIONS`; ratios are against the first.
     rounds: turns of each.

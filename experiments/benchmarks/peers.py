@@ -100,6 +100,8 @@ def products(case: Case) -> Runner:
   highest = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
   def multiply(key, state, n):
+    del key
+
     def body(_, carry):
       w, x, a, total = carry
       for matrix in (w, w.T):

@@ -188,7 +188,7 @@ def ratios(rows: list[dict]) -> None:
       )
 
 
-def run(
+def run(  # noqa: PLR0913 (its arguments are flags)
   *,
   lengths: Sequence[int] = (50, 100, 200, 1000, 5000),
   units: Sequence[int] = (50, 128, 256, 512, 1024),
@@ -198,12 +198,14 @@ def run(
   implementations: Sequence[str] = tuple(peers.IMPLEMENTATIONS),
   rounds: int = 7,
   seconds: float = 0.3,
-  keep: Callable[[list[dict]], None] = lambda rows: None,
+  keep: Callable[[list[dict]], None] = lambda _: None,
 ) -> None:
   """Measures all sizes on all devices and prints their table as it grows.
 
   Args:
-    lengths, units, seeds: values of T, N and S; one is varied at a time.
+    lengths: values of T; one of these three is varied at a time.
+    units: values of N.
+    seeds: values of S.
     batch: B.
     algorithms: any of msgd, msgd_c and msgd_cr.
     implementations: any of `peers.IMPLEMENTATIONS`; ratios are against the

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from steadygrad import records
-from steadygrad.runs import commands, loading, results, sweeps
+from steadygrad.runs import commands, directories, loading, results, sweeps
 from steadygrad.training import evaluation
 from steadygrad.training.config import TaskConfig
 from steadygrad.types import Array
@@ -21,8 +21,8 @@ STREAM = 1000
 def runs_of(word: str) -> list[str]:
   """The runs that a word of --runs stands for: of a sweep those solved."""
   found = sweeps.records_in(word)
-  if not found:
-    return [word]
+  if not found or (pathlib.Path(word) / directories.RECORD).exists():
+    return [word]  # Of train.py it is one run, of all its seeds.
   return [
     str(path)
     for path in found

@@ -1,9 +1,9 @@
 """Fig. 3: the bifurcation diagram of one unit with w = 5."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def _runs(mask):

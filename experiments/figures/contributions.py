@@ -1,9 +1,9 @@
 """The (t, k) map of temporal contributions, vanishing and exploding."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

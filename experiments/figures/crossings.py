@@ -1,8 +1,7 @@
 """Which crossings make the gradient explode."""
 
-from figures import style
-
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

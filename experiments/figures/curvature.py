@@ -1,9 +1,9 @@
 """Where the gradient explodes so does the curvature along it."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

@@ -1,9 +1,9 @@
 """Fig. 5: each map as a constant one and a shift by the input."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

@@ -6,8 +6,10 @@ one before it.
 """
 
 import numpy as np
-from figures import groups, style
+from figures import groups
 from figures.labels import METHODS, label
+
+from steadygrad.plots import style
 
 _MOST = len(style.MORE_LINES)  # Settings that lines tell apart.
 

@@ -1,9 +1,9 @@
 """Fig. 6: the error surface of one unit, its wall, two descents."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def _path(axis, found, line, mark, text):

@@ -1,10 +1,10 @@
 """Basins of a two-unit map with its fixed points."""
 
 import numpy as np
-from figures import style
 from matplotlib.colors import ListedColormap
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

@@ -105,7 +105,7 @@ def updates_to_solve(runs: list[dict]) -> list[int]:
 
 
 def span(values: Iterable, form: str) -> str:
-  """ "least to most", or the one value there is."""
+  """The text "least to most", or the one value there is."""
   least, most = (format(f(values), form) for f in (min, max))
   return least if least == most else f"{least} to {most}"
 
@@ -116,7 +116,7 @@ def budget(runs: list[dict]) -> str:
 
 
 def median_and_range(values: list[float], form: str) -> str:
-  """ "median (least to most)", "none" without values."""
+  """The text "median (least to most)", "none" without values."""
   if not values:
     return "none"
   median = format(np.median(values), form)

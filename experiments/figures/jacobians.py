@@ -1,9 +1,9 @@
 """Norms and singular values of the state Jacobians by lag."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

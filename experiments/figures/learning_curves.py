@@ -7,10 +7,11 @@ whose parameters were tested.
 import pathlib
 
 import numpy as np
-from figures import style, table1
+from figures import table1
 from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.plots import style
 
 COLUMNS = 2
 

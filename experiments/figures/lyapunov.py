@@ -1,9 +1,9 @@
 """Lyapunov spectra of three cells at several gains."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 NAMES = {"elman": "Elman", "gru": "GRU", "lstm": "LSTM"}
 

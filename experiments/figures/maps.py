@@ -1,9 +1,9 @@
 """Fig. 4: a small change of x_0 that becomes a large change of x_t."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

@@ -1,9 +1,9 @@
 """Omega's immediate derivative against its total one along two runs."""
 
-from figures import style
 from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

@@ -3,9 +3,9 @@
 import pathlib
 
 import numpy as np
-from figures import style
 
 from steadygrad.data.music import LOWEST_NOTE
+from steadygrad.plots import style
 
 
 def draw(

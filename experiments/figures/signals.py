@@ -3,10 +3,10 @@
 import pathlib
 
 import numpy as np
-from figures import style
 from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path: str | pathlib.Path) -> None:

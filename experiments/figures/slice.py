@@ -1,9 +1,9 @@
 """The loss of a trained network along its gradient and across it."""
 
 import numpy as np
-from figures import style
 
 from steadygrad import records
+from steadygrad.plots import style
 
 
 def draw(record: dict, path) -> None:

@@ -1,7 +1,9 @@
 """Fig. 7: share of solved seeds against length, a panel for each start."""
 
-from figures import groups, style
+from figures import groups
 from figures.labels import INITS, METHODS
+
+from steadygrad.plots import style
 
 
 def draw(runs: list[dict], path) -> None:

@@ -43,7 +43,7 @@ PAPER = {
 
 
 def network(config: dict, paper: Preset) -> str:
-  """ "elman" as in the preset of the paper; what else there is, by name."""
+  """The text "elman" as in the paper's preset; what else there is, by name."""
   words = [config["optimizer"], config["init"], *budget(config, paper)]
   usual = paper(config["data"], config["algorithm"])["init"]
   if config["model"] != "elman" or words == ["sgd", usual]:

@@ -5,10 +5,10 @@ Draws any record with `curves` = {"update": [K], name: {fields of
 """
 
 import numpy as np
-from figures import style
 from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.plots import style
 
 ROWS = (
   ("loss", "loss (nats)", "linear"),

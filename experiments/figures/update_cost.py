@@ -2,9 +2,10 @@
 
 import pathlib
 
-from figures import style
 from figures.labels import METHODS
-from figures.style import plt
+
+from steadygrad.plots import style
+from steadygrad.plots.style import plt
 
 _AXES = (
   ("length", "T (steps)"),

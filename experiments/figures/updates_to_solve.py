@@ -1,8 +1,10 @@
 """Updates to solve against length: every seed a dot, cut runs shown as cut."""
 
 import numpy as np
-from figures import groups, style
+from figures import groups
 from figures.labels import INITS, METHODS
+
+from steadygrad.plots import style
 
 
 def draw(runs: list[dict], path) -> None:

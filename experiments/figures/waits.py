@@ -2,8 +2,10 @@
 
 import pathlib
 
-from figures import groups, style
+from figures import groups
 from figures.labels import label
+
+from steadygrad.plots import style
 
 PLACES = ("before the first symbol", "between the two", "after the second")
 _FIELDS = ("init", "algorithm", "solved_below", "start", "initial_state_scale")

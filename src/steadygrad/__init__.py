@@ -1,0 +1,1 @@
+"""Recurrent networks whose gradients neither explode nor vanish, in JAX."""

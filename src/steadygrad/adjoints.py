@@ -13,51 +13,13 @@ everywhere but there, and an Omega of it that does nothing.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from steadygrad import _validate, trees, varying
+from steadygrad import _passes, _validate, trees, varying
 from steadygrad import unroll as unrolling
-from steadygrad.types import (
-  Array,
-  Backward,
-  Batch,
-  Model,
-  PyTree,
-  Trajectory,
-)
-
-
-def generic_backward(cell, params, us, x_0, xs, dxs, lengths):
-  """(grads, Backward) of any cell: a reverse scan of `trees.vjp(cell.step)`."""
-  mask = unrolling.step_mask(lengths, len(us), us.shape[1])
-  x_tm1s = unrolling.previous_states(x_0, xs)
-
-  def step(carry, inputs):
-    p_tp1, grads = carry
-    x_tm1, u_t, dx_t, mask_t = inputs
-    delta_t = jax.tree.map(jnp.add, dx_t, p_tp1)
-    zeros = jax.tree.map(jnp.zeros_like, delta_t)
-    sent = unrolling.select(mask_t, delta_t, zeros)
-    _, vjp = trees.vjp(
-      lambda p, x: unrolling.take_step(cell, p, x, u_t), params, x_tm1
-    )
-    grads_t, product_t = vjp(sent)
-    grads = jax.tree.map(jnp.add, grads, grads_t)
-    p_t = unrolling.select(mask_t, product_t, delta_t)
-    # The vjp is linear, so a product beyond the length is zero already, save
-    # where a Jacobian is not finite.
-    product_t = unrolling.select(mask_t, product_t, zeros)
-    return (p_t, grads), (sent, product_t)
-
-  zeros = jax.tree.map(jnp.zeros_like, (x_0, params))
-  zeros = varying.alike(zeros, xs, dxs, mask)
-  (dx_0, grads), (deltas, products) = jax.lax.scan(
-    step, zeros, (x_tm1s, us, dxs, mask), reverse=True
-  )
-  return grads, Backward(deltas, products, dx_0)
+from steadygrad.types import Array, Batch, Model, PyTree, Trajectory
 
 
 def _check_arguments(model, loss_fn, checkpoint_every) -> None:
@@ -110,102 +72,6 @@ def _check_targets(model: Model, batch: Batch) -> None:
   if shape[0] == num_steps != size and shape[1:2] != (size,):
     hint = _validate.batch_major_hint(batch, shape)
     raise ValueError(f"targets must have B = {size} rows, got {shape[0]}{hint}")
-
-
-class _Pass(NamedTuple):
-  """Loss, gradients and sequences of one forward and backward pass.
-
-  `d_cell` is None where the fused pair leaves it to its own `gradient`.
-  """
-
-  loss: PyTree
-  d_readout: PyTree
-  d_cell: PyTree | None
-  back: Backward
-  xs: PyTree
-  ys: Array | None = None
-
-
-def _pass(model, loss_of, params, us, x_0, lengths) -> _Pass:
-  """States kept: by the fused pair where there is one, else by two scans."""
-  cell, theta = model.cell, params["cell"]
-  if cell.fused:
-    xs, ys = cell.fused.forward(theta, us, x_0, lengths)
-    # A gradient in all outputs, nearly all of it zero, is not formed.
-    seen = ys[-1:] if model.readout.reads == "last" else ys
-    loss, (d_readout, dys) = loss_of(params["readout"], seen)
-    back = cell.fused.backward(theta, x_0, xs, ys, dys, lengths)
-    return _Pass(loss, d_readout, None, back, xs, ys)
-  xs = unrolling.unroll(cell, theta, us, x_0=x_0, lengths=lengths)
-  loss, (d_readout, dys) = loss_of(params["readout"], cell.output(xs))
-  (dxs,) = trees.vjp(cell.output, xs)[1](dys)
-  d_cell, back = generic_backward(cell, theta, us, x_0, xs, dxs, lengths)
-  return _Pass(loss, d_readout, d_cell, back, xs, cell.output(xs))
-
-
-def _checkpointed_pass(model, loss_of, params, us, x_0, lengths, every):
-  """States kept at every K-th step, and recomputed in the backward pass."""
-  cell, theta = model.cell, params["cell"]
-  num_steps, batch_size = us.shape[:2]
-  num_segments = -(-num_steps // every)
-  padding = num_segments * every - num_steps
-  us = jnp.pad(us, ((0, padding), (0, 0), (0, 0)))
-  lengths = num_steps if lengths is None else lengths.astype(jnp.int32)
-  starts = every * jnp.arange(num_segments, dtype=jnp.int32)
-
-  def split(x):
-    return x.reshape(num_segments, every, *x.shape[1:])
-
-  def join(x):
-    return x.reshape(-1, *x.shape[2:])[:num_steps]
-
-  def states(x, us, start):
-    left = jnp.broadcast_to(jnp.clip(lengths - start, 0, every), batch_size)
-    return unrolling.unroll(cell, theta, us, x_0=x, lengths=left), left
-
-  def advance(x, segment):
-    xs, _ = states(x, *segment)
-    last = jax.tree.map(lambda s: s[-1], xs)
-    seen = cell.output(xs) if model.readout.reads == "every" else None
-    return last, (x, seen)
-
-  segments = (split(us), starts)
-  x_last, (firsts, seen) = jax.lax.scan(advance, x_0, segments)
-  if seen is None:
-    ys = cell.output(jax.tree.map(lambda x: x[None], x_last))
-  else:
-    ys = join(seen)
-  loss, (d_readout, dys) = loss_of(params["readout"], ys)
-  if seen is None:
-    last_only = jax.tree.map(lambda x: x[None], x_last)
-    (dx,) = trees.vjp(cell.output, last_only)[1](dys)
-    dx, dys = jax.tree.map(lambda x: x[0], dx), None
-  else:
-    dx = jax.tree.map(jnp.zeros_like, x_last)
-    dys = split(jnp.pad(dys, ((0, padding), (0, 0), (0, 0))))
-
-  def retreat(carry, segment):
-    dx, grads = carry
-    x, us, start, dys = segment
-    xs, left = states(x, us, start)
-    dxs = jax.tree.map(jnp.zeros_like, xs)
-    if dys is not None:
-      (dxs,) = trees.vjp(cell.output, xs)[1](dys)
-    # What later segments send back falls on this one's last state.
-    dxs = jax.tree.map(
-      lambda d, g: d.at[-1].add(g) if trees.is_inexact(d) else d, dxs, dx
-    )
-    new, back = generic_backward(cell, theta, us, x, xs, dxs, left)
-    grads = jax.tree.map(jnp.add, grads, new)
-    return (back.dx_0, grads), (back.deltas, back.products, xs)
-
-  zeros = jax.tree.map(jnp.zeros_like, theta)
-  (dx_0, d_cell), sequences = jax.lax.scan(
-    retreat, (dx, zeros), (firsts, *segments, dys), reverse=True
-  )
-  deltas, products, xs = jax.tree.map(join, sequences)
-  back = Backward(deltas, products, dx_0)
-  return _Pass(loss, d_readout, d_cell, back, xs, cell.output(xs))
 
 
 def adjoints(
@@ -268,7 +134,7 @@ def adjoints(
 
     def loss_of(readout, ys):
       loss, grads = jax.value_and_grad(
-        lambda p, ys: loss_fn(model.readout.apply(p, ys), batch),
+        lambda p, ys: loss_fn(model.readout.read(p, ys, mask), batch),
         argnums=(0, 1),
         has_aux=has_aux,
         allow_int=True,
@@ -279,16 +145,18 @@ def adjoints(
     own, own_x_0 = varying.alike((theta, x_0), params, batch)
     own = {"cell": own, "readout": params["readout"]}
     arguments = model, loss_of, own, batch.us, own_x_0, lengths
-    if checkpoint_every is None:
-      done = _pass(*arguments)
+    if checkpoint_every is not None:
+      done = _passes.rematerialised_pass(*arguments, checkpoint_every)
+    elif cell.fused:
+      done = _passes.fused_pass(cell.fused, *arguments)
     else:
-      done = _checkpointed_pass(*arguments, checkpoint_every)
+      done = _passes.generic_pass(*arguments)
     deltas, products, dx_0 = done.back
     trajectory = Trajectory(
       theta, x_0, done.xs, batch.us, deltas, products, mask, done.ys
     )
     d_cell = done.d_cell
-    if d_cell is None:
+    if d_cell is None and cell.fused:
       d_cell = cell.fused.gradient(trajectory)
     d_cell, dx_0 = varying.summed_like((d_cell, dx_0), (theta, x_0))
     if not carried:

@@ -64,7 +64,8 @@ def cross_entropy(
   else:
     targets = jax.nn.one_hot(classes, outputs.shape[-1])
     targets = optax.smooth_labels(targets, smoothing)
-    losses = optax.softmax_cross_entropy(*promoted(outputs, targets))
+    outputs, targets = promoted(outputs, targets)
+    losses = optax.softmax_cross_entropy(outputs, targets)
   return _mean(losses, mask)
 
 

@@ -6,11 +6,12 @@ vanish. Everything here divides by the largest magnitude first.
 """
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 
-from steadygrad import varying
+from steadygrad import _validate, varying
 from steadygrad.types import Array, PyTree
 
 
@@ -82,7 +83,8 @@ def scaled_squares(tree: PyTree, batch_ndim: int = 0) -> tuple[Array, Array]:
     scale = m.reshape(m.shape + (1,) * (x.ndim - batch_ndim))
     return jnp.sum(jnp.square(x / scale), axis)
 
-  return m, sum(squares(x, a) for x, a in zip(leaves, axes, strict=True))
+  total = sum(squares(x, a) for x, a in zip(leaves, axes, strict=True))
+  return m, cast(Array, total)
 
 
 def joint_norm(tree: PyTree, batch_ndim: int = 0) -> Array:
@@ -133,12 +135,15 @@ def spectral_radius(w: Array, *, squarings: int | None = None) -> Array:
     powers passed through numbers that the dtype does not hold: then the radius
     is not known.
 
+  Raises:
+    ValueError: if w is not square [N, N], or not real floating-point.
+
   Example:
     >>> float(spectral_radius(0.5 * jnp.eye(3) + 2 * jnp.eye(3, k=1)))
     0.5
   """
-  if w.ndim != 2 or w.shape[0] != w.shape[1]:
-    raise ValueError(f"w must be square [N, N], got shape {w.shape}")
+  _validate.check_shapes(w=(w, "N N"))
+  _validate.check_floating("w", w.dtype)
   wide = w.astype(accumulator_dtype(w))
   limits = jnp.finfo(wide.dtype)
   if squarings is None:

@@ -39,7 +39,7 @@ _LIMITS = (
 )
 
 
-def option(
+def option(  # noqa: PLR0913, each is a word of the table that fields make
   default: Any,
   text: str,
   *,
@@ -55,6 +55,7 @@ def option(
   traced: bool = False,
   host: bool = False,
   unused_by: Sequence[str] = (),
+  models: Sequence[str] = (),
 ) -> Any:
   """A field of a configuration.
 
@@ -64,8 +65,10 @@ def option(
     kind: int, float, bool or str; the default's type if None.
     choices: what a text may be. It is not copied: a name that is added to a
       dict after this call is a choice too.
-    low, above, high, under: a number is >= low, > above, <= high and < under.
-      An integer is at most 2^31 - 1 where `high` says nothing else.
+    low: a number is >= low.
+    above: a number is > above.
+    high: a number is <= high; an integer is at most 2^31 - 1 if None.
+    under: a number is < under.
     infinite: whether a number may be inf.
     later: whether configurations had names before there was this field. Then
       it is left out of the digest while it has its default.
@@ -75,6 +78,7 @@ def option(
     host: whether the program does not depend on it at all: the host alone looks
       at it, or another program.
     unused_by: algorithms that do not look at it.
+    models: models that look at it; all if empty.
   """
   kind = type(default) if kind is None else kind
   if kind not in KINDS:
@@ -85,6 +89,7 @@ def option(
   about = {"help": text, "kind": kind, "choices": choices}
   about |= {"infinite": infinite, "later": later, "was": was}
   about |= {"traced": traced, "host": host, "unused_by": tuple(unused_by)}
+  about |= {"models": tuple(models)}
   return dataclasses.field(default=default, metadata=about | limits)
 
 
@@ -150,11 +155,11 @@ def check_option(field: dataclasses.Field, value: Any) -> Any:
   about, name = field.metadata, field.name
   if value is None and field.default is None:
     return None
-  if (choices := about["choices"]) is not None:
-    if not isinstance(value, str) or value not in choices:
-      raise ValueError(
-        f"{name} must be one of {', '.join(choices)}; got {value!r}"
-      )
+  choices = about["choices"]
+  if choices is not None and not (isinstance(value, str) and value in choices):
+    raise ValueError(
+      f"{name} must be one of {', '.join(choices)}; got {value!r}"
+    )
   value = converted(name, value, about["kind"])
   if about["kind"] is str and not value:
     raise ValueError(f"{name} must not be empty, got {value!r}")

@@ -49,7 +49,7 @@ def plain(value: Any) -> Any:
     return bool(value)
   if isinstance(value, np.integer):
     return int(value)
-  if isinstance(value, np.float32):
+  if isinstance(value, np.floating) and value.dtype == np.float32:
     value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
   if isinstance(value, float):
     return float(value) if math.isfinite(value) else str(float(value))

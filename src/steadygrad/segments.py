@@ -32,8 +32,8 @@ def in_segments(
   Args:
     fn: (slices, counts) -> (sums, rows), where `slices` are K steps of the
       sequences, `sums` adds up over steps, and `rows` has leaves [K, ...].
-      `counts` is None, or bool [K]: steps that must add nothing to `sums`,
-      since another segment has them.
+      `counts` is None, or bool [K], False at steps that another segment sums:
+      they must add nothing to `sums`.
     sequences: leaves [T, B, ...]; None among them stays None.
     steps: [], if given, the steps that are needed; `sums` must get nothing
       from those beyond, and `rows` are zero or anything there.

@@ -80,7 +80,9 @@ def as_dicts(tree: PyTree) -> PyTree:
   """A mapping of mappings as a dict of dicts."""
   if not is_mapping(tree):
     return tree
-  return {name: as_dicts(tree[name]) for name in tree.keys()}
+  # Not every mapping iterates over its names.
+  names = tree.keys()
+  return {name: as_dicts(tree[name]) for name in names}
 
 
 def numbered(tree: PyTree) -> tuple[list, PyTree]:
@@ -118,7 +120,8 @@ def place(
 def named_leaves(tree: PyTree) -> Iterator[tuple[tuple[str, ...], Any]]:
   """(path, leaf) of each leaf, where a path is the names on the way to it."""
   if is_mapping(tree):
-    for name in tree.keys():
+    names = tree.keys()  # Not every mapping iterates over its names.
+    for name in names:
       for path, leaf in named_leaves(tree[name]):
         yield (str(name), *path), leaf
     return

@@ -82,8 +82,8 @@ class Fused(NamedTuple):
       the gradient of the loss in the outputs, [T, B, N], or [1, B, N] where
       the loss sees the last one alone.
     factors: Trajectory -> Factors.
-    gradient: (Trajectory, pull=None) -> dE/dparams, a tree like params. With a
-      `Pull`, the derivative of what it is the derivative of is added in w_rec.
+    gradient: (Trajectory, slope=None) -> dE/dparams, a tree like params. With
+      an `OmegaSlope` what is added in w_rec is the derivative of Ω.
   """
 
   forward: Callable[..., tuple[PyTree, Array]]
@@ -92,18 +92,19 @@ class Fused(NamedTuple):
   gradient: Callable[..., PyTree]
 
 
-class Pull(NamedTuple):
-  """∂Ω/∂products where it is products ∘ inverse ∘ factor, and 0 if that is.
+class OmegaSlope(NamedTuple):
+  """∂Ω/∂products as products ∘ inverse_scale ∘ slope, 0 where the slope is 0.
 
   Two numbers for each pair, since their product may not be representable.
 
   Attributes:
-    inverse: [T, B].
-    factor: [T, B].
+    inverse_scale: [T, B], 1 over the number that the pair's norms were divided
+      by.
+    slope: [T, B].
   """
 
-  inverse: Array
-  factor: Array
+  inverse_scale: Array
+  slope: Array
 
 
 class Cell(NamedTuple):
@@ -134,11 +135,20 @@ class Readout(NamedTuple):
     init: key -> params.
     apply: (params, ys [T, B, N]) -> outputs, [B, O] or [T, B, O].
     reads: "last" if `apply` looks at `ys[-1]` alone, else "every".
+    masked: whether `apply` has a third argument: bool [T, B], False beyond a
+      sequence's length, where ys repeat the last one; None if all steps count.
   """
 
   init: Callable[[Array], PyTree]
-  apply: Callable[[PyTree, Array], Array]
+  apply: Callable[..., Array]
   reads: str = "every"
+  masked: bool = False
+
+  def read(self, params: PyTree, ys: Array, mask: Array | None) -> Array:
+    """`apply`, with the mask where it wants one."""
+    if self.masked:
+      return self.apply(params, ys, mask)
+    return self.apply(params, ys)
 
 
 class Model(NamedTuple):

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from steadygrad.types import Array
 
+Number = float | np.floating | Array  # One real number.
 HALVINGS = 12  # Step sizes 1, 1/2, ..., 2^-12; below that a start is stuck.
 NUM_PROBES = 8  # Draws of rounding errors that `is_regular` tries.
 LARGEST_CHANGE = 0.25  # See `is_regular`.
@@ -41,7 +43,7 @@ def newton(
   *,
   max_steps: int = 100,
   tolerance: float | None = None,
-  longest_step: float | Array = float("inf"),
+  longest_step: Number = float("inf"),
 ) -> Root:
   """A root of g near x_0: x ← x - s (∂g/∂x)⁻¹ g(x).
 
@@ -60,7 +62,8 @@ def newton(
     `Root`; `converged` is False where the tolerance was not met, also for
     values that are not finite.
   """
-  tolerance = 100 * jnp.finfo(x_0.dtype).eps if tolerance is None else tolerance
+  limit: Number = 100 * jnp.finfo(x_0.dtype).eps
+  limit = limit if tolerance is None else tolerance
   sizes = 0.5 ** jnp.arange(HALVINGS + 1).astype(x_0.dtype)
 
   def relative(x, value):
@@ -87,7 +90,7 @@ def newton(
 
   def going(state):
     x, value, _, length, count, moving = state
-    wanted = (relative(x, value) > tolerance) | (length > longest_step)
+    wanted = (relative(x, value) > limit) | (length > longest_step)
     return (count < 0) | (count < max_steps) & moving & wanted
 
   # A first step of length 0 from |g| = inf aims the next: g is compiled once.
@@ -96,11 +99,11 @@ def newton(
   start = (x_0, far, jnp.zeros_like(x_0), far[0], count, True)
   x, value, _, _, count, _ = jax.lax.while_loop(going, step, start)
   residual = jnp.linalg.norm(value)
-  return Root(x, residual, relative(x, value) <= tolerance, count)
+  return Root(x, residual, relative(x, value) <= limit, count)
 
 
 def root_error(
-  g: Callable[[Array], Array], x: Array, within: float | Array
+  g: Callable[[Array], Array], x: Array, within: Number
 ) -> tuple[Array, Array]:
   """How far the root near x may be, and whether that is near enough.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from steadygrad import _validate
 from steadygrad.analysis import _checks
 from steadygrad.analysis.dynamics import (
   check_map,
@@ -68,13 +69,13 @@ def attractors(
       finite, or f does not keep shape and dtype.
   """
   starts = check_map(f, starts, half=True)
-  _checks.check_count("num_steps", num_steps)
-  _checks.check_count("max_period", max_period)
+  _validate.check_integer("num_steps", num_steps)
+  _validate.check_integer("max_period", max_period)
   if tolerance is not None:
-    _checks.check_number("tolerance", tolerance, least=0)
+    _validate.check_number("tolerance", tolerance, finite=False)
   within = merge_radius(merge_within, starts.dtype)
   eps = jnp.finfo(starts.dtype).eps
-  tolerance = 1000 * eps if tolerance is None else tolerance
+  limit = 1000 * eps if tolerance is None else tolerance
 
   def settle(x):
     x = iterate(f, num_steps)(x)
@@ -83,7 +84,7 @@ def attractors(
   _, orbits = jax.vmap(settle)(starts)
   first = orbits[:, :1]
   returns = jnp.linalg.norm(orbits[:, 1:] - first, axis=-1)
-  near = returns <= tolerance * (1 + jnp.linalg.norm(first, axis=-1))
+  near = returns <= limit * (1 + jnp.linalg.norm(first, axis=-1))
   ok = near.any(1) & jnp.isfinite(orbits).all((1, 2))
   periods = jnp.where(ok, 1 + jnp.argmax(near, 1), 0).astype(jnp.int32)
   orbits = orbits[:, :max_period]
@@ -103,7 +104,9 @@ def attractors(
 
 
 def start_grid(
-  lower: Sequence[float], upper: Sequence[float], resolution: int
+  lower: float | Sequence[float],
+  upper: float | Sequence[float],
+  resolution: int,
 ) -> Array:
   """Starts on a regular grid of one or two dimensions.
 
@@ -120,16 +123,15 @@ def start_grid(
     ValueError: in more dimensions, if lower is not below upper or one of them
       not finite, or the resolution is not an integer of at least 1.
   """
-  lower = np.atleast_1d(_checks.real_numbers("lower", lower))
-  upper = np.atleast_1d(_checks.real_numbers("upper", upper))
-  if lower.shape != upper.shape or lower.shape not in ((1,), (2,)):
-    raise ValueError(f"a grid has 1 or 2 dimensions, got {lower}, {upper}")
-  if not (lower < upper).all():
-    raise ValueError(f"lower must lie below upper, got {lower}, {upper}")
-  _checks.check_count("resolution", resolution)
-  axes = [
-    jnp.linspace(a, b, resolution) for a, b in zip(lower, upper, strict=True)
-  ]
+  low = np.atleast_1d(_checks.real_numbers("lower", lower))
+  high = np.atleast_1d(_checks.real_numbers("upper", upper))
+  if low.shape != high.shape or low.shape not in ((1,), (2,)):
+    raise ValueError(f"a grid has 1 or 2 dimensions, got {low}, {high}")
+  if not (low < high).all():
+    raise ValueError(f"lower must lie below upper, got {low}, {high}")
+  _validate.check_integer("resolution", resolution)
+  ends = zip(low, high, strict=True)
+  axes = [jnp.linspace(a, b, resolution) for a, b in ends]
   return jnp.stack(jnp.meshgrid(*axes, indexing="xy"), -1)
 
 
@@ -166,8 +168,8 @@ def basin_labels(
       f"starts must be [..., {orbits.shape[-1]}] as the attractors are, got"
       f" shape {starts.shape}"
     )
-  _checks.check_count("num_steps", num_steps)
-  _checks.check_number("within", within, least=0)
+  _validate.check_integer("num_steps", num_steps)
+  _validate.check_number("within", within, finite=False)
   flat = starts.reshape(-1, starts.shape[-1])
   _checks.check_keeps("f", f, flat[0])
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics
 from steadygrad.analysis import _checks
 from steadygrad.analysis._newton import newton, root_error
 from steadygrad.analysis.dynamics import (
@@ -183,7 +183,7 @@ def joined(family, x_0, parameter) -> Array:
 
 
 def _check_steps(arc_step, num_points) -> None:
-  _checks.check_count("num_points", num_points)
-  _checks.check_number("arc_step", arc_step)
-  if _checks.is_concrete(arc_step) and not 0 < abs(arc_step) < float("inf"):
+  _validate.check_integer("num_points", num_points)
+  _validate.check_number("arc_step", arc_step, least=None)
+  if _validate.is_concrete(arc_step) and arc_step == 0:
     raise ValueError(f"arc_step must be finite and not 0, got {arc_step}")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import trees
+from steadygrad import _validate, trees
 from steadygrad import unroll as unrolling
 from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
@@ -45,7 +45,7 @@ class Contributions(NamedTuple):
   initial_parts: PyTree | None
 
 
-def step_contributions(
+def step_contributions(  # noqa: PLR0913, one pass needs all of a sequence
   cell: Cell,
   params: PyTree,
   us: Array,
@@ -78,14 +78,19 @@ def step_contributions(
     parts, leaves [T, ...], or None; and dE_t/dx_0, leaves [B, ...].
 
   Raises:
-    ValueError: if us are not [T, B, M], or t is no integer or concretely lies
+    ValueError: if us are not [T, B, M], states or dx_t are of another T, B or
+      N, lengths are not as in `unroll`, or t is no integer or concretely lies
       outside 0..T-1.
   """
   unrolling.batch_size(us)
   if not jnp.issubdtype(jnp.result_type(t), jnp.integer) or jnp.ndim(t):
     raise ValueError(f"t must be an integer [], got {t!r}")
-  if _checks.is_concrete(t) and not 0 <= t < len(us):
+  if _validate.is_concrete(t) and not 0 <= t < len(us):
     raise ValueError(f"t must lie in 0..{len(us) - 1}, got {t}")
+  _checks.check_leading("x_0", x_0, us.shape[1:2])
+  _checks.check_leading("xs", xs, us.shape[:2])
+  _validate.check_same_shapes("dx_t", dx_t, x_0)
+  lengths = unrolling.check_lengths(lengths, *us.shape[:2])
   mask = unrolling.step_mask(lengths, len(us), us.shape[1])
   x_tm1s = unrolling.previous_states(x_0, xs)
 
@@ -141,19 +146,24 @@ def temporal_contributions(
     are zero, and what is read from the padded rows reaches the last real step.
 
   Raises:
-    ValueError: if a step lies outside, or the inputs are not [T, B, M].
+    ValueError: if a step lies outside, the batch is no `Batch` or its inputs
+      are not [T, B, M], or the parameters have not their two parts.
   """
   cell = model.cell
 
   def split(params, batch: Batch):
+    _validate.check_batch(batch)
+    _validate.check_params(params)
     num_steps, size = len(batch.us), unrolling.batch_size(batch.us)
     chosen = _indices(steps, num_steps)
     theta, lengths = params["cell"], batch.lengths
     x_0, pull_x_0 = trees.vjp(lambda p: cell.initial_state(p, size), theta)
     xs = unrolling.unroll(cell, theta, batch.us, x_0=x_0, lengths=lengths)
+    mask = unrolling.step_mask(lengths, num_steps, size)
 
     def immediate_loss(xs):
-      outputs = model.readout.apply(params["readout"], cell.output(xs))
+      ys = cell.output(xs)
+      outputs = model.readout.read(params["readout"], ys, mask)
       return loss_fn(outputs, batch)
 
     loss, dxs = jax.value_and_grad(immediate_loss, allow_int=True)(xs)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics
 from steadygrad.analysis import _checks, _states
-from steadygrad.analysis._newton import newton, root_error
+from steadygrad.analysis._newton import Number, newton, root_error
 from steadygrad.types import Array, Cell, PyTree
 
 
@@ -72,7 +72,7 @@ def autonomous(
 
 def iterate(f: Callable, times: int) -> Callable:
   """f applied `times` times: [N] -> [N]."""
-  _checks.check_count("times", times)
+  _validate.check_integer("times", times)
   return lambda x: jax.lax.scan(
     lambda x, _: (f(x), None), x, None, length=times
   )[0]
@@ -165,16 +165,17 @@ def fixed_points(
 def cycles(
   f: Callable[[Array], Array], starts: Array, period: int, **options
 ) -> FixedPoints:
-  """Points of cycles of exactly that period, stable or not: `fixed_points` of
-  fᵖ, less those of a shorter period, which count as not converged.
+  """Points of cycles of exactly that period, stable or not.
 
-  Each of a cycle's points counts by itself; stability is that of the cycle.
+  They are `fixed_points` of fᵖ, less those of a shorter period, which count as
+  not converged. Each of a cycle's points counts by itself; stability is that of
+  the cycle.
 
   Raises:
     ValueError: if the period is not an integer of at least 1, or as
       `fixed_points`.
   """
-  _checks.check_count("period", period)
+  _validate.check_integer("period", period)
   found = fixed_points(iterate(f, period), starts, **options)
   within = merge_radius(options.get("merge_within"), found.points.dtype)
   shorter = jnp.zeros_like(found.converged)
@@ -199,28 +200,28 @@ def cycles(
   )
 
 
-def first_of_each(distances, ok, within) -> Array:
+def first_of_each(distances: Array, ok: Array, within: Number) -> Array:
   """bool [S]: converged, and no earlier converged one is as near."""
   same = (distances <= within) & ok[None] & ok[:, None]
   return ok & ~jnp.any(jnp.tril(same, -1), 1)
 
 
-def merge_radius(merge_within, dtype):
+def merge_radius(merge_within: Number | None, dtype: jnp.dtype) -> Number:
   """`merge_within` or its default; ValueError unless it is a number above 0."""
   if merge_within is None:
     return jnp.finfo(dtype).eps ** 0.25
-  _checks.check_number("merge_within", merge_within, above=0)
+  _validate.check_number("merge_within", merge_within, above=0, finite=False)
   return merge_within
 
 
-def check_search(max_steps, tolerance) -> None:
+def check_search(max_steps: int, tolerance: float | None) -> None:
   """ValueError unless these are options that Newton can work with."""
-  _checks.check_count("max_steps", max_steps)
+  _validate.check_integer("max_steps", max_steps, traced=True)
   if tolerance is not None:
-    _checks.check_number("tolerance", tolerance, least=0)
+    _validate.check_number("tolerance", tolerance, finite=False)
 
 
-def check_map(f, starts, *, half: bool = False) -> Array:
+def check_map(f: Callable, starts: Array, *, half: bool = False) -> Array:
   """The starts as an array [S, N]; ValueError unless f maps [N] to itself."""
   starts = _checks.real_array("starts", starts, "[S, N]", half=half)
   _checks.check_keeps("f", f, starts[0])

@@ -5,12 +5,13 @@ Where gradients explode so does the curvature along them: the surface has a wall
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from steadygrad import _validate
 from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
 from steadygrad.transforms.clipping import clip_by_global_norm
@@ -64,7 +65,9 @@ def single_unit_loss(
   Returns:
     [].
   """
-  _checks.check_count("num_steps", num_steps)
+  for name, value in (("w", w), ("b", b), ("x_0", x_0), ("target", target)):
+    _validate.check_number(name, value, least=None, finite=False)
+  _validate.check_integer("num_steps", num_steps)
   x = jnp.asarray(x_0, jnp.result_type(w, b))
   x, _ = jax.lax.scan(
     lambda x, _: (w * jax.nn.sigmoid(x) + b, None), x, None, length=num_steps
@@ -87,7 +90,7 @@ def linear_sensitivities(w: Array, x_0: Array, t: int) -> tuple[Array, Array]:
   Raises:
     ValueError: if t is not an integer of at least 0.
   """
-  _checks.check_count("t", t, least=0)
+  _validate.check_integer("t", t, least=0)
   # At t = 0 and 1 the power would be of a negative exponent; the factor is 0.
   first = t * w ** max(t - 1, 0) * x_0
   return first, t * (t - 1) * w ** max(t - 2, 0) * x_0
@@ -120,9 +123,11 @@ def descend(
   """
   _checks.check_floating("start", start)
   _checks.check_finite("start", start)
-  _checks.check_count("num_steps", num_steps, least=0)
+  _validate.check_integer("num_steps", num_steps, least=0)
   if not callable(learning_rate):
-    _checks.check_number("learning_rate", learning_rate)
+    _validate.check_number(
+      "learning_rate", learning_rate, least=None, finite=False
+    )
   tx = optax.chain(clip_by_global_norm(max_norm), optax.sgd(learning_rate))
 
   def step(carry, _):
@@ -140,7 +145,7 @@ def descend(
 def hessian_vector_product(loss: Callable, params: PyTree, v: PyTree) -> PyTree:
   """H v by forward over reverse, the cost of about two gradients."""
   _checks.check_floating("params", params)
-  _checks.check_same_shapes("v", v, params)
+  _validate.check_same_shapes("v", v, params)
   return jax.jvp(jax.grad(loss), (params,), (v,))[1]
 
 
@@ -199,8 +204,8 @@ def surface(
   for name, tree in (("center", center), ("directions", directions)):
     _checks.check_finite(name, tree)
   for direction in directions:
-    _checks.check_same_shapes("each of directions", direction, center)
-  offsets = [_checks.real_array("offsets", o, "[R]") for o in offsets]
+    _validate.check_same_shapes("each of directions", direction, center)
+  rs, ss = (_checks.real_array("offsets", o, "[R]") for o in offsets)
 
   def at(r, s):
     def move(c, a, b):
@@ -209,7 +214,7 @@ def surface(
     return loss(jax.tree.map(move, center, *directions))
 
   row = jax.vmap(at, (0, None))
-  return jax.lax.map(lambda s: row(offsets[0], s), offsets[1])
+  return jax.lax.map(lambda s: row(rs, s), ss)
 
 
 def slice_directions(
@@ -256,4 +261,4 @@ def _unit(tree: PyTree) -> PyTree:
 
 def _dot(a: PyTree, b: PyTree) -> Array:
   products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
-  return sum(jax.tree.leaves(products))
+  return cast(Array, sum(jax.tree.leaves(products)))

@@ -81,7 +81,7 @@ def step_jacobians(
   _checks.check_finite("xs", xs)
   _checks.check_leading("x_0", x_0, us.shape[1:2])
   steps = jax.tree.map(lambda x: np.broadcast_to(0, (len(us), *x.shape)), x_0)
-  _checks.check_same_shapes("xs", xs, steps)
+  _validate.check_same_shapes("xs", xs, steps)
   if mask is not None:
     _checks.check_leading("mask", mask, us.shape[:2])
   x_tm1s = unrolling.previous_states(x_0, xs)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate
 from steadygrad.analysis import _checks, _states
 from steadygrad.types import Array, Cell, PyTree
 
@@ -42,7 +43,7 @@ def lyapunov_exponents(
   x_0: Array,
   *,
   num_steps: int | None = None,
-  us: Array | None = None,
+  us: PyTree | None = None,
   burn_in: int = 0,
   num_exponents: int | None = None,
   qr_every: int = 1,
@@ -76,10 +77,10 @@ def lyapunov_exponents(
   x_0 = _checks.real_array("x_0", x_0, "[N]")
   us = jax.tree.map(jnp.asarray, us)
   total = _total_steps(num_steps, us, burn_in, qr_every)
-  _checks.check_number("tolerance", tolerance, least=0)
+  _validate.check_number("tolerance", tolerance, finite=False)
   size = x_0.shape[0]
   n = size if num_exponents is None else num_exponents
-  _checks.check_count("num_exponents", n)
+  _validate.check_integer("num_exponents", n)
   if n > size:
     raise ValueError(f"num_exponents must lie in 1..{size}, got {n}")
   first = () if us is None else (jax.tree.map(lambda u: u[0], us),)
@@ -170,15 +171,17 @@ def cell_lyapunov_exponents(
 
 def _total_steps(num_steps, us, burn_in, qr_every) -> int:
   """Steps in all; ValueError where counts and inputs do not fit."""
-  _checks.check_count("burn_in", burn_in, least=0)
-  _checks.check_count("qr_every", qr_every)
-  if us is None or num_steps is not None:
-    _checks.check_count("num_steps", num_steps)
-  if us is None:
-    total = burn_in + num_steps
-  else:
+  _validate.check_integer("burn_in", burn_in, least=0)
+  _validate.check_integer("qr_every", qr_every)
+  if num_steps is not None:
+    _validate.check_integer("num_steps", num_steps)
+  if us is not None:
     total = _checks.common_length("us", us)
     num_steps = total - burn_in if num_steps is None else num_steps
+  elif num_steps is not None:
+    total = burn_in + num_steps
+  else:
+    raise ValueError("num_steps must be given where us are not, got None")
   if burn_in % qr_every or num_steps % qr_every:
     raise ValueError(
       f"qr_every={qr_every} must divide burn_in={burn_in} and"

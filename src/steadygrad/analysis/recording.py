@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import numerics, trees
+from steadygrad import _validate, numerics, trees
 from steadygrad.adjoints import adjoints
 from steadygrad.analysis import _checks, _states
 from steadygrad.analysis.basins import attractors
@@ -88,7 +88,7 @@ def dynamics_recorder(
     ("settle_steps", settle_steps),
     ("max_period", max_period),
   ):
-    _checks.check_count(name, value)
+    _validate.check_integer(name, value)
 
   def record(params, batch: Batch):
     loss, grads, trajectory = adjoints(model, loss_fn)(params, batch)
@@ -130,8 +130,8 @@ def _recurrent_matrix(matrix, theta, f, x_0) -> Array:
 
 def _driven_exponent(cell, trajectory: Trajectory, num_sequences) -> Array:
   """Mean over sequences of the largest exponent along their inputs."""
-  params, x_0, _, us = trajectory[:4]
-  step = _states.flat_step(cell, params, x_0)
+  x_0, us = trajectory.x_0, trajectory.us
+  step = _states.flat_step(cell, trajectory.params, x_0)
   starts = _states.flatten(x_0)[:num_sequences]
   mask = trajectory.mask
   mask = jnp.ones(us.shape[:2], bool) if mask is None else mask

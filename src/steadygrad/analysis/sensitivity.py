@@ -12,8 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _validate
 from steadygrad.analysis import _checks
-from steadygrad.types import Array
+from steadygrad.types import Array, PyTree
 
 
 class Sensitivity(NamedTuple):
@@ -38,7 +39,7 @@ def orbit_sensitivity(
   parameter: Array,
   *,
   num_steps: int | None = None,
-  us: Array | None = None,
+  us: PyTree | None = None,
 ) -> Sensitivity:
   """The orbit x_t = f(x_{t-1}, b[, u_t]) with its derivatives in x_0 and b.
 
@@ -65,7 +66,7 @@ def orbit_sensitivity(
   if us is None and num_steps is None:
     raise ValueError("either num_steps or us must be given")
   if num_steps is not None:
-    _checks.check_count("num_steps", num_steps)
+    _validate.check_integer("num_steps", num_steps)
   length = num_steps
   if us is not None:
     us = jax.tree.map(jnp.asarray, us)
@@ -91,10 +92,11 @@ def orbit_sensitivity(
 
   eye = jnp.eye(x_0.shape[0], dtype=x_0.dtype)
   start = (x_0, eye, jnp.zeros_like(x_0))
-  _, path = jax.lax.scan(step, start, us, length=length)
-  path = [
+  _, later = jax.lax.scan(step, start, us, length=length)
+  xs, in_start, in_parameter = (
     jnp.concatenate([a[None], rest])
-    for a, rest in zip(start, path, strict=True)
-  ]
+    for a, rest in zip(start, later, strict=True)
+  )
+  path = xs, in_start, in_parameter
   finite = jnp.stack([jnp.isfinite(p).all() for p in path]).all()
   return Sensitivity(*path, finite)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import numerics
+from steadygrad import _validate, numerics
 from steadygrad.analysis import _checks
 from steadygrad.analysis.jacobians import LagProfile
 from steadygrad.types import Array
@@ -117,7 +117,7 @@ def conditions(w_rec: Array, gamma: float | Array) -> Conditions:
       gamma is concretely not positive.
   """
   w_rec = _checks.real_square("w_rec", w_rec)
-  _checks.check_number("gamma", gamma, above=0)
+  _validate.check_number("gamma", gamma, above=0, finite=False)
   top = singular_values(w_rec)[0]
   rho = numerics.spectral_radius(w_rec)
   threshold = 1 / jnp.asarray(gamma, top.dtype)
@@ -150,7 +150,7 @@ def check_bound(
     ValueError: as `conditions`.
   """
   w_rec = _checks.real_square("w_rec", w_rec)
-  _checks.check_number("gamma", gamma, above=0)
+  _validate.check_number("gamma", gamma, above=0, finite=False)
   top = singular_values(w_rec)[0]
   num_steps = profile.log_norms.shape[0]
   lags = jnp.arange(1, num_steps + 1).astype(top.dtype)
@@ -185,11 +185,11 @@ def power_iteration(
       option is not as above.
   """
   w = _checks.real_square("w", w)
-  _checks.check_count("max_iterations", max_iterations)
+  _validate.check_integer("max_iterations", max_iterations, traced=True)
   if tolerance is not None:
-    _checks.check_number("tolerance", tolerance, least=0)
+    _validate.check_number("tolerance", tolerance, finite=False)
   size, eps = w.shape[0], jnp.finfo(w.dtype).eps
-  tolerance = 100 * eps if tolerance is None else tolerance
+  limit = 100 * eps if tolerance is None else tolerance
   norm = numerics.joint_norm(w).astype(w.dtype)
   a = w / jnp.where(norm > 0, norm, 1)
   q = jax.random.normal(jax.random.key(0), (size, min(size, 2)), w.dtype)
@@ -207,7 +207,7 @@ def power_iteration(
 
   def going(state):
     # A comparison with NaN is False, so a matrix that is not finite ends it.
-    return (state[1] < max_iterations) & (state[3] > tolerance)
+    return (state[1] < max_iterations) & (state[3] > limit)
 
   start = (
     jnp.linalg.qr(q)[0],
@@ -219,7 +219,7 @@ def power_iteration(
   value = value * norm.astype(value.dtype)
   value = jax.lax.complex(value.real, jnp.abs(value.imag))
   return PowerIteration(
-    value, jnp.abs(value), residual, count, residual <= tolerance
+    value, jnp.abs(value), residual, count, residual <= limit
   )
 
 

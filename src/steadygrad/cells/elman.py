@@ -147,7 +147,7 @@ def _backward(scan, params, *sequences):
 
 
 def _factors(form, sigma, trajectory):
-  _, x_0, xs, _, deltas = trajectory[:5]
+  x_0, xs, deltas = trajectory.x_0, trajectory.xs, trajectory.deltas
   if form == "h":
     lefts = previous_states(x_0, xs)
     return Factors(lefts, deltas * sigma.prime_of_phi(xs), None)
@@ -156,31 +156,34 @@ def _factors(form, sigma, trajectory):
   return Factors(h_tm1s, deltas, sigma.prime_of_phi(h_tm1s))
 
 
-def _gradient(form, sigma, trajectory, pull=None):
-  """All three gradients as one product: [lefts, us, 1]ᵀ rights."""
+def _gradient(form, sigma, trajectory, slope=None):
+  """All three gradients as one product: [lefts, us, 1]ᵀ rights.
+
+  With an `OmegaSlope` ∂Ω/∂w_rec is in it, as something added to `lefts`.
+  """
   params, us, mask = trajectory.params, trajectory.us, trajectory.mask
   h_tm1s, rights, _ = _factors(form, sigma, trajectory)
 
   def product(slices, counts):
-    lefts, rights, us, pulled = slices
+    lefts, rights, us, of_omega = slices
     if counts is not None:
       rights = jnp.where(counts[:, None, None], rights, 0)
-    if pulled is not None:
-      products, (inverse, factor) = pulled
-      inverse, factor = inverse[..., None], factor[..., None]
-      pulled = jnp.where(factor == 0, 0, products * inverse * factor)
+    if of_omega is not None:
+      products, (inverse_scale, slope) = of_omega
+      inverse_scale, slope = inverse_scale[..., None], slope[..., None]
+      cotangents = jnp.where(slope == 0, 0, products * inverse_scale * slope)
       if form == "x":
-        pulled *= sigma.prime_of_phi(lefts)
+        cotangents *= sigma.prime_of_phi(lefts)
       # Only w_rec meets `lefts`, so the other gradients stay what they are.
-      lefts = lefts + pulled
+      lefts = lefts + cotangents
     columns = [lefts, us.astype(lefts.dtype)]
     if "b" in params:
       columns.append(jnp.ones((*lefts.shape[:2], 1), lefts.dtype))
     # The wide operand on the right: a fifth faster on a CPU than on the left.
     return sum_outer(rights, jnp.concatenate(columns, -1)).T, None
 
-  pulled = None if pull is None else (trajectory.products, pull)
-  sequences = h_tm1s, rights, us, pulled
+  of_omega = None if slope is None else (trajectory.products, slope)
+  sequences = h_tm1s, rights, us, of_omega
   total, _ = in_segments(product, sequences, num_steps(mask))
   num_units, num_inputs = h_tm1s.shape[-1], us.shape[-1]
   grads = {

@@ -75,13 +75,14 @@ def linen(
   name = type(cell).__name__
   params = _check_variables(name, variables)
   leaf = _check_step(name, params, initial_state, apply, input_size)
-  if output is None and leaf is None:
+  if output is not None:
+    return Cell(init, initial_state, step, output)
+  if leaf is None:
     raise ValueError(
       f"the output of {name} is no leaf of its carry; pass output=, a function"
       " from the carry to what the readout shall see"
     )
-  show = output or (lambda x_t: jax.tree.leaves(x_t)[leaf])
-  return Cell(init, initial_state, step, show)
+  return Cell(init, initial_state, step, lambda x: jax.tree.leaves(x)[leaf])
 
 
 def _check_arguments(cell, input_size) -> None:

@@ -45,7 +45,7 @@ def music_marginal(
     pieces: those to score.
   """
   count = sum(len(p) for p in train)
-  on = sum(p.sum(0, dtype=np.float64) for p in train)
+  on = np.sum([p.sum(0, dtype=np.float64) for p in train], 0)
   p = (on + HALF) / (count + 2 * HALF)
   totals = [_bernoulli(piece, p).sum() for piece in pieces]
   return score(totals, [len(piece) for piece in pieces])

@@ -10,6 +10,7 @@ The cost is the cross-entropy; errors are told in bits per character.
 
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def symbols(text: str) -> str:
   return "".join(f"{line.strip(' ').replace(' ', '_')}\n" for line in lines)
 
 
-def load(paths) -> Splits:
+def load(paths: Sequence[str | pathlib.Path]) -> Splits:
   """The texts of three files.
 
   Args:
@@ -73,10 +74,10 @@ def load(paths) -> Splits:
     if unknown := sorted(set(text) - set(vocabulary)):
       raise ValueError(f"{path} has symbols unseen in training: {unknown}")
   number = {symbol: i for i, symbol in enumerate(vocabulary)}
-  encoded = [
+  train, valid, test = (
     np.fromiter(map(number.get, text), np.uint8, len(text)) for text in texts
-  ]
-  return Splits(*encoded, vocabulary)
+  )
+  return Splits(train, valid, test, vocabulary)
 
 
 def step_losses(logits: Array, targets: Array) -> Array:

@@ -14,6 +14,7 @@ from steadygrad.activations import activation as find_activation
 from steadygrad.kernels import _xla
 from steadygrad.numerics import promoted
 from steadygrad.types import Array
+from steadygrad.unroll import check_lengths
 
 __all__ = ["ElmanScan", "elman_scan"]
 
@@ -31,7 +32,7 @@ class ElmanScan(NamedTuple):
       h_t.
     backward: (w_rec, x_0, xs, hs, dhs, lengths=None) -> (deltas, products [T,
       B, N], dx_0 [B, N]), where dhs [T, B, N] is the immediate gradient of the
-      loss in hs.
+      loss in hs; or [1, B, N], where the loss sees the last step alone.
   """
 
   forward: Callable[..., tuple[Array, Array]]
@@ -65,8 +66,9 @@ def elman_scan(
 
   Raises:
     ValueError: on an unknown name, or one that this JAX does not have. The
-      passes raise it where the named kernel does not hold the dtype or the
-      size, and JAX refuses to lower a kernel for a platform not its own.
+      passes raise it where shapes or lengths do not fit, or the named kernel
+      does not hold the dtype or the size, and JAX refuses to lower a kernel for
+      a platform not its own.
   """
   _validate.check_one_of("form", form, ("x", "h"))
   sigma = find_activation(activation)
@@ -81,9 +83,44 @@ def elman_scan(
       f"{implementation!r}"
     )
   if implementation in (None, "xla"):
-    xla = _xla_pair(form, sigma)
-    return xla if implementation else _automatic(form, sigma, xla)
-  return _kernel_pair(implementation, form, sigma, interpret)[0]
+    passes = _xla_pair(form, sigma)
+    if implementation is None:
+      passes = _automatic(form, sigma, passes)
+  else:
+    passes = _kernel_pair(implementation, form, sigma, interpret)[0]
+  return _checked(passes)
+
+
+def _checked(passes: ElmanScan) -> ElmanScan:
+  """The passes, with a look at the shapes of what they are given.
+
+  A wrong one would end in an error of a loop's carry, or be broadcast.
+  """
+
+  def forward(w_rec, drives, x_0, lengths=None):
+    _validate.check_shapes(
+      w_rec=(w_rec, "N N"), drives=(drives, "T B N"), x_0=(x_0, "B N")
+    )
+    lengths = check_lengths(lengths, *drives.shape[:2])
+    return passes.forward(w_rec, drives, x_0, lengths)
+
+  def backward(w_rec, x_0, xs, hs, dhs, lengths=None):
+    _validate.check_shapes(
+      w_rec=(w_rec, "N N"),
+      x_0=(x_0, "B N"),
+      xs=(xs, "T B N"),
+      hs=(hs, "T B N"),
+      dhs=(dhs, "K B N"),
+    )
+    if len(dhs) not in (1, len(hs)):
+      raise ValueError(
+        f"dhs must be [T, B, N] with T = {len(hs)}, or [1, B, N] where the loss"
+        f" sees the last step alone, got shape {dhs.shape}"
+      )
+    lengths = check_lengths(lengths, *hs.shape[:2])
+    return passes.backward(w_rec, x_0, xs, hs, dhs, lengths)
+
+  return ElmanScan(forward, backward)
 
 
 def _xla_pair(form: str, sigma: Activation) -> ElmanScan:

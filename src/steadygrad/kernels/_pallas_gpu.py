@@ -160,7 +160,7 @@ def _pallas_call(kernel, operands, outputs, interpret):
   )(*arrays)
 
 
-def _spec(axes: str, x: Array) -> pl.BlockSpec:
+def _spec(axes: str, x: Array | jax.ShapeDtypeStruct) -> pl.BlockSpec:
   """A program's part of `x`: S its seed, B its rows, K its block, the rest all.
 
   A seed axis of 1 is shared by all seeds.

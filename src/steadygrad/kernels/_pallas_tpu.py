@@ -173,7 +173,13 @@ def _pallas_call(
   )(*arrays)
 
 
-def _spec(chunk: int, block: int, chunks: int | None, axes: str, x: Array):
+def _spec(
+  chunk: int,
+  block: int,
+  chunks: int | None,
+  axes: str,
+  x: Array | jax.ShapeDtypeStruct,
+):
   """A program's part of `x`: S its seed, B its rows, T its chunk of time.
 
   "-" is the step before the chunk, and other letters are whole axes. A seed

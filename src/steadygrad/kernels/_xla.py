@@ -20,6 +20,8 @@ float32 (float64 for float64); states are stored, and carried, in the dtype of
 the drives.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -52,7 +54,7 @@ def _at(sequence: Array, t: Array) -> Array:
   return jax.lax.dynamic_index_in_dim(sequence, t, keepdims=False)
 
 
-def _put(sequence: Array, x: Array, t: Array) -> Array:
+def _put(sequence: Array, x: Array, t: Array | int) -> Array:
   return jax.lax.dynamic_update_index_in_dim(sequence, x, t, 0)
 
 
@@ -127,31 +129,50 @@ def backward(
     return activation.prime_of_phi(h.astype(dtype))
 
   h_0 = activation.phi(x_0.astype(hs.dtype)) if form == "x" else None
+  # Of one step "the last alone" and "every" are the same.
   if len(dhs) == 1:
-    q_last, dhs = dhs[0].astype(dtype), None
+    q_last = dhs[0].astype(dtype)
+    results = _backward_last(form, prime, w_rec, h_0, hs, q_last, lengths)
   else:
-    q_last = _beyond(dhs, lengths, dtype)
-  keep = "both" if dhs is not None else "delta" if form == "x" else "q"
-  q_1, kept = _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep)
-  dx_0 = q_1 * prime(h_0) if form == "x" else q_1
-  # Rows beyond a length are zero in what the loop kept up to a scalar one, but
-  # not in what is shifted here.
-  if keep == "both":
-    deltas, products = kept
-    if form == "x":
-      products = products * prime(previous_states(h_0, hs))
-  elif keep == "delta":
-    (deltas,) = kept
-    products = _within(lengths, previous_states(dx_0, deltas))
-  else:
-    (products,) = kept
-    deltas = jnp.concatenate([products[1:], q_last[None]])
-    if lengths is not None and lengths.ndim == 0:
-      deltas = _put(deltas, q_last, _stop(len(hs), lengths) - 1)
-    deltas = _within(lengths, deltas)
+    results = _backward_every(form, prime, w_rec, h_0, hs, dhs, lengths)
+  deltas, products, dx_0 = results
   if lengths is not None and lengths.ndim == 1:
     deltas, products = _within(lengths, deltas), _within(lengths, products)
   return deltas, products, dx_0
+
+
+def _backward_every(form, prime, w_rec, h_0, hs, dhs, lengths):
+  """`backward` where the loss sees all states; rows beyond [B] lengths stay.
+
+  Two sequences are written: what the loss adds at a step is in one of them.
+  """
+  dtype = common_dtype(hs.dtype, jnp.float32)
+  q_last = _beyond(dhs, lengths, dtype)
+  keep = ("a", "q") if form == "x" else ("e", "q")
+  q_1, kept = _reverse(prime, w_rec, q_last, hs, dhs, lengths, keep)
+  deltas, products = kept
+  if form == "h":
+    return deltas, products, q_1
+  dx_0 = q_1 * prime(h_0)
+  return deltas, products * prime(previous_states(h_0, hs)), dx_0
+
+
+def _backward_last(form, prime, w_rec, h_0, hs, q_last, lengths):
+  """`backward` where the loss sees the last state, with gradient `q_last`.
+
+  One sequence is written, and the other is it shifted by a step. Rows beyond a
+  scalar length are zero in what the loop kept, but not in what is shifted.
+  """
+  keep = ("a",) if form == "x" else ("q",)
+  q_1, (kept,) = _reverse(prime, w_rec, q_last, hs, None, lengths, keep)
+  if form == "x":
+    dx_0 = q_1 * prime(h_0)
+    products = _within(lengths, previous_states(dx_0, kept))
+    return kept, products, dx_0
+  deltas = jnp.concatenate([kept[1:], q_last[None]])
+  if lengths is not None and lengths.ndim == 0:
+    deltas = _put(deltas, q_last, _stop(len(hs), lengths) - 1)
+  return _within(lengths, deltas), kept, q_1
 
 
 def _within(lengths: Array | None, sequence: Array) -> Array:
@@ -171,8 +192,26 @@ def _beyond(dhs: Array, lengths: Array | None, dtype: jnp.dtype) -> Array:
   return jnp.sum(jnp.where(beyond[:, None, None], dhs, 0), 0, dtype)
 
 
-def _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep):
-  """(q_1, sequences kept), where q_t = a_t w_recᵀ and a_t = dE/d(pre-σ)."""
+def _reverse(
+  prime: Callable[[Array], Array],
+  w_rec: Array,
+  q_last: Array,
+  hs: Array,
+  dhs: Array | None,
+  lengths: Array | None,
+  keep: tuple[str, ...],
+) -> tuple[Array, tuple[Array, ...]]:
+  """(q_1, sequences) of the backward loop.
+
+  Args:
+    prime: σ(x) -> σ′(x).
+    w_rec: [N, N].
+    q_last: q_{T+1}, what falls on the last state from outside, [B, N].
+    hs: [T, B, N].
+    dhs: [T, B, N]; None where it is zero.
+    lengths: None, [] or [B].
+    keep: which of the symbols e, a and q become sequences.
+  """
   stop, w_rec_t = _stop(len(hs), lengths), w_rec.T
 
   def step(i, loop):
@@ -182,8 +221,8 @@ def _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep):
     a_t = e_t * prime(_at(hs, t))
     q_t = matmul(a_t.astype(w_rec.dtype), w_rec_t)
     q_t = _select(_valid(t, lengths), q_t, e_t)
-    delta_t = a_t if form == "x" else e_t
-    new = {"both": (delta_t, q_t), "delta": (delta_t,), "q": (q_t,)}[keep]
+    formed = {"e": e_t, "a": a_t, "q": q_t}
+    new = tuple(formed[name] for name in keep)
     return q_t, tuple(_put(k, n, t) for k, n in zip(kept, new, strict=True))
 
   blank = jnp.zeros(hs.shape, q_last.dtype)
@@ -191,5 +230,4 @@ def _reverse(form, prime, w_rec, q_last, hs, dhs, lengths, keep):
     # Something to write over: zeros XLA would set, and copy for each loop.
     blank = jnp.broadcast_to(hs[-1].astype(q_last.dtype), hs.shape)
   q_last, blank = varying.alike((q_last, blank), hs)
-  kept = (blank, blank) if keep == "both" else (blank,)
-  return jax.lax.fori_loop(0, stop, step, (q_last, kept))
+  return jax.lax.fori_loop(0, stop, step, (q_last, (blank,) * len(keep)))

@@ -151,8 +151,9 @@ def _own_flags() -> list[flags.Flag]:
 
 
 def _is_list(flag: flags.Flag) -> bool:
-  text = isinstance(flag.value, str) and not isinstance(flag.parser, _Path)
-  return text and "," in flag.value
+  if not isinstance(flag.value, str) or isinstance(flag.parser, _Path):
+    return False
+  return "," in flag.value
 
 
 def _unknown(name: str) -> str:

@@ -102,12 +102,22 @@ class Directory:
       ) from e
     return results if sweeps.is_over(config, results) else None
 
-  def updates(self, name: str) -> int:
-    """How many updates of this run, which is not finished, are stored."""
+  def drop_without_states(self, configs: list[Config]) -> None:
+    """Of runs that have no whole state the record goes: they start anew."""
+    for name in map(names.run_name, configs):
+      path = sweeps.record_path(self.path, name)
+      if path.exists() and whole_state(self.path, name, own=True) is None:
+        path.unlink()
+
+  def made(self, config: Config) -> int:
+    """Updates, or on a corpus whole passes, of a run that is not finished."""
+    name = names.run_name(config)
     try:
       state = sweeps.read_state(sweeps.state_path(self.path, name), name)
     except (FileNotFoundError, ValueError):  # `load` will say what is damaged.
       return 0
+    if "state.verdict.epoch" in state.arrays:
+      return int(state.arrays["state.verdict.epoch"][0])
     return rank(None, state)[1]
 
   def save(self, name: str, progress: Progress) -> None:
@@ -248,7 +258,7 @@ def carry(sources: list[str], target: str, without: Container[str]) -> int:
         continue
       state = whole_state(source, name)
       there = whole_state(home, name, own=True)
-      if rank(None, state) > rank(None, there):
+      if state is not None and rank(None, state) > rank(None, there):
         _write(home, name, state.arrays, state.meta)
         copied += 1
   return copied

@@ -27,7 +27,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tqdm import tqdm
 
@@ -126,6 +126,7 @@ FILES["ptb5"] = FILES["ptb"]
 
 
 def sha256(path: pathlib.Path) -> str:
+  """Of a file's bytes, in hexadecimal digits."""
   with open(path, "rb") as f:
     return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -169,6 +170,7 @@ def find(
 
 
 def cache() -> pathlib.Path:
+  """The directory of downloaded files."""
   root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return pathlib.Path(root) / "steadygrad" / "data"
 
@@ -219,9 +221,10 @@ def _place(file: DataFile, whole: pathlib.Path, directory) -> None:
     try:
       with gzip.open(whole) as unpacked, open(path, "wb") as f:
         limited = _Limited(unpacked, UNPACKED_BYTES)
-        with tarfile.open(fileobj=limited, mode="r|") as archive:
+        # It asks for `read` alone.
+        with tarfile.open(fileobj=cast(Any, limited), mode="r|") as archive:
           source = _member(archive, file)
-          while block := source.read(PIECE):
+          while source and (block := source.read(PIECE)):
             f.write(block)
     except _NO_ARCHIVE as e:
       raise DataError(
@@ -240,7 +243,7 @@ def _place(file: DataFile, whole: pathlib.Path, directory) -> None:
 
 def _member(archive: tarfile.TarFile, file: DataFile):
   """The open member, whether or not its path begins with "./"."""
-  wanted = file.member.removeprefix("./")
+  wanted = (file.member or "").removeprefix("./")
   for member in archive:
     if member.isfile() and member.name.removeprefix("./") == wanted:
       if member.size > file.size:  # No more is read than the size told here.

@@ -37,7 +37,7 @@ class Job:
     state: its `TrainState`, as it is saved.
     curves: {name: values so far}.
     spent: {"updates", "seconds", ...}, see `results.record`.
-    final: the state that its record is of, once it has ended.
+    final: the `Progress` that its record is of, once it has ended.
   """
 
   def __init__(self, exp: Experiment, progress: Progress):
@@ -45,7 +45,7 @@ class Job:
     self.name = names.run_name(exp.config)
     self.numbers = training.program_numbers(exp.config)
     self.state, self.curves, self.spent = progress
-    self.final: TrainState | None = None
+    self.final: Progress | None = None
     self._plan: tuple[int, PyTree] = -1, ()
     self._saved, self._cost = time.perf_counter(), 0.0
     self._began = self._saved - self.spent.get("wall_seconds", 0.0)
@@ -67,7 +67,12 @@ class Job:
     active = bool(self.exp.stopping.active(self.state.verdict))
     over = not active or int(self.state.step) >= self.budget
     if over and self._judged():
-      self.final = self.state
+      self.final = self.last
+
+  @property
+  def last(self) -> Progress:
+    """What its record is of, or would be of now."""
+    return self.final or Progress(self.state, self.curves, self.spent)
 
   def left(self) -> int:
     """Updates up to the next judgement."""
@@ -100,13 +105,12 @@ class Job:
     for name, value in self.told(state, info).items():
       one = name in ("update", "epoch")
       curves.setdefault(name, []).append(value if one else value[None])
-    self.curves = curves
     if cut:
       # Only the budget asks for this judgement: a larger one goes on from the
       # state before it, and never knows of it.
-      self.final = state
+      self.final = Progress(state, curves, self.spent)
     else:
-      self.state = state
+      self.state, self.curves = state, curves
       self._end()
 
   def told(self, state: TrainState, info: dict) -> dict[str, np.ndarray]:
@@ -153,7 +157,7 @@ class Fleet:
 
   def __init__(
     self,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Any],
     slots: int,
     *,
     corpora: Callable[[CorpusConfig], Corpus] | None = None,
@@ -195,7 +199,7 @@ class Fleet:
       )
     results.check_files(progress.spent, exp, name)
     changed = results.note_machine(
-      progress.spent, self.devices, progress.state.step
+      progress.spent, self.devices, int(progress.state.step)
     )
     if changed and changed not in self._said:
       self._said.add(changed)
@@ -252,9 +256,7 @@ class Fleet:
     counts, seats, keys, _, _, states, _ = self._pack([job], [0])
     tested = program.test(counts, program.shared, keys, states)
     tested = {k: np.asarray(v)[seats[0]] for k, v in tested.items()}
-    return results.record(
-      job.exp, job.final, tested, job.curves, job.spent, self.devices
-    )
+    return results.record(job.exp, *job.last, tested, self.devices)
 
   def _program(self, config: Config) -> _Program:
     key = training.program(config)
@@ -291,7 +293,7 @@ class Fleet:
     state = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
     one = (
       jax.eval_shape(lambda: jax.random.key(0)),
-      training.Hyper(*[jax.ShapeDtypeStruct((), jnp.float32)] * 4),
+      jax.eval_shape(lambda: training.Hyper(*jnp.zeros(4))),
       jax.eval_shape(lambda: exp.batches.plan(0, 0)),
       state,
       jax.ShapeDtypeStruct((), jnp.int32),
@@ -331,7 +333,7 @@ class Fleet:
       _keys([job.config.first_seed for job in padded]),
       training.Hyper(*np.array([j.numbers for j in padded], np.float32).T),
       stacked([job.plan() for job in padded]),
-      stacked([job.final or job.state for job in padded]),
+      stacked([job.last.state for job in padded]),
       steps,
     )
 

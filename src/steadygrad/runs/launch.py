@@ -224,7 +224,8 @@ def use_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache directory."""
   import jax
 
-  if jax.config.jax_compilation_cache_dir is None:
+  # Its attributes are made when JAX is imported, so that pyright sees none.
+  if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     with contextlib.suppress(ValueError):  # A user without a home.
       path = files.expand(root) / "steadygrad" / "xla"

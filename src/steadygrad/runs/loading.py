@@ -46,12 +46,11 @@ def load(path: str | pathlib.Path) -> Run:
   """
   config, record = read(path)
   found = files_of(path)[1:]
-  runs = names.of_seeds(config)
-  if len(found) == len(runs):
-    pairs = zip(found, runs, strict=True)
-    arrays = [_of_seed(file, names.run_name(run)) for file, run in pairs]
-  else:
+  if found[0].name in _BEFORE:
     arrays = [store.read_arrays(found[0], name_before(config)).arrays]
+  else:
+    pairs = zip(found, names.of_seeds(config), strict=True)
+    arrays = [_of_seed(file, names.run_name(run)) for file, run in pairs]
   _check_steps(found, arrays, record["results"])
   try:
     model, root = _model(config, arrays[0])
@@ -130,8 +129,8 @@ def _model(config: Config, arrays: dict[str, Any]) -> tuple[Model, str]:
   if not isinstance(config, CorpusConfig):
     task = make_task(config.task, config.length, config.max_length)
     sizes = task.input_size, task.output_size, task.reads
-    root = "params" if config.average is None else "average"
-    return training.model_of(config, *sizes), f"state.{root}"
+    root = "state.params" if config.average is None else "state.average"
+    return training.model_of(config, *sizes), root
   # How many symbols a text has is nowhere else in the files.
   for root in ("state.verdict.best_params", "params"):
     w_out = arrays.get(f"{root}['readout']['w_out']")

@@ -16,9 +16,10 @@ import jax
 import numpy as np
 
 from steadygrad import options, training
+from steadygrad.tasks import make_task
+from steadygrad.training.algorithm import chain
 from steadygrad.training.config import Config, CorpusConfig, TaskConfig
 from steadygrad.training.evaluation import batch_size_for
-from steadygrad.training.experiment import chain
 from steadygrad.types import Model
 
 GIGA = 1e9
@@ -33,7 +34,7 @@ _SIZES = (*_SIZES, "seeds")
 
 def refuse_run(
   config: Config,
-  devices: Sequence[jax.Device],
+  devices: Sequence[Any],
   at_once: int | None = None,
   num_symbols: int | None = None,
 ) -> None:
@@ -92,7 +93,7 @@ def refuse(
   )
 
 
-def room(devices: Sequence[jax.Device]) -> int | None:
+def room(devices: Sequence[Any]) -> int | None:
   """Bytes for programs on a device; of all cores of a CPU together.
 
   None where the system does not tell.
@@ -112,13 +113,13 @@ def room(devices: Sequence[jax.Device]) -> int | None:
 
 def run_bytes(
   config: Config,
-  devices: Sequence[jax.Device],
+  devices: Sequence[Any],
   at_once: int | None = None,
   num_symbols: int | None = None,
 ) -> int:
   """Bytes that runs of a configuration need at least, see `refuse_run`."""
   if isinstance(config, CorpusConfig):
-    need = _on_corpus(config, num_symbols)
+    need = _on_corpus(config, num_symbols or 1)
   else:
     need = _on_task(config)
   return _together(*need, at_once or config.seeds, devices)
@@ -127,10 +128,11 @@ def run_bytes(
 def _on_task(config: TaskConfig) -> tuple[int, int]:
   """Bytes of (a state, a pass)."""
   exp = training.experiment(config)
+  task = make_task(config.task, config.length, config.max_length)
   state = _bytes(lambda key: training.init(exp, key))
   checked = batch_size_for(config.check_size, config.test_size)
   batches = [
-    _bytes(lambda key, n=n: exp.task.sample(key, n))
+    _bytes(lambda key, n=n: task.sample(key, n))
     for n in (config.batch_size, checked)
   ]
   steps = config.max_length or config.length

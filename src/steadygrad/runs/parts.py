@@ -37,7 +37,8 @@ class Parts:
 
 def when(parts: Iterable[Parts]) -> str:
   """When all of the parts that run will be over, in words."""
-  left = [part.left() for part in parts]
-  if not left or None in left:
+  told = [part.left() for part in parts]
+  left = [seconds for seconds in told if seconds is not None]
+  if not left or len(left) < len(told):
     return "at the end of this part"
   return f"in about {max(math.ceil(max(left)), 1)} s"

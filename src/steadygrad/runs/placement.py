@@ -48,7 +48,11 @@ def seats(count: int, num_devices: int, slots: int | None = None) -> Seats:
 
 
 def map_seeds(
-  fn: Callable, devices: Sequence[jax.Device], *, shared: int = 0
+  fn: Callable,
+  # JAX assigns this class to a name, which pyright takes for a variable.
+  devices: Sequence[jax.Device],  # pyright: ignore[reportInvalidTypeForm]
+  *,
+  shared: int = 0,
 ) -> tuple[Callable, NamedSharding]:
   """`fn` of one seed as a function of many, over all devices.
 

@@ -4,7 +4,6 @@ A run that has ended gives its slot to the next. Nothing here changes a number.
 """
 
 import collections
-import contextlib
 import sys
 import threading
 import time
@@ -64,10 +63,11 @@ class Tally:
       name: directory.finished(c) for name, c in self._configs.items()
     }
     self._steps = {
-      name: directory.updates(name)
+      name: directory.made(self._configs[name])
       for name, results in self._results.items()
       if results is None
     }
+    self._begun = self._steps.keys() & sweeps.state_names(directory.path)
     self._periods: dict[str, int] = {}
     self._began, self._work, self._written = time.perf_counter(), 0, 0.0
     self.bar = tqdm(
@@ -81,10 +81,17 @@ class Tally:
     )
 
   def _budget(self, name: str) -> int:
-    """Updates of a run at most; passes, where nobody knows yet how long."""
+    """Updates of a run at most; passes, where nobody knows yet how long.
+
+    So are those that it has made, in `_steps`.
+    """
     config = self._configs[name]
     budget = getattr(config, BUDGETS[type(config)])
     return budget * self._periods.get(name, 1)
+
+  def begun(self, runs: list[Config]) -> int:
+    """How many of these unfinished runs have a state to go on from."""
+    return sum(names.run_name(c) in self._begun for c in runs)
 
   def waiting(self) -> list[Config]:
     """Runs without a final record, in order."""
@@ -106,7 +113,7 @@ class Tally:
         self.write()
       if told:
         self._show(told)
-      self.bar.update(updates)
+      self.bar.update(sum(self._steps.values()) - self.bar.n)
 
   def _show(self, told: list[dict]) -> None:
     """The last judgement in the bar's end."""
@@ -124,7 +131,7 @@ class Tally:
     with self._lock:
       self._results[job.name] = results
       # Full, when all is done without the updates that are left.
-      self.bar.total -= job.budget - int(job.final.step)
+      self.bar.total -= job.budget - int(job.last.state.step)
       self.bar.refresh()
       say(f"{job.name}: {in_words(results)}")
       self.write()
@@ -145,7 +152,7 @@ class Tally:
       group["updates_left"] += left
       work += left * grids.longest(config)
     rate = self._work / (time.perf_counter() - self._began)
-    total = {
+    total: dict[str, Any] = {
       key: sum(g[key] for g in groups.values())
       for key in ("runs", *_OUTCOMES, "updates_left")
     }
@@ -159,13 +166,13 @@ class Tally:
 
 
 def outcome(results: dict[str, Any]) -> str:
-  """ "solved", "stopped", "diverged" or "cut"."""
+  """What became of a run: "solved", "stopped", "diverged" or "cut"."""
   status = results["status"][0]
   return "cut" if status == "running" else status
 
 
 def in_words(results: dict[str, Any]) -> str:
-  """What became of a run."""
+  """What became of a run, in words."""
   what = outcome(results)
   if "epochs" in results:
     best = results["best_epoch"][0]
@@ -243,9 +250,11 @@ def run(
   tally = Tally(directory, configs, progress)
   runs = tally.waiting() if now is None else now
   queue = Queue(runs)
-  stop, failures = threading.Event(), []
+  stop, failures = threading.Event(), list[BaseException]()
   if todo := _todo(runs):
-    say(f"compiling for {_devices(fleets)}, then {todo}")
+    begun = tally.begun(runs)
+    before = f", {begun} of them begun before" if begun else ""
+    say(f"compiling for {_devices(fleets)}, then {todo}{before}")
 
   def guarded(own: Fleet):
     try:
@@ -261,8 +270,11 @@ def run(
   with signals.stopping(tell) as told:
     _join(threads, told, stop)
   tally.bar.close()
-  with contextlib.suppress(OSError if failures else ()):
-    tally.write()  # Of a full disk the first failure is told.
+  try:
+    tally.write()
+  except OSError:
+    if not failures:  # Of a full disk the first failure is told.
+      raise
   for failure in failures:
     raise failure
   if told and tally.waiting():

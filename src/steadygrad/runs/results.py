@@ -11,10 +11,11 @@ import numpy as np
 
 from steadygrad import records
 from steadygrad.data import streams
-from steadygrad.data.corpus import SPLITS
+from steadygrad.data.corpus import SPLITS, Corpus
 from steadygrad.training import Experiment, Status, TrainState
 from steadygrad.training.config import MUSIC, differences
 from steadygrad.training.evaluation import wilson_interval
+from steadygrad.types import Task
 
 # Of each kind of run: what counts its curves.
 CLOCKS = {"training": "update", "corpus": "epoch"}
@@ -42,7 +43,7 @@ def check_files(spent: dict[str, Any], exp: Experiment, name: str) -> None:
 
 
 def note_machine(
-  spent: dict[str, Any], devices: Sequence[jax.Device], updates: int
+  spent: dict[str, Any], devices: Sequence[Any], updates: int
 ) -> str | None:
   """Notes with what a run goes on.
 
@@ -72,23 +73,28 @@ def note_machine(
 def record(
   exp: Experiment,
   state: TrainState,
-  tested: dict[str, np.ndarray],
   curves: dict[str, list],
   spent: dict[str, Any],
-  devices: Sequence[jax.Device],
+  tested: dict[str, np.ndarray],
+  devices: Sequence[Any],
 ) -> dict[str, Any]:
   """The record of a run of one seed.
 
   Args:
     exp: the experiment.
     state: the seed's last.
-    tested: what `Stopping.test` has measured.
     curves: {name: a value [1], or [] for "update" and "epoch", per judgement}.
     spent: "updates", "seconds", "compile_seconds", "machines".
+    tested: what `Stopping.test` has measured.
     devices: it ran on.
   """
-  results = _on_task if exp.corpus is None else _on_corpus
-  clock = CLOCKS[kind := "training" if exp.corpus is None else "corpus"]
+  if exp.task is not None:
+    kind, found = "training", _on_task(exp, exp.task, state, tested)
+  elif exp.corpus is not None:
+    kind, found = "corpus", _on_corpus(exp, exp.corpus, state, tested)
+  else:
+    raise ValueError("exp must be of a task or of a corpus")
+  clock = CLOCKS[kind]
   times = curves.get(clock, [])
   values = {
     k: np.stack(v)
@@ -98,7 +104,7 @@ def record(
   made = {
     "kind": kind,
     "config": dataclasses.asdict(exp.config),
-    "results": results(exp, state, tested),
+    "results": found,
     "curves": {clock: times} | values,
     "provenance": provenance(devices) | _speed(exp, state, spent),
   }
@@ -123,8 +129,10 @@ def _speed(exp: Experiment, state: TrainState, spent) -> dict[str, Any]:
   return speed | ({"machines": machines} if len(machines) > 1 else {})
 
 
-def _on_task(exp: Experiment, state: TrainState, tested) -> dict[str, Any]:
-  config, task, verdict = exp.config, exp.task, state.verdict
+def _on_task(
+  exp: Experiment, task: Task, state: TrainState, tested
+) -> dict[str, Any]:
+  config, verdict = exp.config, state.verdict
   solved = bool(verdict.solved_at >= 0)
   error = np.float32(tested["test_error"])
   return {
@@ -149,9 +157,11 @@ def _on_task(exp: Experiment, state: TrainState, tested) -> dict[str, Any]:
   }
 
 
-def _on_corpus(exp: Experiment, state: TrainState, tested) -> dict[str, Any]:
+def _on_corpus(
+  exp: Experiment, corpus: Corpus, state: TrainState, tested
+) -> dict[str, Any]:
   """Errors are those at the best validation error's pass."""
-  config, corpus, verdict = exp.config, exp.corpus, state.verdict
+  config, verdict = exp.config, state.verdict
   status = Status(int(verdict.status))
   running = status == Status.RUNNING
   results = {
@@ -232,7 +242,7 @@ def _joined_curves(clock: str, curves: Sequence[dict]) -> dict[str, list]:
   return joined
 
 
-def provenance(devices: Sequence[jax.Device]) -> dict[str, Any]:
+def provenance(devices: Sequence[Any]) -> dict[str, Any]:
   """Versions, machine, commit, and the command of this process."""
   script = pathlib.Path(sys.argv[0])
   words = ["python", f"{script.parent.name}/{script.name}"]

@@ -68,6 +68,7 @@ def train(
   with Directory(run_dir, "run_dir") as directory:
     directories.write_config(directory, config)
     runs = names.of_seeds(config)
+    directory.drop_without_states(runs)
     slots = -(-len(runs) // len(devices))
     fleet = Fleet(devices, slots, corpora=corpora)
     queue.run(runs, directory, [fleet], progress=progress, on_check=on_check)

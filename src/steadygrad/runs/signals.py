@@ -48,11 +48,18 @@ def begin() -> None:
 def end() -> None:
   """From here on stop signals change nothing: the process is about to end.
 
-  Python would put back the handlers that kill it, while it clears up.
+  Python would put back the handlers that kill it, while it clears up. Where a
+  signal ends the process, it ends here: threads that wait for a device do not
+  survive it that Python clears up.
   """
-  if _watch is not None:
-    for number in SIGNALS:
-      signal.signal(number, signal.SIG_IGN)
+  if _watch is None:
+    return
+  for number in SIGNALS:
+    signal.signal(number, signal.SIG_IGN)
+  if _watch.ending:
+    with contextlib.suppress(OSError, ValueError):
+      sys.stdout.flush()
+    os._exit(STATUS)
 
 
 @contextlib.contextmanager
@@ -91,7 +98,7 @@ class _Watch:
 
   def __init__(self):
     self.loop: tuple[list[str], Callable[[], tuple[str, str]]] | None = None
-    self._ending = False
+    self.ending = False
     self._last: tuple[int, float] = 0, -math.inf
 
   def __enter__(self):
@@ -112,7 +119,7 @@ class _Watch:
 
   def _handle(self, *_) -> None:
     """In the main thread, which removes its temporary files on the way out."""
-    if self._ending:
+    if self.ending:
       raise SystemExit(STATUS)
 
   def _answer(self, reader: socket.socket) -> None:
@@ -142,15 +149,15 @@ class _Watch:
     )
 
   def _end(self, number: int) -> NoReturn:
-    self._ending = True
+    self.ending = True
     # The exit may begin in a callback of the garbage collector, which can only
     # report it; the process ends all the same.
     sys.unraisablehook = lambda _: None
     main = threading.main_thread()
     if hasattr(signal, "pthread_kill"):  # Wakes it from a wait, too.
-      signal.pthread_kill(main.ident, number)
+      signal.pthread_kill(main.ident or 0, number)
     else:
-      _thread.interrupt_main(number)
+      _thread.interrupt_main(signal.Signals(number))
     time.sleep(GRACE_SECONDS)
     os._exit(STATUS)
 

@@ -7,7 +7,7 @@ import jax
 from steadygrad import training
 from steadygrad.cells import faster
 from steadygrad.runs import loading, names
-from steadygrad.training.config import Config
+from steadygrad.training.config import Config, TaskConfig
 from steadygrad.types import PyTree
 
 
@@ -30,7 +30,7 @@ def load(
   """
   found = {}
   for config in configs:
-    if first(config) is None:
+    if not isinstance(config, TaskConfig) or config.start is None:
       continue
     run = _run_of(directory, config, own)
     params = jax.tree.map(lambda x: x[0], loading.load(run).params)
@@ -61,7 +61,7 @@ def _run_of(directory, config: Config, own) -> str:
   if directory is None:
     raise ValueError(
       f"starts must be the directory of a sweep with the runs of"
-      f" start={config.start}, got None"
+      f" {first(config)}, got None"
     )
   return str(pathlib.Path(directory) / name)
 
@@ -74,9 +74,10 @@ def check(
   """ValueError if a run's files are missing that `load` needs to begin with.
 
   Args:
-    directory, own: as for `load`.
+    directory: as for `load`.
     configs: the runs that are left; those that others of them begin with come
       first, and are not missed.
+    own: as for `load`.
   """
   for config in stages(configs)[0]:
     if first(config) is not None:

@@ -12,7 +12,7 @@ import pathlib
 from typing import Any
 
 from steadygrad.runs import kinds, names, store
-from steadygrad.training.config import BUDGETS, Config
+from steadygrad.training.config import BUDGETS, Config, TaskConfig
 
 RECORDS, STATES = "records", "states"
 STATE = ".safetensors"
@@ -79,6 +79,7 @@ def is_over(config: Config, results: dict[str, Any]) -> bool:
   """Whether a run with these results needs no further update."""
   status = results["status"][0]
   trains = status in ("running", "cut")
-  trains |= status == "solved" and config.go_on
+  if isinstance(config, TaskConfig):
+    trains |= status == "solved" and config.go_on
   made = results["epochs" if "epochs" in results else "updates"][0]
   return not trains or made >= getattr(config, BUDGETS[type(config)])

@@ -42,10 +42,18 @@ TASKS: dict[str, Factory] = {
 
 __all__ = [
   "TASKS",
+  "adding",
+  "addition",
+  "copy",
   "make_task",
+  "memorization_20_bits",
+  "memorization_5_bits",
+  "multiplication",
+  "random_permutation",
   "register_task",
+  "temporal_order",
   "temporal_order_with_waits",
-  *TASKS,
+  "three_bit_temporal_order",
 ]
 
 

@@ -22,11 +22,12 @@ def check(
       f"length must be at least {min_length} for task {task}, got {length}"
     )
   if max_length is not None:
-    max_length = options.converted("max_length", max_length, int)
-    if max_length < length:
+    most: int = options.converted("max_length", max_length, int)
+    if most < length:
       raise ValueError(
-        f"max_length must be at least length={length}, got {max_length}"
+        f"max_length must be at least length={length}, got {most}"
       )
+    max_length = most
   name = "length" if max_length is None else "max_length"
   if (most := longest(length, max_length)) > options.INT32:
     raise ValueError(f"{name} must be at most {options.INT32}, got {most}")

@@ -42,8 +42,8 @@ def sample(
 
   pairs = bits[1:num_words].reshape(2, num_symbols, batch_size)
   symbols = pairs[0] % 2
-  tenths = jnp.array(tenths)[:, None]
-  lows, highs = drawn * tenths // 10, drawn * (tenths + 1) // 10
+  begins = jnp.array(tenths)[:, None]
+  lows, highs = drawn * begins // 10, drawn * (begins + 1) // 10
   # A remainder of 32 bits by under 2^10 places is uniform to 3e-7.
   places = lows + (pairs[1] % (highs - lows).astype(jnp.uint32)).astype(int)
 

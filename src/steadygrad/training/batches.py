@@ -48,9 +48,9 @@ class Batches(NamedTuple):
   name: str
   period: int
   draw: Callable[[Data, Array, Array, PyTree, PyTree], tuple[Batch, Any]]
-  start: Callable[[PyTree], PyTree] = lambda params: ()
-  carry: Callable[[Trajectory], PyTree] = lambda trajectory: ()
-  plan: Callable[[int, int], PyTree] = lambda seed, number: ()
+  start: Callable[[PyTree], PyTree] = lambda _: ()
+  carry: Callable[[Trajectory], PyTree] = lambda _: ()
+  plan: Callable[[int, int], PyTree] = lambda *_: ()
 
 
 def fresh(
@@ -74,6 +74,7 @@ def fresh(
   """
 
   def draw(data, key, step, carry, params):
+    del data, carry
     data_key = jax.random.fold_in(key, states.Stream.DATA)
     batch = task.sample(jax.random.fold_in(data_key, step), batch_size)
     if not initial_state_scale:
@@ -116,6 +117,7 @@ def chunks(
   period = len(streams.deal(stream, batch_size, chunk_length).begins)
 
   def draw(data, key, step, carry, params):
+    del key
     chunk = jax.tree.map(lambda a: jnp.asarray(a)[step % period], data.plan)
     rows = jnp.asarray(data.shared["training"])
     return look(
@@ -145,8 +147,10 @@ def look(
   """(`Batch`, states before it) of a chunk; `targets` are rows of the stream.
 
   Args:
-    model, encode: as for `chunks`.
-    rows, ahead: of the stream.
+    model: the model.
+    encode: as for `chunks`.
+    rows: of the stream.
+    ahead: of the stream.
     chunk_length: steps, T.
     chunk: begins, lengths, fresh and pieces, [B] each.
     x: states in which the chunks before ended, leaves [B, ...].
@@ -157,4 +161,5 @@ def look(
   index = jnp.minimum(index, len(rows) - 1 - ahead)
   us, targets = encode(rows[index]), rows[index + ahead]
   x_0 = model.cell.initial_state(params["cell"], len(chunk.begins))
-  return Batch(us, targets, chunk.lengths), select(chunk.fresh, x_0, x)
+  batch = Batch(us, targets, jnp.asarray(chunk.lengths))
+  return batch, select(jnp.asarray(chunk.fresh), x_0, x)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,13 @@ def count_wrong(
     key: of the sequences; another key, other sequences.
     batch_size: sequences at a time.
     num_batches: may be traced.
+
+  Raises:
+    ValueError: if batch_size is no integer of at least 1, or num_batches is
+      concretely none of at least 0.
   """
+  _validate.check_integer("batch_size", batch_size)
+  _validate.check_integer("num_batches", num_batches, least=0, traced=True)
 
   def wrong_of(key, batch_size):
     batch = task.sample(key, batch_size)
@@ -82,7 +89,10 @@ def error(
   """Share of fresh sequences answered wrongly, float32 [].
 
   Args:
-    task, model, params, key: as for `count_wrong`.
+    task: where the sequences come from.
+    model: the model.
+    params: its parameters.
+    key: of the sequences; another key, other sequences.
     num_sequences: how many, a multiple of 250 or less than 250.
 
   Raises:
@@ -94,10 +104,21 @@ def error(
   return wrong.astype(jnp.float32) / num_sequences
 
 
+class Encoding(NamedTuple):
+  """What a model is given of a stream, and what its outputs cost.
+
+  Attributes:
+    encode: rows of the stream -> inputs [..., M].
+    step_losses: (outputs, target rows) -> nats, [...].
+  """
+
+  encode: Callable[[Array], Array]
+  step_losses: Callable[[Array, Array], Array]
+
+
 def piece_losses(
   model: Model,
-  encode: Callable[[Array], Array],
-  step_losses: Callable[[Array, Array], Array],
+  encoding: Encoding,
   rows: Array,
   ahead: int,
   chunk_length: int,
@@ -109,9 +130,9 @@ def piece_losses(
 
   Args:
     model: the model.
-    encode: rows of the stream -> inputs [..., M].
-    step_losses: (outputs, target rows) -> nats, [...].
-    rows, ahead: of the stream.
+    encoding: of the stream.
+    rows: of the stream.
+    ahead: of the stream.
     chunk_length: steps at a time.
     plan: of the stream, any number of lanes.
     params: of the model.
@@ -122,15 +143,16 @@ def piece_losses(
 
   def chunk_of(x, chunk):
     batch, x = batches.look(
-      model, encode, rows, ahead, chunk_length, chunk, x, params
+      model, encoding.encode, rows, ahead, chunk_length, chunk, x, params
     )
     if cell.fused:
       xs, ys = cell.fused.forward(theta, batch.us, x, batch.lengths)
     else:
       xs = unroll(cell, theta, batch.us, x_0=x, lengths=batch.lengths)
       ys = cell.output(xs)
-    outputs = model.readout.apply(params["readout"], ys)
-    losses = masked(step_losses(outputs, batch.targets), batch.lengths)
+    mask = step_mask(batch.lengths, *ys.shape[:2])
+    outputs = model.readout.read(params["readout"], ys, mask)
+    losses = masked(encoding.step_losses(outputs, batch.targets), batch.lengths)
     return jax.tree.map(lambda s: s[-1], xs), losses.sum(0)
 
   x = cell.initial_state(theta, plan.begins.shape[1])
@@ -143,7 +165,8 @@ def piece_losses(
 
 def masked(losses: Array, lengths: Array | None) -> Array:
   """Losses [T, B], zero beyond the lengths [B]."""
-  return jnp.where(step_mask(lengths, *losses.shape), losses, 0)
+  mask = step_mask(lengths, *losses.shape)
+  return losses if mask is None else jnp.where(mask, losses, 0)
 
 
 def wilson_interval(

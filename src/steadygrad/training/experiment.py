@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import losses, transforms
+from steadygrad import losses
 from steadygrad.data import music, streams, text
 from steadygrad.data.corpus import Corpus
 from steadygrad.tasks import make_task
 from steadygrad.training import batches, evaluation, stopping
-from steadygrad.training.batches import Batches
+from steadygrad.training.algorithm import chain, omega_weight
+from steadygrad.training.batches import Batches, Data
 from steadygrad.training.config import (
   MUSIC,
   CorpusConfig,
@@ -21,10 +22,11 @@ from steadygrad.training.config import (
   TaskConfig,
   hyper,
 )
+from steadygrad.training.evaluation import Encoding
 from steadygrad.training.networks import MODELS
 from steadygrad.training.state import Stream
 from steadygrad.training.stopping import Stopping
-from steadygrad.types import Array, Batch, Cell, Model, PyTree, Task
+from steadygrad.types import Array, Batch, Model, PyTree, Task
 
 
 class _Parts(NamedTuple):
@@ -68,7 +70,7 @@ class Experiment(_Parts):
 
   __slots__ = ()
 
-  def __new__(cls, config, *parts, **named):
+  def __new__(cls, config, *parts, **named):  # noqa: D102
     self = super().__new__(cls, config, *parts, **named)
     field = "data" if isinstance(config, CorpusConfig) else "task"
     if self.batches.name != (wanted := getattr(config, field)):
@@ -156,7 +158,7 @@ def _on_task(config: TaskConfig, numbers: Hyper, implementation) -> Experiment:
     model,
     init=lambda key: model.init(jax.random.fold_in(key, Stream.INIT)),
     loss=loss_fn,
-    chain=lambda verdict: tx,
+    chain=lambda _: tx,
     batches=batches.fresh(
       task,
       model,
@@ -171,38 +173,73 @@ def _on_task(config: TaskConfig, numbers: Hyper, implementation) -> Experiment:
   )
 
 
-def encoding(data: str, num_symbols: int) -> tuple[Callable, Callable]:
-  """(rows -> inputs [..., M], (outputs, target rows) -> nats [...])."""
+def encoding(data: str, num_symbols: int) -> Encoding:
+  """The encoding of a data set."""
   if data in MUSIC:
-    return (lambda rows: rows.astype(jnp.float32)), music.step_losses
+    return Encoding(lambda rows: rows.astype(jnp.float32), music.step_losses)
   one_hot = functools.partial(jax.nn.one_hot, num_classes=num_symbols)
-  return one_hot, text.step_losses
+  return Encoding(one_hot, text.step_losses)
 
 
 def _on_corpus(
   config: CorpusConfig, corpus: Corpus, numbers: Hyper, implementation
 ) -> Experiment:
   size = corpus.num_symbols
-  encode, step_losses = encoding(config.data, size)
+  coded = encoding(config.data, size)
   model = model_of(config, size, size, "every", implementation)
-  plans = {
-    split: streams.deal(
-      stream, min(config.eval_lanes, len(stream.lengths)), config.chunk_length
-    )
-    for split, stream in corpus.streams.items()
-  }
 
   def chain_of(verdict):
     weight = omega_weight(config, numbers.omega_weight, verdict.epoch)
-    numbers_now = numbers._replace(omega_weight=weight)
-    return chain(config, model.cell, numbers_now, verdict.rate)
+    now = numbers._replace(omega_weight=weight)
+    return chain(config, model.cell, now, verdict.rate)
+
+  return Experiment(
+    config,
+    model,
+    init=model.init,
+    loss=functools.partial(chunk_cost, config.cost, coded.step_losses),
+    chain=chain_of,
+    batches=batches.chunks(
+      config.data,
+      corpus.training,
+      model,
+      coded.encode,
+      config.batch_size,
+      config.chunk_length,
+      shuffled=config.data in MUSIC,
+    ),
+    stopping=stopping.by_patience(
+      _halving(config),
+      numbers.learning_rate,
+      _evaluation(config, corpus, model, coded),
+      lambda data, split: jnp.sum(data.shared[split][1].lengths),
+      lambda params, verdict: chain_of(verdict).init(params),
+    ),
+    corpus=corpus,
+    data=_data(config, corpus),
+  )
+
+
+def _data(config: CorpusConfig, corpus: Corpus) -> dict[str, PyTree]:
+  """Rows to train on, and each split's rows and plan of an evaluation."""
+  data: dict[str, PyTree] = {"training": corpus.training.rows}
+  for split, stream in corpus.streams.items():
+    lanes = min(config.eval_lanes, len(stream.lengths))
+    plan = streams.deal(stream, lanes, config.chunk_length)
+    data[split] = stream.rows, plan
+  return data
+
+
+def _evaluation(
+  config: CorpusConfig, corpus: Corpus, model: Model, coded: Encoding
+) -> Callable[[Data, str, PyTree], Array]:
+  """(data, split, params) -> total loss of each piece, in nats."""
 
   def evaluate(data, split, params):
     stream, (rows, plan) = corpus.streams[split], data.shared[split]
     return evaluation.piece_losses(
       model,
-      encode,
-      step_losses,
+      coded,
       rows,
       stream.ahead,
       config.chunk_length,
@@ -211,35 +248,7 @@ def _on_corpus(
       len(stream.lengths),
     )
 
-  def loss_fn(outputs, batch):
-    return chunk_cost(config.cost, step_losses, outputs, batch)
-
-  return Experiment(
-    config,
-    model,
-    init=model.init,
-    loss=loss_fn,
-    chain=chain_of,
-    batches=batches.chunks(
-      config.data,
-      corpus.training,
-      model,
-      encode,
-      config.batch_size,
-      config.chunk_length,
-      shuffled=config.data in MUSIC,
-    ),
-    stopping=stopping.by_patience(
-      _halving(config),
-      numbers.learning_rate,
-      evaluate,
-      lambda data, split: jnp.sum(data.shared[split][1].lengths),
-      lambda params, verdict: chain_of(verdict).init(params),
-    ),
-    corpus=corpus,
-    data={"training": corpus.training.rows}
-    | {s: (corpus.streams[s].rows, plan) for s, plan in plans.items()},
-  )
+  return evaluate
 
 
 def _halving(config: CorpusConfig) -> stopping.Halving:
@@ -265,74 +274,10 @@ def chunk_cost(
     outputs: of the model, [T, B, O].
     batch: of chunks.
   """
+  lengths = jnp.asarray(batch.lengths)
   found = step_losses(outputs, batch.targets)
-  total = jnp.sum(evaluation.masked(found, batch.lengths))
-  steps = jnp.sum(batch.lengths)
-  count = steps if cost == "mean" else jnp.sum(batch.lengths > 0)
+  total = jnp.sum(evaluation.masked(found, lengths))
+  steps = jnp.sum(lengths)
+  count = steps if cost == "mean" else jnp.sum(lengths > 0)
   value = total / jnp.maximum(count, 1).astype(total.dtype)
   return value, {"loss": total, "steps": steps.astype(jnp.float32)}
-
-
-def omega_weight(
-  config: CorpusConfig, weight: float | Array, epoch: Array
-) -> Array:
-  """α in pass `epoch` + 1, see `omega_decay`."""
-  weight = jnp.asarray(weight, jnp.float32)
-  if config.omega_decay == "epoch":
-    weight = weight / (epoch + 1).astype(weight.dtype)
-  return weight
-
-
-OPTIMIZERS = {
-  "sgd": transforms.sgd,
-  "nesterov": functools.partial(optax.sgd, momentum=0.9, nesterov=True),
-  "adam": transforms.adam,
-}
-
-
-def chain(
-  config: TaskConfig | CorpusConfig,
-  cell: Cell | None,
-  numbers: Hyper,
-  rate: float | Array,
-) -> optax.GradientTransformationExtraArgs:
-  """Ω, one joint clip, the optimiser: what the algorithm has of them.
-
-  Args:
-    config: the configuration.
-    cell: of the model; Ω is of its states.
-    numbers: threshold and weights.
-    rate: learning rate, before `learning_rate_half_life`.
-  """
-  links = []
-  if config.algorithm == "msgd_cr":
-    add_omega = transforms.add_omega_gradient(
-      cell,
-      numbers.omega_weight,
-      ratio=config.omega_ratio,
-      reduction=config.omega_reduction,
-      min_squared_norm=numbers.omega_min_squared_norm,
-      # The gradients go from `adjoints` straight to the chain.
-      merged=cell.fused is not None,
-    )
-    links.append(("omega", add_omega))
-  max_norm = jnp.inf if config.algorithm == "msgd" else numbers.max_norm
-  links.append(("clip", transforms.CLIPS[config.clip](max_norm)))
-  last = OPTIMIZERS[config.optimizer]
-  links.append((config.optimizer, last(_falling(config, rate))))
-  tx = optax.named_chain(*links)
-  if config.readout_learning_rate is not None:
-    readout_rate = _falling(config, config.readout_learning_rate)
-    tx = transforms.readout_apart(tx, readout_rate, max_norm)
-  return optax.with_extra_args_support(tx)
-
-
-def _falling(
-  config: TaskConfig | CorpusConfig, rate: float | Array
-) -> optax.ScalarOrSchedule:
-  """The rate, or a schedule rate 2^(-t / half_life) in updates t."""
-  if config.learning_rate_half_life is None:
-    return rate
-  return optax.exponential_decay(
-    rate, config.learning_rate_half_life, decay_rate=0.5
-  )

@@ -80,9 +80,10 @@ def _defaults(name: str) -> str:
     return "" if task is None else f"Default {task}."
   if found[0] is None:
     return "With --data." if data is None else f"With --data; default {data}."
-  if task == data:
-    return "" if task is None else f"Default {task}."
-  return f"Default {task}, with --data {data}."
+  if task is None:  # The help says it.
+    return "" if data is None else f"With --data {data}."
+  other = f", with --data {data}" if task != data else ""
+  return f"Default {task}{other}."
 
 
 def from_flags(
@@ -101,7 +102,7 @@ def from_flags(
   Raises:
     ValueError: naming the flag, its value and what is allowed.
   """
-  given = {n: values[n].value for n in fields() if values[n].value is not None}
+  given = _given(values)
   kind = kind_of({**(base or {}), **given})
   check_fields(given, kind)
   if kind is TaskConfig:
@@ -120,7 +121,7 @@ def lists_from_flags(values: flags.FlagValues) -> dict[str, list]:
   Raises:
     ValueError: naming the flag, its value and what is allowed.
   """
-  given = {n: values[n].value for n in fields() if values[n].value is not None}
+  given = _given(values)
   kind = kind_of(given)
   check_fields(given, kind)
   found = {
@@ -130,6 +131,11 @@ def lists_from_flags(values: flags.FlagValues) -> dict[str, list]:
   if "task" in found:
     found["task"] = [task_of(word) for word in found["task"]]
   return found
+
+
+def _given(values: flags.FlagValues) -> dict[str, Any]:
+  """The flags of fields that are on the command line."""
+  return {n: values[n].value for n in fields() if values[n].value is not None}
 
 
 def kind_of(given: dict[str, Any]) -> type:
@@ -167,13 +173,13 @@ def task_of(word: str) -> str:
     return word
   try:
     factory = getattr(importlib.import_module(module), function)
+    if TASKS.get(function) is not factory:
+      register_task(function, factory)
   except (ImportError, AttributeError, ValueError) as e:
     raise ValueError(
       f"task must be a name or module:function that can be imported, got"
       f" {word}: {e}"
     ) from e
-  if TASKS.get(function) is not factory:
-    register_task(function, factory)
   return function
 
 

@@ -47,3 +47,8 @@ class TrainState(NamedTuple):
   step: Array
   sums: dict[str, Array]
   verdict: Any
+
+  @property
+  def shown(self) -> PyTree:
+    """The parameters that are judged and tested: the average, if there is."""
+    return self.params if self.average is None else self.average

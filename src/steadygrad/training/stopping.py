@@ -64,20 +64,22 @@ def until_solved(
   Args:
     task: the task.
     model: the model.
-    check_size, test_size: numbers of sequences.
+    check_size: sequences of the screen.
+    test_size: sequences that decide.
     go_on: whether a seed trains on after its first success, and counts the
       checks that fail again.
   """
 
   def init(params):
+    del params
     zero = jnp.zeros([], jnp.int32)
     return Solving(zero, zero - 1, zero)
 
   def judge(data, key, state):
+    del data
     verdict = state.verdict
-    error = _checked_error(
-      task, model, (check_size, test_size), key, state.step, _shown(state)
-    )
+    sizes = check_size, test_size
+    error = _checked_error(task, model, sizes, key, state.step, state.shown)
     finite = numerics.all_finite(state.params)
     passed = (error < task.solved_below) & finite
     was_solved = verdict.solved_at >= 0
@@ -96,16 +98,12 @@ def until_solved(
     return running | (verdict.status == Status.SOLVED) if go_on else running
 
   def test(data, key, state):
+    del data
     key = jax.random.fold_in(key, Stream.TEST)
-    error = evaluation.error(task, model, _shown(state), key, test_size)
+    error = evaluation.error(task, model, state.shown, key, test_size)
     return {"test_error": error}
 
   return Stopping(init, judge, active, test)
-
-
-def _shown(state: TrainState) -> PyTree:
-  """The parameters that are judged: the running average, where there is one."""
-  return state.params if state.average is None else state.average
 
 
 def _checked_error(
@@ -219,9 +217,9 @@ def by_patience(
     return Patience(zero, zero, first, params, inf, zero, inf, zero)
 
   def judge(data, key, state):
+    del key
     old = state.verdict
-    shown = _shown(state)
-    totals = evaluate(data, "valid", shown)
+    totals = evaluate(data, "valid", state.shown)
     valid = jnp.sum(totals) / steps(data, "valid").astype(totals.dtype)
     finite = jnp.isfinite(valid) & numerics.all_finite(state.params)
     valid = jnp.where(finite, valid, jnp.inf)
@@ -237,7 +235,7 @@ def by_patience(
       status=status,
       epoch=epoch,
       rate=new_rate,
-      best_params=select(better, shown, old.best_params),
+      best_params=select(better, state.shown, old.best_params),
       best_valid=jnp.minimum(valid, old.best_valid),
       best_epoch=best_epoch,
       last_valid=valid,
@@ -252,6 +250,7 @@ def by_patience(
     return state._replace(verdict=verdict), {"valid": valid, "rate": old.rate}
 
   def test(data, key, state):
+    del key
     best = state.verdict.best_params
     return {f"{s}_losses": evaluate(data, s, best) for s in SPLITS}
 

@@ -18,9 +18,7 @@ from steadygrad.training.state import TrainState
 from steadygrad.types import Array, PyTree
 
 
-def init(
-  exp: Experiment, key: Array, params: PyTree | None = None
-) -> TrainState:
+def init(exp: Experiment, key: Array, params: PyTree = None) -> TrainState:
   """The state before the first update of the seed whose key this is.
 
   Args:

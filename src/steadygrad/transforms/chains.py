@@ -33,7 +33,7 @@ def msgd_cr(
   *,
   ratio: str = "squared",
   reduction: str = "mean",
-  min_squared_norm: float = omega.MIN_SQUARED_NORM,
+  min_squared_norm: float | Array = omega.MIN_SQUARED_NORM,
   merged: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   """MSGD-CR: Ω, then one joint clip, then SGD. Links "omega", "clip", "sgd".
@@ -154,7 +154,6 @@ def readout_apart(
     An Optax transformation, whose `telemetry` has the readout's numbers with
     "_2" behind their names.
   """
-
   if not isinstance(tx, optax.GradientTransformation):
     raise ValueError(f"tx must be an Optax transformation, got {type(tx)}")
 

@@ -25,6 +25,7 @@ class ClipState(NamedTuple):
   finite: Array
 
   def metrics(self) -> dict[str, Array]:
+    """What `telemetry` shows."""
     return self._asdict()
 
 

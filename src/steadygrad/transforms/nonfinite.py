@@ -34,6 +34,7 @@ class NonfiniteState(NamedTuple):
   inner: PyTree = ()
 
   def metrics(self) -> dict[str, Array]:
+    """What `telemetry` shows."""
     return {
       "updates_finite": self.finite,
       "nonfinite_count": self.nonfinite_count,

@@ -1,18 +1,4 @@
-"""Ω, the paper's regulariser against vanishing gradients, as an Optax link.
-
-With the error signal δ_t = dE/dx_t and the product p_t = δ_t ∂x_t/∂x_{t-1}
-
-  "norm"     Ω_t = (|p_t| / |δ_t| − 1)²      eq. 9
-  "squared"  Ω_t = (|p_t|² / |δ_t|² − 1)²    eq. 10, the authors' code
-
-A term counts where |δ_t|² reaches a bound. Over T steps and B sequences
-
-  "mean"     Ω = Σ_{t,b} Ω_t / number of terms that count    the authors' code
-  "sum"      Ω = Σ_{t,b} Ω_t / B                             eq. 9
-
-and the derivative is the immediate one of eq. 10: x_{t-1}, u_t and δ_t are held
-fixed, and only the step from x_{t-1} to x_t sees the parameters.
-"""
+"""Ω as an Optax link; what Ω is, and its equations, are in `_omega`."""
 
 import functools
 from collections.abc import Callable
@@ -23,13 +9,25 @@ import jax.numpy as jnp
 import optax
 
 from steadygrad import _validate, numerics, trees, varying
-from steadygrad.segments import in_segments, num_steps
 from steadygrad.transforms import _common
-from steadygrad.types import Array, Cell, Pull, PyTree, Trajectory
-from steadygrad.unroll import previous_states, take_step
+from steadygrad.transforms._omega import (
+  MIN_SQUARED_NORM,
+  OmegaTerms,
+  check_modes,
+  check_trajectory,
+  omega_gradient,
+  omega_terms,
+)
+from steadygrad.types import Array, Cell, Fused, PyTree, Trajectory
 
-MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
-_PLAIN = 1e-30, 1e25  # Sums of squares in it, and inverses, lose nothing.
+__all__ = [
+  "MIN_SQUARED_NORM",
+  "OmegaState",
+  "OmegaTerms",
+  "add_omega_gradient",
+  "omega_gradient",
+  "omega_terms",
+]
 
 
 class OmegaState(NamedTuple):
@@ -46,210 +44,17 @@ class OmegaState(NamedTuple):
   valid_fraction: Array
 
   def metrics(self) -> dict[str, Array]:
+    """What `telemetry` shows."""
     return {"omega": self.omega, "omega_valid_fraction": self.valid_fraction}
-
-
-class OmegaTerms(NamedTuple):
-  """Ω and its derivative in the products.
-
-  Attributes:
-    omega: [].
-    valid_fraction: [], share of the unmasked pairs that counted.
-    cotangents: ∂Ω/∂products, as `products`.
-    pull: the same as two numbers a pair, [T, B] each.
-  """
-
-  omega: Array
-  valid_fraction: Array
-  cotangents: PyTree
-  pull: Pull
-
-
-def _check_modes(ratio: str, reduction: str, min_squared_norm: float) -> None:
-  _validate.check_one_of("ratio", ratio, ("squared", "norm"))
-  _validate.check_one_of("reduction", reduction, ("mean", "sum"))
-  _validate.check_number("min_squared_norm", min_squared_norm)
-
-
-def omega_terms(
-  trajectory: Trajectory,
-  *,
-  ratio: str = "squared",
-  reduction: str = "mean",
-  min_squared_norm: float = MIN_SQUARED_NORM,
-) -> OmegaTerms:
-  """Ω of a trajectory and ∂Ω/∂products, in float32 (float64 for float64).
-
-  Wherever a plain sum of squares would overflow or underflow, both norms are
-  formed after a division by the largest |δ_t| of each pair, so that the ratio
-  survives as long as the dtype holds the numbers themselves.
-  States of several leaves count with their joint norm, over those leaves that
-  are floating or complex; the others have cotangents of zero.
-
-  Args:
-    trajectory: from `adjoints`.
-    ratio: "squared" or "norm".
-    reduction: "mean" or "sum".
-    min_squared_norm: pairs whose |δ_t|² is below it do not count; nor do those
-      with δ_t = 0, beyond a length, or not finite.
-
-  Returns:
-    `OmegaTerms`. Inside `jax.shard_map` they are of the sequences of all
-    devices. Ω holds for |p_t| / |δ_t| up to 1e9 in float32; beyond, it or
-    its derivative may be inf. If no pair counts all of it is zero. In "norm" a
-    zero product has cotangent zero, the subgradient.
-  """
-  _check_kind(trajectory)
-  _check_modes(ratio, reduction, min_squared_norm)
-  products = trajectory.products
-  scale, delta_sq, product_sq = _squares(trajectory, min_squared_norm)
-  dtype = delta_sq.dtype
-  # The root of a bound that float32 does not hold may still be one.
-  bound = jnp.asarray(min_squared_norm**0.5, dtype)
-  valid = scale * jnp.sqrt(delta_sq) >= bound
-  valid &= (delta_sq > 0) & jnp.isfinite(delta_sq) & jnp.isfinite(product_sq)
-  if trajectory.mask is not None:
-    valid &= trajectory.mask
-
-  r_squared = product_sq / jnp.where(valid, delta_sq, 1)
-  if ratio == "squared":
-    terms = jnp.square(r_squared - 1)
-    slope = 4 * (r_squared - 1)
-  else:
-    zero = r_squared == 0
-    r = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, r_squared)))
-    terms = jnp.square(r - 1)
-    slope = jnp.where(zero, 0, 2 * (r - 1) / jnp.where(zero, 1, r))
-
-  # Inside `shard_map` the sums are over the sequences of all devices.
-  over = varying.axes(delta_sq) - varying.axes(trajectory.params)
-  devices = varying.num_devices(over)
-  # Counted in int32: float16 and bfloat16 lose count at 2048 and 256.
-  count = jnp.sum(valid, dtype=jnp.int32)
-  count = varying.summed(count, over).astype(dtype)
-  total = devices * valid.size
-  if trajectory.mask is not None:
-    total = varying.summed(jnp.sum(trajectory.mask), over)
-  batch = devices * valid.shape[1]
-  pairs = jnp.maximum(count, 1) if reduction == "mean" else batch
-  # ∂Ω_t/∂p_t = slope p_t / |δ_t|², and |δ_t|² = scale² delta_sq: divided in
-  # two steps, for scale² may not be representable.
-  factor = jnp.where(valid, slope / jnp.where(valid, delta_sq, 1), 0) / pairs
-  inverse = 1 / jnp.where(valid, scale, 1)
-  factor = factor * inverse
-
-  def cotangent(p):
-    if not trees.is_inexact(p):
-      return jnp.zeros_like(p)
-    wide = (slice(None),) * 2 + (None,) * (p.ndim - 2)
-    p = p.astype(dtype) * inverse[wide]
-    return jnp.where(valid[wide], p * factor[wide], 0)
-
-  cotangents = jax.tree.map(cotangent, products)
-  omega = varying.summed(jnp.sum(jnp.where(valid, terms, 0)), over) / pairs
-  valid_fraction = count / jnp.maximum(jnp.asarray(total, dtype), 1)
-  pull = Pull(inverse, factor)
-  return OmegaTerms(omega, valid_fraction, cotangents, pull)
-
-
-def _squares(trajectory, min_squared_norm):
-  """(m, |δ_t|² / m², |p_t|² / m²), [T, B] each, with an m that is safe."""
-  deltas, products = map(
-    trees.inexact_leaves, (trajectory.deltas, trajectory.products)
-  )
-  if not deltas:
-    raise ValueError("Omega needs a state with a floating-point leaf")
-
-  def scaled():
-    m, delta_sq = numerics.scaled_squares(deltas, batch_ndim=2)
-    return m, delta_sq, squares(products, m)
-
-  def squares(leaves, m=None):
-    total = 0
-    for x in leaves:
-      x = x.astype(numerics.accumulator_dtype(x))
-      if m is not None:
-        x = x / m.reshape(m.shape + (1,) * (x.ndim - 2))
-      total = total + jnp.sum(x * x, tuple(range(2, x.ndim)))
-    return total
-
-  def both(slices, counts):
-    del counts
-    return None, tuple(map(squares, slices))
-
-  # Sums as they are cost a third of the scaled ones, and serve nearly always:
-  # what underflows in them is below the bound and counts for nothing.
-  _, (delta_sq, product_sq) = in_segments(
-    both, (deltas, products), num_steps(trajectory.mask)
-  )
-  plain = jnp.all(delta_sq < _PLAIN[1]) & jnp.all(product_sq < _PLAIN[1])
-  plain &= jnp.asarray(min_squared_norm) >= _PLAIN[0]
-  as_they_are = jnp.ones_like(delta_sq), delta_sq, product_sq
-  return jax.lax.cond(plain, lambda: as_they_are, scaled)
-
-
-def omega_gradient(
-  cell: Cell, trajectory: Trajectory, cotangents: PyTree
-) -> PyTree:
-  """The immediate derivative of Ω in the cell's parameters.
-
-  A cell with a fused pair has the closed form of eq. 10, in w_rec alone; in the
-  h-form it holds σ′(h_t) fixed, as the authors do. Any other cell (and
-  `cell._replace(fused=None)`) differentiates its whole step, one vjp for all
-  steps at once and no recursion; `optax.masked` narrows that to some leaves.
-
-  Args:
-    cell: the cell the trajectory is of.
-    trajectory: from `adjoints`.
-    cotangents: from `omega_terms`.
-
-  Returns:
-    A tree like `trajectory.params`; leaves that Ω does not touch are None in
-    the closed form. Otherwise parameters without a derivative have zeros.
-  """
-  params, x_0, xs, us, deltas = trajectory[:5]
-  if cell.fused:
-    _, rights, scales = cell.fused.factors(trajectory)
-    lefts = cotangents
-    if scales is not None:
-      lefts = jnp.multiply(*numerics.promoted(cotangents, scales))
-    w_rec = numerics.sum_outer(lefts, rights)
-    w_rec = varying.summed_like(w_rec, params["w_rec"])
-    placed = {"w_rec": jax.tree.map(lambda _: w_rec, params["w_rec"])}
-    return trees.place(params, placed, otherwise=lambda _: None)
-
-  x_tm1s = previous_states(x_0, xs)
-
-  def products_of(params):
-    def send(x_tm1, u_t, delta_t):
-      _, vjp = trees.vjp(lambda x: take_step(cell, params, x, u_t), x_tm1)
-      return vjp(delta_t)[0]
-
-    return jax.vmap(send)(x_tm1s, us, deltas)
-
-  products, vjp = trees.vjp(products_of, params)
-  cotangents = jax.tree.map(
-    lambda c, p: c.astype(p.dtype), cotangents, products
-  )
-  return vjp(cotangents)[0]
 
 
 def _check_order(wrong: Array) -> None:
   """ValueError if the updates point down; traced values pass."""
-  if not isinstance(wrong, jax.core.Tracer) and wrong:
+  if _validate.is_concrete(wrong) and wrong:
     raise ValueError(
       "the updates that reach add_omega_gradient point against the gradient of"
       " the loss, as behind an optimiser, where it would climb Omega: put it"
       " before, optax.chain(add_omega_gradient(cell), optax.adam(1e-3))"
-    )
-
-
-def _check_kind(trajectory) -> None:
-  """ValueError unless it is a trajectory."""
-  if not isinstance(trajectory, Trajectory):
-    raise ValueError(
-      "add_omega_gradient needs update(..., trajectory=), the third result of"
-      f" adjoints(model, loss_fn)(params, batch); got {type(trajectory)}"
     )
 
 
@@ -272,6 +77,38 @@ def _check_cell(cell: Cell, trajectory: Trajectory) -> None:
     )
 
 
+def _fused_of(cell: Cell, merged: bool) -> Fused | None:
+  """The pair by which a merged gradient is formed; None if it is not.
+
+  Raises:
+    ValueError: if it is no `Cell`, `merged` no bool, or there is no such pair.
+  """
+  if not isinstance(cell, Cell):
+    raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
+  _validate.check_one_of("merged", merged, (True, False))
+  if merged and cell.fused is None:
+    raise ValueError("merged=True needs a cell with a fused pair")
+  return cell.fused if merged else None
+
+
+def _cell_gradient(
+  cell: Cell,
+  fused: Fused | None,
+  trajectory: Trajectory,
+  terms: OmegaTerms,
+  alpha: float | Array,
+) -> PyTree:
+  """∂Ω/∂w_rec; of a fused pair the loss's gradient in the cell + α ∂Ω/∂w_rec.
+
+  Zeros or None in the parameters that Ω leaves alone.
+  """
+  if fused is None:
+    return omega_gradient(cell, trajectory, terms.cotangents)
+  slope = terms.slope._replace(slope=alpha * terms.slope.slope)
+  grads = fused.gradient(trajectory, slope)
+  return varying.summed_like(grads, trajectory.params)
+
+
 def _combine(merged, alpha, u, g):
   """The gradient in place of an update, or u + α g."""
   if u.shape != g.shape:
@@ -290,11 +127,11 @@ def add_omega_gradient(
   *,
   ratio: str = "squared",
   reduction: str = "mean",
-  min_squared_norm: float = MIN_SQUARED_NORM,
+  min_squared_norm: float | Array = MIN_SQUARED_NORM,
   at: tuple[str, ...] = ("cell",),
   merged: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-  """Adds weight · ∂Ω/∂W_rec to the updates. Eqs. 9 and 10; see the module.
+  """Adds weight · ∂Ω/∂W_rec to the updates. Eqs. 9 and 10.
 
   `update` takes `trajectory=`, the third result of `adjoints`; parameters come
   from there. Only leaves present in the updates are written, found by their
@@ -345,14 +182,10 @@ def add_omega_gradient(
       network, no leaf that Ω touches lies below `at`, or the link stands behind
       an optimiser, see above.
   """
-  if not isinstance(cell, Cell):
-    raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
-  if merged and not cell.fused:
-    raise ValueError("merged=True needs a cell with a fused pair")
-  _validate.check_one_of("merged", merged, (True, False))
+  fused = _fused_of(cell, merged)
   _common.check_rate("weight", weight)
   _common.check_path("at", at)
-  _check_modes(ratio, reduction, min_squared_norm)
+  check_modes(ratio, reduction, min_squared_norm)
 
   def init(params):
     dtype = numerics.accumulator_dtype(*trees.inexact_leaves(params))
@@ -362,7 +195,7 @@ def add_omega_gradient(
 
   def update(updates, state, params=None, *, trajectory=None, **extra_args):
     del params, extra_args
-    _check_kind(trajectory)
+    trajectory = check_trajectory(trajectory)
     _check_cell(cell, trajectory)
     terms = omega_terms(
       trajectory,
@@ -377,12 +210,7 @@ def add_omega_gradient(
       wrong = (state.count == 0) & _common.points_down(updates, grads)
       _check_order(wrong)
       alpha, omega = (jnp.where(wrong, jnp.nan, x) for x in (alpha, omega))
-    if merged:
-      pull = terms.pull._replace(factor=alpha * terms.pull.factor)
-      grads = cell.fused.gradient(trajectory, pull)
-      grads = varying.summed_like(grads, trajectory.params)
-    else:
-      grads = omega_gradient(cell, trajectory, terms.cotangents)
+    grads = _cell_gradient(cell, fused, trajectory, terms, alpha)
     updates = _common.write_paths(
       updates,
       _common.leaves_by_path(grads, below=at),
@@ -390,7 +218,7 @@ def add_omega_gradient(
     )
     dtype = state.omega.dtype
     return updates, OmegaState(
-      optax.safe_increment(state.count),
+      jnp.asarray(optax.safe_increment(state.count)),
       omega.astype(dtype),
       terms.valid_fraction.astype(dtype),
     )

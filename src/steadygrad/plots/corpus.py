@@ -3,10 +3,10 @@
 import pathlib
 
 import numpy as np
-from figures import style
 from matplotlib.ticker import NullFormatter
 
 from steadygrad import records
+from steadygrad.plots import style
 
 _LABELS = {
   "valid": "validation",

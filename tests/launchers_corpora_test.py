@@ -1,4 +1,4 @@
-"""natural.py: what it prints, writes, and survives."""
+"""train.py on music: what it prints, writes, and survives."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ from tests.launchers_test import (
   deterministic,
   launch,
   start,
-  wait_for_checkpoint,
+  wait_for_state,
 )
 
 TINY = (
@@ -24,10 +24,6 @@ TINY = (
   "--max_epochs=5",
   "--seeds=3",
 )
-
-
-def natural(*flags, **options):
-  return launch(*flags, script="natural.py", **options)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +38,7 @@ def data_dir(tmp_path_factory):
 def whole(tmp_path_factory, data_dir):
   """An uninterrupted run: its directory and what it printed."""
   run_dir = tmp_path_factory.mktemp("whole")
-  status, out, err = natural(
+  status, out, err = launch(
     *TINY, f"--data_dir={data_dir}", f"--run_dir={run_dir}"
   )
   assert status == 0, err
@@ -66,33 +62,34 @@ def test_last_line_and_record_hold_what_a_script_needs(whole):
   assert curves["epoch"] == [1, 2, 3, 4, 5]
   valid = np.array(curves["valid"])
   np.testing.assert_allclose(valid.min(0), summary["valid"], rtol=1e-5)
-  assert (run_dir / "natural.png").stat().st_size > 10_000
-  assert (run_dir / "parameters.safetensors").exists()
+  assert (run_dir / "corpus.png").stat().st_size > 10_000
+  assert len(list((run_dir / "states").iterdir())) == 3
 
 
 def test_killed_and_started_again_gives_the_same_bits(
-  whole, data_dir, tmp_path
+  server, whole, data_dir, tmp_path
 ):
   flags = (*TINY, f"--data_dir={data_dir}", f"--run_dir={tmp_path}")
-  process = start(*flags, script="natural.py")
-  wait_for_checkpoint(tmp_path, process)
+  process = start(*flags)
+  wait_for_state(tmp_path, process)
   process.send_signal(signal.SIGKILL)
   process.communicate()
   assert not (tmp_path / "record.json").exists()
-  status, _, err = natural(*flags)
+  status, _, err, _ = server.launch("train.py", *flags, cwd=tmp_path)
   assert status == 0, err
-  assert "continuing after checkpoint" in err
+  assert "of them begun before" in err
   assert deterministic(tmp_path) == deterministic(whole[0])
   before = (tmp_path / "record.json").read_bytes()
-  assert natural(*flags)[0] == 0
+  assert server.launch("train.py", *flags, cwd=tmp_path)[0] == 0
   assert (tmp_path / "record.json").read_bytes() == before
 
 
-def test_sigterm_saves_and_other_data_are_refused(whole, data_dir, tmp_path):
+def test_sigterm_saves_and_other_data_are_refused(server, data_dir, tmp_path):
   run_dir = tmp_path / "run"
-  flags = (*TINY, f"--data_dir={data_dir}", f"--run_dir={run_dir}")
-  process = start(*flags, script="natural.py")
-  wait_for_checkpoint(run_dir, process)
+  flags = (*TINY, f"--run_dir={run_dir}", "--max_epochs=1000000")
+  flags += ("--patience=1000000", "--max_halvings=1000000")
+  process = start(*flags, f"--data_dir={data_dir}")
+  wait_for_state(run_dir, process)
   process.terminate()
   _, err = process.communicate()
   assert process.returncode == 130, err
@@ -101,41 +98,7 @@ def test_sigterm_saves_and_other_data_are_refused(whole, data_dir, tmp_path):
     tmp_path / "JSB_Chorales.mat",
     testdata=corpora_cases.cells(corpora_cases.small_pieces(9, (8, 8))),
   )
-  status, _, err = natural(*flags[:-2], f"--data_dir={tmp_path}", flags[-1])
-  assert status != 0 and "data differ" in err and "Traceback" not in err
-  status, _, err = natural(*flags)
-  assert status == 0, err
-  assert deterministic(run_dir) == deterministic(whole[0])
-
-
-def test_a_larger_budget_trains_on_to_the_same_bits(whole, data_dir, tmp_path):
-  flags = [f for f in TINY if not f.startswith("--max_epochs")]
-  flags += [f"--data_dir={data_dir}", f"--run_dir={tmp_path}"]
-  status, out, err = natural(*flags, "--max_epochs=2")
-  assert status == 0, err
-  assert json.loads(out)["epochs"] == [2] * 3
-  status, _, err = natural(*flags, "--max_epochs=5")
-  assert status == 0, err
-  assert deterministic(tmp_path) == deterministic(whole[0])
-  status, _, err = natural(*flags, "--max_epochs=4")
-  assert status == 1 and "max_epochs must be at least 5, got 4" in err
-
-
-def test_a_seed_alone_has_the_bits_it_has_among_others(
-  whole, data_dir, tmp_path
-):
-  flags = [f for f in TINY if not f.startswith("--seeds")]
-  status, _, err = natural(
-    *flags,
-    "--first_seed=2",
-    "--seeds=1",
-    f"--data_dir={data_dir}",
-    f"--run_dir={tmp_path}",
+  status, _, err, _ = server.launch(
+    "train.py", *flags, f"--data_dir={tmp_path}", cwd=tmp_path
   )
-  assert status == 0, err
-  one, many = deterministic(tmp_path), deterministic(whole[0])
-  for name in ("test", "test_per_piece", "train", "best_epoch"):
-    assert one["results"][name][0] == many["results"][name][2]
-  for name, curve in one["curves"].items():
-    if name != "epoch":
-      assert [a[0] for a in curve] == [b[2] for b in many["curves"][name]]
+  assert status == 1 and "data differ" in err and "Traceback" not in err

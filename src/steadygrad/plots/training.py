@@ -3,10 +3,10 @@
 import pathlib
 
 import numpy as np
-from figures import style
-from figures.style import plt
 
 from steadygrad import records
+from steadygrad.plots import style
+from steadygrad.plots.style import plt
 
 # Light to dark, so that seeds stay apart in greyscale too.
 _COLOURS = plt.get_cmap("viridis")
