@@ -75,6 +75,7 @@ def close(a, b):
   np.testing.assert_allclose(a, b, rtol=SAME_TO_ROUNDING, atol=1e-6)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_run_is_the_chunks_one_after_the_other(keys):
   exp = training.experiment(dataclasses.replace(TINY, max_updates=5))
   state, info = jax.jit(lambda key: training.run(exp, key))(keys[0])
@@ -86,6 +87,7 @@ def test_run_is_the_chunks_one_after_the_other(keys):
   assert_same(state, by_hand, close)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_vmap_over_keys_equals_one_by_one(keys):
   exp = training.experiment(TINY)
   many, _ = jax.jit(jax.vmap(lambda key: training.run(exp, key)))(keys)
@@ -95,6 +97,7 @@ def test_vmap_over_keys_equals_one_by_one(keys):
   assert_same(jax.tree.map(lambda x: x[2], many.params), one.params, close)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_algorithms_share_initialisation_and_data(exp, keys):
   other = training.experiment(dataclasses.replace(SMALL, algorithm="msgd"))
   a, b = training.init(exp, keys[1]), training.init(other, keys[1])
@@ -112,12 +115,13 @@ def test_a_seed_has_the_same_bits_whatever_its_siblings(keys):
     lambda key, state: training.chunk(exp, Data(), key, state, 5), devices
   )
   mapped = jax.jit(mapped)
-  start = jax.jit(jax.vmap(lambda key: training.init(exp, key)))
+  start = jax.jit(lambda key: training.init(exp, key))
 
   def first_of(seeds):
     seats = placement.seats(seeds, len(devices))
-    keys = jax.vmap(jax.random.key)(seats.order)
-    states, _ = mapped(seats.counts, keys, start(keys))
+    keys = [jax.random.key(seed) for seed in seats.order]
+    states = jax.tree.map(lambda *x: jnp.stack(x), *map(start, keys))
+    states, _ = mapped(seats.counts, jnp.stack(keys), states)
     return jax.tree.map(lambda x: x[seats.of_item[0]], states)
 
   one = first_of(1)
@@ -203,6 +207,7 @@ def test_one_program_serves_many_falling_rates(keys):
   np.testing.assert_allclose(second_move(rates), -rates / 2, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_smoothed_labels_are_in_the_loss_that_is_trained_on(exp, keys):
   config = dataclasses.replace(SMALL, label_smoothing=0.4)
   smooth = training.experiment(config)
@@ -282,6 +287,7 @@ def test_streams_of_random_numbers_differ(keys):
   assert len(set(data)) == len(training.Stream)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_error_is_the_share_of_wrong_sequences(exp, keys):
   params = exp.model.init(keys[0])
   key = jax.random.key(5)
@@ -300,6 +306,7 @@ def test_error_refuses_a_size_it_cannot_split(exp, keys):
     evaluation.error(exp.task, exp.model, {}, keys[0], 300)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_an_easy_task_is_learnt():
   """Ten steps, 4 classes: MSGD-CR leaves chance within 800 updates."""
   exp = training.experiment(
