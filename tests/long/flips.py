@@ -25,7 +25,7 @@ import numpy as np
 from evaluations import lengths
 
 from steadygrad import records, runs, training
-from steadygrad.runs import gather, grids, names, requests, sweeps
+from steadygrad.runs import directories, gather, grids, names, requests, sweeps
 from steadygrad.runs.directories import Directory, Progress
 from steadygrad.runs.loading import Run
 from steadygrad.training.config import TaskConfig
