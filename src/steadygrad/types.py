@@ -135,11 +135,20 @@ class Readout(NamedTuple):
     init: key -> params.
     apply: (params, ys [T, B, N]) -> outputs, [B, O] or [T, B, O].
     reads: "last" if `apply` looks at `ys[-1]` alone, else "every".
+    masked: whether `apply` has a third argument: bool [T, B], False beyond a
+      sequence's length, where ys repeat the last one; None if all steps count.
   """
 
   init: Callable[[Array], PyTree]
-  apply: Callable[[PyTree, Array], Array]
+  apply: Callable[..., Array]
   reads: str = "every"
+  masked: bool = False
+
+  def read(self, params: PyTree, ys: Array, mask: Array | None) -> Array:
+    """`apply`, with the mask where it wants one."""
+    if self.masked:
+      return self.apply(params, ys, mask)
+    return self.apply(params, ys)
 
 
 class Model(NamedTuple):

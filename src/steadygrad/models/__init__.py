@@ -1,6 +1,15 @@
 """Models: a cell and a readout, and what a model makes of its own outputs."""
 
+from steadygrad.models.attention import attention_readout
 from steadygrad.models.recurrent import linear_readout, recurrent
 from steadygrad.models.sampling import compose
+from steadygrad.models.transformer import Size, transformer_readout
 
-__all__ = ["compose", "linear_readout", "recurrent"]
+__all__ = [
+  "Size",
+  "attention_readout",
+  "compose",
+  "linear_readout",
+  "recurrent",
+  "transformer_readout",
+]

@@ -7,7 +7,7 @@ from jax.nn import initializers as jax_initializers
 from steadygrad import _validate
 from steadygrad.numerics import add, promoted
 from steadygrad.types import Cell, Model, Readout
-from steadygrad.unroll import batch_size, unroll
+from steadygrad.unroll import batch_size, step_mask, unroll
 
 
 def linear_readout(
@@ -86,6 +86,7 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
     if readout.reads == "last" and not len(us):
       raise ValueError("us must have at least one step to be read, got 0")
     xs = unroll(cell, params["cell"], us, x_0=x_0, lengths=lengths)
-    return readout.apply(params["readout"], cell.output(xs))
+    mask = step_mask(lengths, *us.shape[:2]) if readout.masked else None
+    return readout.read(params["readout"], cell.output(xs), mask)
 
   return Model(init, apply, cell, readout)
