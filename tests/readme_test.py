@@ -1,4 +1,4 @@
-"""The README's code and commands, as they stand there."""
+"""Code, commands, links and tables of README and docs, as they stand there."""
 
 import json
 import os
@@ -12,35 +12,97 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+LAUNCHING = (ROOT / "docs" / "guides" / "launching.md").read_text()
+OWN_TASK = (ROOT / "docs" / "guides" / "own_task.md").read_text()
+PAGES = [
+  ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCKS = PYTHON.findall(README)
 COMMANDS = re.findall(r"python (experiments/train\.py[^\n`]*)", README)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 @pytest.mark.usefixtures("own_tasks")
-def test_code_runs_as_written(number):
+def test_code_runs_as_written(number, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   exec(compile(BLOCKS[number], f"README block {number}", "exec"), {})
 
 
+@pytest.mark.parametrize(
+  "page",
+  [p for p in PAGES[1:] if PYTHON.search(p.read_text())],
+  ids=lambda page: page.stem,
+)
+@pytest.mark.usefixtures("own_tasks")
+def test_the_code_of_a_page_runs_as_written(page, tmp_path, monkeypatch):
+  """The blocks of one page go on from each other."""
+  monkeypatch.chdir(tmp_path)
+  names = {}
+  for number, block in enumerate(PYTHON.findall(page.read_text())):
+    exec(compile(block, f"{page.name} block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files(page):
+  text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.M)
+  for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    path, _, heading = link.partition("#")
+    if path.startswith(("http://", "https://")):
+      continue
+    target = (page.parent / path).resolve() if path else page
+    assert target.exists(), link
+    assert target.is_relative_to(ROOT), link
+    if heading:
+      heads = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+      slugs = [re.sub(r"[^\w\s-]", "", h.lower()) for h in heads]
+      assert heading in [s.replace(" ", "-") for s in slugs], link
+
+
+def test_the_readme_is_short():
+  assert len(README.encode()) <= 9216
+  assert README.splitlines().index("```python") < 60
+
+
+def test_the_readmes_table_is_what_its_command_prints(server, tmp_path):
+  command = re.search(r"experiments/draw\.py (--figure=front_table .*?)`", README)
+  status, out, _, _ = server.launch("draw.py", *command[1].split(), cwd=ROOT)
+  assert status == 0
+  assert f"\n{out}" in README
+  assert len(out.splitlines()) <= 2 + 8
+
+
+def test_the_front_picture_is_drawn_from_committed_records(server, tmp_path):
+  results = ROOT / "experiments" / "results"
+  records = f"{results}/figure_7.json,{results}/analysis/training_dynamics.json"
+  words = ("--figure=front", f"--records={records}", "--out=front.png")
+  status, _, err, _ = server.launch("draw.py", *words, cwd=tmp_path)
+  assert (status, err) == (0, "")
+  assert 10_000 < (tmp_path / "front.png").stat().st_size < 500_000
+
+
+def test_the_front_picture_needs_both_records(server, tmp_path):
+  records = f"--records={ROOT}/experiments/results/figure_7.json"
+  words = ("--figure=front", records, "--out=front.png")
+  status, _, err, _ = server.launch("draw.py", *words, cwd=tmp_path)
+  assert status == 1
+  assert "--analysis=training_dynamics, got" in err
+
+
 def test_a_task_of_your_own_is_one_of_the_launchers(tmp_path):
-  (block,) = [b for b in BLOCKS if "register_task(" in b]
-  assert (
-    "`import train` and\n`steadygrad.runs.launch.main(train.main)`" in README
-  )
-  script = tmp_path / "own.py"
-  script.write_text(
-    "import sys\nfrom steadygrad.runs import launch\n"
-    f"{block.split('config = ')[0]}"
-    f"sys.path.append({str(ROOT / 'experiments')!r})\n"
-    "import train\nlaunch.main(train.main)\n"
-  )
+  (block,) = [b for b in PYTHON.findall(OWN_TASK) if "register_task(" in b]
+  assert "experiments/train.py --task=my_tasks:first_bit" in OWN_TASK
+  (tmp_path / "my_tasks.py").write_text(block.split("config = ")[0])
   done = subprocess.run(
     [
-      *(sys.executable, str(script), "--task=first_bit", "--length=10"),
+      *(sys.executable, str(ROOT / "experiments" / "train.py")),
+      *("--task=my_tasks:first_bit", "--length=10"),
       *("--max_updates=2", "--check_every=2", "--check_size=10"),
       *("--test_size=10", f"--run_dir={tmp_path / 'run'}", "--noprogress"),
     ],
-    env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
+    env=os.environ
+    | {"PYTHONPATH": f"{ROOT / 'src'}:{tmp_path}", "HOME": str(tmp_path)},
     capture_output=True,
     text=True,
     timeout=300,
@@ -79,9 +141,10 @@ def test_command_runs_as_written_but_shorter(command, tmp_path):
 @pytest.mark.usefixtures("quickly_launched")
 def test_commands_of_sweeps_run_as_written_but_shorter(tmp_path):
   script = r"python experiments/((?:sweep|evaluate|draw)\.py [^\n`]*)"
-  commands = re.findall(script, README)
+  grids = LAUNCHING.split("## Grids")[1].split("\n## ")[0]
+  commands = re.findall(script, grids)
   assert [c.split(".")[0] for c in commands] == [
-    "sweep", "evaluate", "draw", "draw", "sweep",
+    "sweep", "evaluate", "draw", "draw", "sweep", "sweep",
   ]  # fmt: skip
   short = {
     "sweep": "--length=12 --init=basic_tanh --algorithm=msgd_c --seeds=1"
