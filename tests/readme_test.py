@@ -35,7 +35,7 @@ def test_code_runs_as_written(number, tmp_path, monkeypatch):
   [p for p in PAGES[1:] if PYTHON.search(p.read_text())],
   ids=lambda page: page.stem,
 )
-@pytest.mark.usefixtures("own_tasks")
+@pytest.mark.usefixtures("own_tasks", "promotion")
 def test_the_code_of_a_page_runs_as_written(page, tmp_path, monkeypatch):
   """The blocks of one page go on from each other."""
   monkeypatch.chdir(tmp_path)
