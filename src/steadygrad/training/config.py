@@ -224,7 +224,9 @@ class _Run(Seeds, Algorithm, Network):
         f" {self.first_seed}"
       )
     if self.model not in _WITHOUT_BIAS and not self.use_bias:
-      raise ValueError(f"use_bias must be true for --model={self.model}")
+      raise ValueError(
+        f"use_bias must be true for --model={self.model}, got {self.use_bias}"
+      )
     if self.model == "transformer":
       self._check_transformer()
     for name, field in options.fields(self).items():
