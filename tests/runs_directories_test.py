@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from steadygrad import files, records, runs
-from steadygrad.runs import directories, names, store, sweeps
+from steadygrad.runs import names, requests, store, sweeps
 from steadygrad.runs.directories import Directory
 from steadygrad.training.config import CorpusConfig, TaskConfig
 
@@ -29,13 +29,13 @@ NAMES = [names.run_name(run) for run in names.of_seeds(CONFIG)]
 
 
 def ended(run_dir, config=CONFIG):
-  return directories.ended(run_dir, config)
+  return requests.ended(run_dir, config)
 
 
 def prepare(run_dir, config=CONFIG):
   """What `train` does before its first update."""
   with Directory(run_dir, "run_dir") as directory:
-    directories.write_config(directory, config)
+    requests.write_config(directory, config)
 
 
 def train(run_dir, config=CONFIG):

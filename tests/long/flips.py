@@ -25,7 +25,7 @@ import numpy as np
 from evaluations import lengths
 
 from steadygrad import records, runs, training
-from steadygrad.runs import directories, gather, grids, names, sweeps
+from steadygrad.runs import directories, gather, grids, names, requests, sweeps
 from steadygrad.runs.directories import Directory, Progress
 from steadygrad.runs.loading import Run
 from steadygrad.training.config import TaskConfig
@@ -80,7 +80,7 @@ def load(path: pathlib.Path) -> Run:
 
 
 def _ended(home: pathlib.Path):
-  return directories.ended(home / "ended", CONFIG)
+  return requests.ended(home / "ended", CONFIG)
 
 
 def _loaded(home: pathlib.Path):
@@ -97,7 +97,7 @@ def _seeds(home: pathlib.Path):
 
 def _stopped(home: pathlib.Path):
   with Directory(home / "stopped", "run_dir") as directory:
-    directories.write_config(directory, CONFIG)
+    requests.write_config(directory, CONFIG)
     return [load_state(directory, config) for config in SEEDS]
 
 
