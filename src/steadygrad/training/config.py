@@ -429,6 +429,14 @@ class CorpusConfig(_Run):
     low=1,
   )
 
+  def __post_init__(self):
+    super().__post_init__()
+    if self.go_back and self.learning_rate_half_life is not None:
+      raise ValueError(
+        "learning_rate_half_life must be none with go_back, which begins its"
+        f" count anew, got {self.learning_rate_half_life}"
+      )
+
   @property
   def memory(self) -> int:
     """Steps that a network should remember, for --forget_bias=chrono."""
