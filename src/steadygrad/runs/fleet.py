@@ -186,7 +186,7 @@ class Fleet:
     state = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
     one = (
       jax.eval_shape(lambda: jax.random.key(0)),
-      jax.eval_shape(lambda: training.Hyper(*jnp.zeros(4))),
+      jax.eval_shape(lambda: training.Hyper(*jnp.zeros(4, jnp.float32))),
       jax.eval_shape(lambda: exp.batches.plan(0, 0)),
       state,
       jax.ShapeDtypeStruct((), jnp.int32),
