@@ -153,8 +153,8 @@ PICTURES = {
   "waits": (waits.draw, _one(_waits)),
 }
 TABLES = {
-  "front_table": (front.table, _runs),
   "comparators": (tables.comparators, _runs),
+  "front_table": (front.table, _runs),
   "learning_rates": (tables.learning_rates, _runs),
   "methods": (methods.table, _each(kinds.read_training)),
   "omega_modes": (tables.omega_modes, _runs),

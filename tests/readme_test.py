@@ -35,7 +35,7 @@ def test_code_runs_as_written(number, tmp_path, monkeypatch):
   [p for p in PAGES[1:] if PYTHON.search(p.read_text())],
   ids=lambda page: page.stem,
 )
-@pytest.mark.usefixtures("own_tasks", "promotion")
+@pytest.mark.usefixtures("own_tasks", "promotion", "quickly")
 def test_the_code_of_a_page_runs_as_written(page, tmp_path, monkeypatch):
   """The blocks of one page go on from each other."""
   monkeypatch.chdir(tmp_path)
@@ -66,7 +66,7 @@ def test_the_readme_is_short():
 
 
 def test_the_readmes_table_is_what_its_command_prints(server, tmp_path):
-  command = re.search(r"experiments/draw\.py (--figure=front_table .*?)`", README)
+  command = re.search(r"draw\.py (--figure=front_table .*?)`", README)
   status, out, _, _ = server.launch("draw.py", *command[1].split(), cwd=ROOT)
   assert status == 0
   assert f"\n{out}" in README
