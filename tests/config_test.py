@@ -15,7 +15,7 @@ WRONG = [
   ("length", 0, "at least 1"),
   ("max_length", 40, "at least length=50"),
   ("init", "xavier", "basic_tanh"),
-  ("model", "gru", "elman, lstm"),
+  ("model", "perceptron", "elman, leaky"),
   ("algorithm", "adam", "msgd_cr"),
   ("optimizer", "lion", "sgd, nesterov, adam"),
   ("clip", "by_luck", "by_norm"),
@@ -199,6 +199,25 @@ def test_what_an_lstm_has_not(changes, said):
   assert TaskConfig(**changes)
   with pytest.raises(ValueError, match=said):
     TaskConfig(model="lstm", **changes)
+
+
+@pytest.mark.parametrize(
+  "changes, said",
+  [
+    ({"algorithm": "msgd_cr"}, "algorithm must be msgd or msgd_c.*got msgd_cr"),
+    ({"hidden_size": 50}, "hidden_size must be a multiple of 4 .*got 50"),
+    (
+      {"hidden_size": 12, "positions": "rotary"},
+      "hidden_size must be a multiple of 8 .*rotary.*got 12",
+    ),
+    ({"leak": 0.2}, "leak must be 0.1 for --model=transformer.*got 0.2"),
+  ],
+)
+def test_what_a_transformer_has_not(changes, said):
+  right = dict(model="transformer", algorithm="msgd_c", hidden_size=8)
+  assert TaskConfig(**right).positions == "sinusoidal"
+  with pytest.raises(ValueError, match=said):
+    TaskConfig(**right | changes)
 
 
 def test_what_a_program_depends_on():

@@ -4,10 +4,9 @@ import sys
 import types
 
 import jax
-import midi
 import numpy as np
 import pytest
-from evaluations import lengths, samples, signals
+from evaluations import lengths, midi, samples, signals
 from figures import learning_curves, piano_roll, table1
 from figures import signals as signals_figure
 from presets import corpora as presets

@@ -75,7 +75,7 @@ def test_every_experiment_of_section_4_1_and_every_task_has_one():
   experiments = {"figure_7", "one_model", "learning_rates", "omega_modes"}
   experiments |= {"thresholds", "omega_without_clipping"}
   ours = {"sigmoid_start", "quiet_start", "identity_start", "settled"}
-  ours |= {"settled_identity", "quickened"}
+  ours |= {"settled_identity", "quickened", "comparators_search"}
   assert set(NAMES) == experiments | ours | set(TASKS) - {"temporal_order"}
 
 

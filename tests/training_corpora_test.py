@@ -88,11 +88,9 @@ def train(*parts, **changes):
 def test_evaluation_goes_through_whole_pieces():
   exp = experiment()
   params = started(exp).params
-  encode, step_losses = training.encoding("jsb", music.NUM_NOTES)
   totals = evaluation.piece_losses(
     exp.model,
-    encode,
-    step_losses,
+    training.encoding("jsb", music.NUM_NOTES),
     STREAM.rows,
     STREAM.ahead,
     6,

@@ -224,7 +224,9 @@ class _Run(Seeds, Algorithm, Network):
         f" {self.first_seed}"
       )
     if self.model not in _WITHOUT_BIAS and not self.use_bias:
-      raise ValueError(f"use_bias must be true for --model={self.model}")
+      raise ValueError(
+        f"use_bias must be true for --model={self.model}, got {self.use_bias}"
+      )
     if self.model == "transformer":
       self._check_transformer()
     for name, field in options.fields(self).items():
@@ -426,6 +428,14 @@ class CorpusConfig(_Run):
     " begins from the initial state. The test is one pass in one piece.",
     low=1,
   )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.go_back and self.learning_rate_half_life is not None:
+      raise ValueError(
+        "learning_rate_half_life must be none with go_back, which begins its"
+        f" count anew, got {self.learning_rate_half_life}"
+      )
 
   @property
   def memory(self) -> int:

@@ -56,7 +56,7 @@ class Experiment(_Parts):
     model: the `Model`.
     init: key of a seed -> params.
     loss: (outputs, batch) -> (cost [], {name: float32 []} that is summed up:
-      "loss", and "steps" where its mean is one over steps).
+      "loss", and on a corpus "steps", over which its mean is).
     chain: verdict of `stopping` -> Optax chain; `update` takes `trajectory=`.
     batches: where its batches come from.
     stopping: when it ends.
