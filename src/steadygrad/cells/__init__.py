@@ -2,5 +2,7 @@
 
 from steadygrad.cells.elman import elman, faster
 from steadygrad.cells.linen import linen
+from steadygrad.cells.nnx import nnx
+from steadygrad.cells.stack import stack
 
-__all__ = ["elman", "faster", "linen"]
+__all__ = ["elman", "faster", "linen", "nnx", "stack"]

@@ -153,8 +153,8 @@ def add_omega_gradient(
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
   fused = cell.fused if merged else None
-  if merged and fused is None:
-    raise ValueError("merged=True needs a cell with a fused pair")
+  if merged and (fused is None or fused.factors is None):
+    raise ValueError("merged=True needs a cell with a fused pair of one layer")
   _validate.check_one_of("merged", merged, (True, False))
   _common.check_rate("weight", weight)
   _common.check_path("at", at)
