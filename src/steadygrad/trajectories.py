@@ -174,7 +174,7 @@ def _held(x_0: PyTree, xs: PyTree, lengths: Array | None) -> PyTree:
 
   def hold(x, s):
     steps = jnp.arange(1, len(s) + 1, dtype=lengths.dtype)[:, None]
-    last = jnp.minimum(steps, jnp.broadcast_to(lengths, s.shape[1]))
+    last = jnp.minimum(steps, jnp.broadcast_to(lengths, s.shape[1])[None])
     last = last.reshape(*last.shape, *(1,) * (s.ndim - 2))
     return jnp.take_along_axis(jnp.concatenate([x[None], s]), last, 0)
 

@@ -1,5 +1,8 @@
 """A model that reads its sequences from both ends."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +13,7 @@ from steadygrad.types import (
   Cell,
   Fused,
   Model,
+  PyTree,
   Readout,
   Trajectory,
 )
@@ -84,7 +88,8 @@ def bidirectional(forward: Cell, backward: Cell, readout: Readout) -> Model:
   >>> model.apply(params, jnp.ones((5, 2, 2)), jnp.array([5, 3])).shape
   (5, 2, 3)
   """
-  for name, cell in zip(NAMES, (forward, backward), strict=True):
+  cells = dict(zip(NAMES, (forward, backward), strict=True))
+  for name, cell in cells.items():
     if not isinstance(cell, Cell):
       raise ValueError(f"{name} must be a steadygrad Cell, got {type(cell)}")
 
@@ -100,30 +105,35 @@ def bidirectional(forward: Cell, backward: Cell, readout: Readout) -> Model:
     back = reverse(ys[..., width:], lengths)
     return jnp.concatenate([ys[..., :width], back], -1)
 
-  cell = _side_by_side(forward, backward, width)
+  cell = _side_by_side(cells, width)
   return unrolled(cell, readout, before, after)
 
 
-def _side_by_side(forward: Cell, backward: Cell, width: int) -> Cell:
-  """Both cells on their halves of the inputs; `width` of outputs are the first's.
+def _each(cells: dict[str, Cell], fn: Callable, *trees: PyTree) -> dict:
+  """{name: fn(cell, what the trees have of that name)}."""
+  return {name: fn(cells[name], *(t[name] for t in trees)) for name in cells}
 
-  Nothing goes from one to the other, so that whatever is known of each is known
-  of both.
+
+def _halves(sequence: Array, size: int) -> dict[str, Array]:
+  return dict(
+    zip(NAMES, (sequence[..., :size], sequence[..., size:]), strict=True)
+  )
+
+
+def _inputs(us: Array) -> dict[str, Array]:
+  return _halves(us, us.shape[-1] // 2)
+
+
+def _joined(parts: dict[str, Array]) -> Array:
+  return jnp.concatenate([parts[name] for name in NAMES], -1)
+
+
+def _side_by_side(cells: dict[str, Cell], width: int) -> Cell:
+  """Both cells on their halves of the inputs; the first shows `width` numbers.
+
+  Nothing goes from one to the other: what is known of each is known of both.
   """
-  cells = {"forward": forward, "backward": backward}
-
-  def each(fn, *trees):
-    """{name: fn(cell, trees of that name)}."""
-    return {name: fn(cells[name], *(t[name] for t in trees)) for name in cells}
-
-  def halves(sequence, size):
-    return {"forward": sequence[..., :size], "backward": sequence[..., size:]}
-
-  def joined(parts):
-    return jnp.concatenate([parts["forward"], parts["backward"]], -1)
-
-  def inputs(us):
-    return halves(us, us.shape[-1] // 2)
+  each = functools.partial(_each, cells)
 
   def init(key):
     keys = dict(zip(cells, jax.random.split(key), strict=True))
@@ -134,52 +144,62 @@ def _side_by_side(forward: Cell, backward: Cell, width: int) -> Cell:
 
   def step(params, x_tm1, u_t):
     return each(
-      lambda cell, p, x, u: cell.step(p, x, u), params, x_tm1, inputs(u_t)
+      lambda cell, *args: cell.step(*args), params, x_tm1, _inputs(u_t)
     )
 
   def output(x_t):
-    return joined(each(lambda cell, x: cell.output(x), x_t))
+    return _joined(each(lambda cell, x: cell.output(x), x_t))
 
   def parts(trajectory):
-    return tuple(split(trajectory).values())
+    return tuple(_split(trajectory, width).values())
 
-  def split(trajectory):
-    """{name: its own Trajectory}."""
-    given = trajectory._asdict() | {"us": inputs(trajectory.us)}
-    if trajectory.ys is not None:
-      given["ys"] = halves(trajectory.ys, width)
-    mask = given.pop("mask")
-    return {
-      name: Trajectory(
-        mask=mask, **{k: v and v[name] for k, v in given.items()}
-      )
-      for name in cells
-    }
+  fused = None
+  if all(cell.fused for cell in cells.values()):
+    fused = _fused(cells, width)
+  return Cell(init, initial_state, step, output, fused, parts)
 
-  def run(params, us, x_0, lengths):
-    pairs = each(
-      lambda cell, p, u, x: cell.fused.forward(p, u, x, lengths),
-      *(params, inputs(us), x_0),
-    )
+
+def _split(trajectory: Trajectory, width: int) -> dict[str, Trajectory]:
+  """{name: its own Trajectory}."""
+  given = trajectory._asdict() | {"us": _inputs(trajectory.us)}
+  if trajectory.ys is not None:
+    given["ys"] = _halves(trajectory.ys, width)
+  mask = given.pop("mask")
+
+  def of(name):
+    own = {k: None if x is None else x[name] for k, x in given.items()}
+    return Trajectory(mask=mask, **own)
+
+  return {name: of(name) for name in NAMES}
+
+
+def _fused(cells: dict[str, Cell], width: int) -> Fused:
+  """The pairs of both cells."""
+  each = functools.partial(_each, cells)
+
+  def forward(params, us, x_0, lengths):
+    def run(cell, theta, us, x):
+      return cell.fused.forward(theta, us, x, lengths)
+
+    pairs = each(run, params, _inputs(us), x_0)
     xs, ys = ({n: pair[i] for n, pair in pairs.items()} for i in range(2))
-    return xs, joined(ys)
+    return xs, _joined(ys)
 
-  def run_back(params, x_0, xs, ys, dys, lengths):
-    backs = each(
-      lambda cell, *args: cell.fused.backward(*args, lengths),
-      *(params, x_0, xs, halves(ys, width), halves(dys, width)),
-    )
+  def backward(params, x_0, xs, ys, dys, lengths):
+    def run(cell, *sequences):
+      return cell.fused.backward(*sequences, lengths)
+
+    shown = _halves(ys, width), _halves(dys, width)
+    backs = each(run, params, x_0, xs, *shown)
     fields = zip(*backs.values(), strict=True)
-    return Backward(*(dict(zip(cells, x, strict=True)) for x in fields))
+    return Backward(*(dict(zip(backs, x, strict=True)) for x in fields))
 
   def gradient(trajectory, slope=None):
     del slope  # It comes with `factors` alone.
-    return each(lambda cell, part: cell.fused.gradient(part), split(trajectory))
+    split = _split(trajectory, width)
+    return each(lambda cell, part: cell.fused.gradient(part), split)
 
-  fused = None
-  if forward.fused and backward.fused:
-    fused = Fused(run, run_back, None, gradient)
-  return Cell(init, initial_state, step, output, fused, parts)
+  return Fused(forward, backward, None, gradient)
 
 
 def _width(cell: Cell) -> int:
