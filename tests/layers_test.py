@@ -1,5 +1,7 @@
 """Networks of several cells: stacked, and side by side in both directions."""
 
+import doctest
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ import pytest
 from flax import linen as nn
 
 from steadygrad.adjoints import adjoints
-from steadygrad.cells import elman, linen, stack
+from steadygrad.cells import _stack, elman, linen, stack
 from steadygrad.models import (
+  _bidirectional,
   bidirectional,
   linear_readout,
   recurrent,
@@ -90,8 +93,9 @@ def close(got, wanted):
 BUILT = [(b, k) for b in ("stack", "both") for k in ("elman", "mixed")]
 
 
-@pytest.mark.parametrize("reads", ["last", "every"])
-@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize(
+  "reads, lengths", [("last", "ragged"), *(("every", n) for n in LENGTHS)]
+)
 @pytest.mark.parametrize("build, kind", BUILT)
 def test_gradients_and_trajectory(x64, build, kind, lengths, reads):
   """Those of `jax.grad`; the fused pair gives what `step` alone gives."""
@@ -263,11 +267,8 @@ def test_outputs_of_both_directions_are_those_of_flax(lengths):
   ends = LENGTHS[lengths]
   ends = None if ends is None else jnp.asarray(ends)
   layer = nn.Bidirectional(*(nn.RNN(m) for m in modules), time_major=True)
-  theta = {f"{name}_rnn": {"cell": p} for name, p in params["cell"].items()}
+  theta = {f"{n}_rnn": {"cell": p} for n, p in params["cell"].items()}
   full = None if ends is None else jnp.broadcast_to(ends, BATCH)
-  variables = jax.eval_shape(layer.init, jax.random.key(0), us)["params"]
-  theta = dict(zip(sorted(variables), [params["cell"][n] for n in (
-    "backward", "forward")], strict=True))  # fmt: skip
   with jax.numpy_rank_promotion("allow"):
     ys = layer.apply({"params": theta}, us, seq_lengths=full)
   wanted = model.readout.apply(params["readout"], ys)
@@ -324,6 +325,11 @@ def test_reverse_is_its_own_inverse():
 def test_mistakes_are_named(make, said):
   with pytest.raises(ValueError, match=said):
     make()
+
+
+@pytest.mark.parametrize("module", [_stack, _bidirectional])
+def test_the_examples(module):
+  assert doctest.testmod(module).failed == 0
 
 
 def test_sizes_that_do_not_fit():

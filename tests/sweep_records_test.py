@@ -208,7 +208,9 @@ def test_an_end_depends_on_the_budget(whole):
   assert gather.ended_in(runs, cut)
   more = dataclasses.replace(cut, max_updates=301)
   assert not gather.ended_in(runs, more)
-  assert gather.ended_in(runs, dataclasses.replace(diverged, max_updates=301))
+  assert gather.ended_in(
+    runs, dataclasses.replace(diverged, max_updates=301)
+  )
   assert not gather.ended_in({}, cut)
 
 

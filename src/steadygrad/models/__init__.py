@@ -1,6 +1,6 @@
 """Models: a cell and a readout, and what a model makes of its own outputs."""
 
-from steadygrad.models.bidirectional import bidirectional, reverse
+from steadygrad.models._bidirectional import bidirectional, reverse
 from steadygrad.models.recurrent import linear_readout, recurrent
 from steadygrad.models.sampling import compose
 

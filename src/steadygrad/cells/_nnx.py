@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+from flax import linen
 from flax import nnx as flax_nnx
 
 from steadygrad import trees
@@ -109,7 +110,7 @@ def nnx(
 
 def _made(make, rngs):
   """The cell of a function; itself where it is none."""
-  if not callable(make) or isinstance(make, type):
+  if not callable(make) or isinstance(make, type | linen.Module):
     return make
   return make(rngs=rngs)
 
