@@ -141,6 +141,7 @@ PICTURES = {
   "waits": (waits.draw, _one(_waits)),
 }
 TABLES = {
+  "comparators": (tables.comparators, _runs),
   "learning_rates": (tables.learning_rates, _runs),
   "methods": (methods.table, _each(kinds.read_training)),
   "omega_modes": (tables.omega_modes, _runs),

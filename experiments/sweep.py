@@ -30,9 +30,9 @@ from steadygrad.runs import (
   gather,
   grids,
   logs,
-  queue,
   running,
   starts,
+  tally,
 )
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.signals import say
@@ -126,7 +126,7 @@ def main() -> dict:
   if _PLAN.value:
     left = [c for c in configs if directory.finished(c) is None]
     starts.check(_STARTS.value, left, directory.path)
-    ledger = queue.Tally(directory, configs, False).ledger()
+    ledger = tally.Tally(directory, configs, False).ledger()
   else:
     log = logs.csv_log(directory.path / "log.csv") if _LOG.value else None
     ledger = running.sweep(
@@ -139,7 +139,7 @@ def main() -> dict:
       on_check=log,
     )
     say(
-      f"{ledger['runs']} runs; records/ and {queue.LEDGER} are in"
+      f"{ledger['runs']} runs; records/ and {tally.LEDGER} are in"
       f" {directory.path}"
     )
   return ledger | {"sweep_dir": str(directory.path)}

@@ -14,13 +14,14 @@ import optax
 import pytest
 from flax import linen as nn
 
-from steadygrad import evaluation, initializers, losses, transforms
+from steadygrad import initializers, losses, transforms
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import elman, linen
 from steadygrad.kernels import elman_scan
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.numerics import spectral_radius
 from steadygrad.tasks import TASKS
+from steadygrad.training import evaluation
 from steadygrad.types import Batch, Trajectory
 from steadygrad.unroll import unroll
 

@@ -129,6 +129,13 @@ def x64():
   assert not jax.config.jax_enable_x64, "float64 leaked out of a test"
 
 
+@pytest.fixture
+def quickly():
+  """`quick_compilation` for a test that makes the programs that it runs."""
+  with quick_compilation():
+    yield
+
+
 @pytest.fixture(scope="module")
 def quickly_compiled():
   """`quick_compilation` for a module, whose programs no other one runs."""

@@ -48,6 +48,9 @@ class Link(NamedTuple):
 NORMS = (0.0, 0.1, 100.0)
 
 LINKS = {
+  "adam": Link(
+    dict(learning_rate=0.1), lambda v: dict(learning_rate=v), (0.1, 1.0)
+  ),
   "add_omega_gradient": Link(
     dict(cell=CELL, weight=4.0),
     lambda v: dict(cell=CELL, weight=v),
@@ -75,6 +78,9 @@ LINKS = {
     dict(tx=transforms.msgd_c(0.1, 0.1), learning_rate=1.0, max_norm=0.1),
     lambda v: dict(tx=transforms.msgd_c(0.1, v), learning_rate=1.0, max_norm=v),
     NORMS,
+  ),
+  "sgd": Link(
+    dict(learning_rate=0.1), lambda v: dict(learning_rate=v), (0.1, 1.0)
   ),
   "shrink_if_nonfinite": Link(
     dict(rate=0.02),

@@ -45,6 +45,8 @@ def test_every_public_name_has_its_place(name):
   value = getattr(transforms, name)
   if inspect.isclass(value):
     assert issubclass(value, tuple), f"{name} is no NamedTuple"
+  elif isinstance(value, dict):  # Of links that have a public name.
+    assert {rule.__name__ for rule in value.values()} <= set(FACTORIES)
   elif contracts.is_factory(name):
     assert name in LINKS, f"give {name} an entry in LINKS of tests/contracts.py"
   else:
@@ -249,7 +251,28 @@ def test_leaves_without_a_derivative_pass_as_they_are(name, bad):
       {k: wide.grads[part][k] for k in ("count", "on")},
     )
     chex.assert_trees_all_equal_dtypes(leaves, given.params[part])
-  assert_close((updates, state), (expected, expected_state))
+  assert_close(updates, expected)
+  # Of the others a momentum has no leaf.
+  assert_close(jax.tree.leaves(state), jax.tree.leaves(expected_state))
+
+
+@pytest.mark.parametrize("name", transforms.CLIPS)
+def test_every_rule_of_clipping_is_called_with_its_threshold(name):
+  """As `training.chain` calls it, with a number that may be traced."""
+
+  @jax.jit
+  def clipped(max_norm, given):
+    tx = optax.named_chain(("clip", transforms.CLIPS[name](max_norm)))
+    updates, state = contracts.update(tx, tx.init(given.params), given)
+    return updates, transforms.telemetry(state)
+
+  given = problem()
+  loose, told = clipped(jnp.inf, given)
+  assert_close(loose, given.grads)
+  assert_close(told["gradient_norm"], optax.tree.norm(given.grads))
+  tight, told = clipped(0.01, given)
+  assert_close(told["gradient_norm"], optax.tree.norm(given.grads))
+  assert optax.tree.norm(tight) < 0.1 * optax.tree.norm(given.grads)
 
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")

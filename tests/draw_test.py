@@ -43,8 +43,8 @@ def test_table_1_is_the_committed_one(draw, tmp_path):
   [
     ("every_step", "every_step.json"),
     ("learning_curves", "natural/piano-msgd*.json"),
-    ("natural", "natural/piano-msgd.json"),
-    ("natural_signals", "natural/ptb-signals.json"),
+    ("corpus", "natural/piano-msgd.json"),
+    ("signals", "natural/ptb-signals.json"),
     ("update_cost", "benchmark/cpu.json"),
     ("waits", "waits.json"),
   ],

@@ -8,14 +8,12 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import sweep_loop
-import sweep_store
 from evaluations import every_step
 from figures import every_step as figure
-from launchers_test import launch
 
-from steadygrad import records, training
+from steadygrad import records, runs, training
 from steadygrad.runs import grids
+from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 from steadygrad.training.config import TaskConfig
 
@@ -79,18 +77,19 @@ def sweep(tmp_path_factory):
   one = jax.devices()[:1]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
-    store = sweep_store.Store(home)
-    runs = grids.expand([tiny], {"task": [every_step.TASK, "temporal_order"]})
-    sweep_loop.run(runs, store, progress=False)
-    store.close()
-  return {c.task: home / "records" / f"{run_name(c)}.json" for c in runs}
+    both = [every_step.TASK, "temporal_order"]
+    configs = grids.expand([tiny], {"task": both})
+    with Directory(home) as directory:
+      runs.sweep(configs, directory, progress=False)
+  return {c.task: home / "records" / f"{run_name(c)}.json" for c in configs}
 
 
-def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
+def test_a_picture_and_the_record_it_is_drawn_from(server, sweep, tmp_path):
   out = tmp_path / "new" / "picture.png"
   flags = (f"--steps={STEPS}", f"--size={SIZE}", f"--out={out}")
   record = sweep[every_step.TASK]
-  status, said, err = launch(TEST, f"--runs={record}", *flags, script=SCRIPT)
+  words = (SCRIPT, TEST, f"--runs={record}", *flags)
+  status, said, err, _ = server.launch(*words, cwd=tmp_path)
   assert status == 0, err
   assert said.strip() == str(out) and out.stat().st_size > 0
   made = json.loads(out.with_suffix(".json").read_text())
@@ -158,8 +157,8 @@ def test_another_task_is_refused(sweep):
     (("--runs=nowhere", "--out=a.json"), ("out must be a file *.png",)),
   ],
 )
-def test_mistakes_give_no_traceback(flags, parts):
-  status, _, err = launch(TEST, *flags, script=SCRIPT)
+def test_mistakes_give_no_traceback(server, tmp_path, flags, parts):
+  status, _, err, _ = server.launch(SCRIPT, TEST, *flags, cwd=tmp_path)
   assert status == 1 and "Traceback" not in err
   for part in parts:
     assert part in err

@@ -1,21 +1,18 @@
 """Trained networks at other lengths: runs of both launchers, and mistakes."""
 
-import concurrent.futures
 import json
 import shutil
 
-import host_loop
 import jax
 import numpy as np
 import pytest
-import sweep_loop
-import sweep_store
 from evaluations import lengths as at_lengths
 from evaluations import trained
-from launchers_test import launch
 
 from steadygrad import records
-from steadygrad.runs import grids, store
+from steadygrad import runs as library
+from steadygrad.runs import grids
+from steadygrad.runs.directories import Directory
 from steadygrad.tasks import TASKS
 from steadygrad.training.config import TaskConfig
 
@@ -35,16 +32,11 @@ LENGTHS, SIZE = (13, 25), 200
 STREAM = 1000  # Of the test; its sequences are promised to be fresh.
 
 
-def by_loop(arrays, seed, config, length):
+def by_loop(trained, seed, length):
   """Share of wrong answers, by a loop in float64 over sequences and steps."""
-  params = {
-    name: arrays[f"state.params['{part}']['{name}']"][seed].astype(np.float64)
-    for part, names in (
-      ("cell", ("w_rec", "w_in", "b")),
-      ("readout", ("w_out", "b_out")),
-    )
-    for name in names
-  }
+  config = trained.config
+  params = trained.params["cell"] | trained.params["readout"]
+  params = {k: x[seed].astype(np.float64) for k, x in params.items()}
   key = jax.random.key(config.first_seed + seed)
   key = jax.random.fold_in(jax.random.fold_in(key, STREAM), 0)
   task = TASKS[config.task](length)
@@ -73,34 +65,32 @@ def runs(tmp_path_factory):
   one = jax.devices()[:1]  # Each further one compiles the sweep's again.
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
-    host_loop.train(config, home / "run", progress=False)
-    store = sweep_store.Store(home / "sweep")
+    library.train(config, home / "run", progress=False)
     configs = grids.expand([TINY], {"seeds": [1], "first_seed": [2]})
-    sweep_loop.run(configs, store, progress=False)
-    store.close()
-  return home, config
+    with Directory(home / "sweep") as directory:
+      library.sweep(configs, directory, progress=False)
+  return home
 
 
 @pytest.fixture(scope="module")
-def tested(runs):
+def tested(server, runs):
   """What the launcher said of a run and of a sweep's record."""
-  home, _ = runs
+  home = runs
   record = sorted((home / "sweep" / "records").iterdir())[0]
   lengths = ",".join(map(str, LENGTHS))
   flags = ("--test=lengths", f"--lengths={lengths}", f"--size={SIZE}")
-  runs = f"--runs={home / 'run'},{record}"
-  status, out, err = launch(runs, *flags, script="evaluate.py")
+  words = ("evaluate.py", f"--runs={home / 'run'},{record}", *flags)
+  status, out, err, _ = server.launch(*words, cwd=home)
   assert status == 0, err
   return json.loads(out.splitlines()[-1]), home / "run", record
 
 
-def test_errors_are_those_of_a_loop_over_the_same_sequences(runs, tested):
-  _, config = runs
-  said, run, record = tested
-  arrays = store.read_arrays(run / "parameters.safetensors").arrays
+def test_errors_are_those_of_a_loop_over_the_same_sequences(tested):
+  said, run, _ = tested
+  trained = library.load(run)
   assert said["lengths"] == list(LENGTHS)
   for length, errors in zip(LENGTHS, said["errors"][str(run)], strict=True):
-    expected = [by_loop(arrays, seed, config, length) for seed in range(3)]
+    expected = [by_loop(trained, seed, length) for seed in range(3)]
     assert len(set(expected)) > 1, "seeds that nothing tells apart"
     np.testing.assert_allclose(errors, expected, atol=1e-7)
 
@@ -166,6 +156,10 @@ def test_a_directory_of_a_sweep_stands_for_its_solved_runs(tested, tmp_path):
   assert trained.runs_of(str(tmp_path / "sweep")) == [str(solved)]
 
 
+def test_a_directory_of_train_stands_for_all_its_seeds(runs):
+  assert trained.runs_of(str(runs / "run")) == [str(runs / "run")]
+
+
 def test_a_state_of_another_update_is_refused(tested, tmp_path):
   record = tested[2]
   shutil.copytree(record.parent.parent, tmp_path / "sweep")
@@ -175,7 +169,7 @@ def test_a_state_of_another_update_is_refused(tested, tmp_path):
   records.write_json(later, made)
   with pytest.raises(ValueError) as error:
     at_lengths.test(str(later), [13], SIZE)
-  for part in ("runs must have ended", "update [200]", "[100]"):
+  for part in ("runs must have ended", "updates [[200]]", "[100]"):
     assert part in str(error.value)
 
 
@@ -193,7 +187,7 @@ def test_a_mistake_is_named_before_anything_runs(
   runs, tested, run, lengths, size, parts
 ):
   with pytest.raises(ValueError) as error:
-    at_lengths.check(str(runs[0] / run), lengths, size)
+    at_lengths.check(str(runs / run), lengths, size)
   for part in parts:
     assert part in str(error.value)
 
@@ -207,23 +201,20 @@ def test_a_record_of_something_else_is_refused(runs, tmp_path):
     at_lengths.check(str(tmp_path / "records" / "a.json"), LENGTHS, SIZE)
 
 
-def test_mistakes_on_the_command_line_give_no_traceback(runs):
+def test_mistakes_on_the_command_line_give_no_traceback(server, runs):
   flags = {
     "runs must name at least one run": (),
     "lengths must be at least one integer, got none": (
-      f"--runs={runs[0] / 'run'}",
+      f"--runs={runs / 'run'}",
       "--lengths=",
     ),
     "lengths must be integers, got 13,ten": (
-      f"--runs={runs[0] / 'run'}",
+      f"--runs={runs / 'run'}",
       "--lengths=13,ten",
     ),
   }
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    said = pool.map(
-      lambda words: launch("--test=lengths", *words, script="evaluate.py"),
-      flags.values(),
-    )
-    for expected, (status, _, err) in zip(flags, said, strict=True):
-      assert status not in (0, None)
-      assert expected in err and "Traceback" not in err
+  for expected, words in flags.items():
+    words = ("evaluate.py", "--test=lengths", *words)
+    status, _, err, _ = server.launch(*words, cwd=runs)
+    assert status not in (0, None)
+    assert expected in err and "Traceback" not in err

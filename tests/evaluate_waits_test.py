@@ -1,20 +1,19 @@
 """The error against each wait of temporal order, and mistakes."""
 
 import dataclasses
+import functools
 import json
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import sweep_loop
-import sweep_store
 from evaluations import waits as tested
 from figures import waits as figure
-from launchers_test import launch
 
-from steadygrad import training
+from steadygrad import runs, training
 from steadygrad.runs import grids
+from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 from steadygrad.tasks import temporal_order_with_waits
 from steadygrad.training.config import TaskConfig
@@ -112,25 +111,27 @@ def sweep(tmp_path_factory):
   tiny = {k: [v] for k, v in dataclasses.asdict(TINY).items()}
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
-    store = sweep_store.Store(home)
     both = [tested.TASK, "three_bit_temporal_order"]
-    runs = grids.expand([tiny], {"task": both})
-    sweep_loop.run(runs, store, progress=False)
-    store.close()
-  return {c.task: home / "records" / f"{run_name(c)}.json" for c in runs}
+    configs = grids.expand([tiny], {"task": both})
+    with Directory(home) as directory:
+      runs.sweep(configs, directory, progress=False)
+  return {c.task: home / "records" / f"{run_name(c)}.json" for c in configs}
 
 
-@pytest.mark.usefixtures("quickly_launched")  # A program for every wait.
-def test_a_picture_and_the_record_it_is_drawn_from(sweep, tmp_path):
+def test_a_picture_and_the_record_it_is_drawn_from(
+  sweep, tmp_path, monkeypatch
+):
+  """At two of the waits: each point compiles a program of its own."""
+  waits = tested.WAITS[:2]
+  errors = functools.partial(tested.errors_by_wait, waits=waits)
+  monkeypatch.setattr(tested, "errors_by_wait", errors)
+  monkeypatch.setattr(tested, "WAITS", waits)
   out = tmp_path / "new" / "picture.png"
-  record = sweep[tested.TASK]
-  flags = (f"--runs={record}", "--size=2", f"--out={out}")
-  status, said, err = launch(TEST, *flags, script=SCRIPT)
-  assert status == 0, err
-  assert said.strip() == str(out) and out.stat().st_size > 0
+  said = tested.evaluate([str(sweep[tested.TASK])], size=2, out=str(out))
+  assert said == str(out) and out.stat().st_size > 0
   made = json.loads(out.with_suffix(".json").read_text())
   (found,) = made["runs"].values()
-  assert np.shape(found["errors"]) == (3, len(tested.WAITS))
+  assert np.shape(found["errors"]) == (3, 2)
   assert found["updates"] == 2 and found["chance_error"] == 0.75
 
 
@@ -151,8 +152,8 @@ def test_another_task_is_refused(sweep):
     ),
   ],
 )
-def test_mistakes_give_no_traceback(flags, parts):
-  status, _, err = launch(TEST, *flags, script=SCRIPT)
+def test_mistakes_give_no_traceback(server, tmp_path, flags, parts):
+  status, _, err, _ = server.launch(SCRIPT, TEST, *flags, cwd=tmp_path)
   assert status == 1 and "Traceback" not in err
   for part in parts:
     assert part in err

@@ -16,7 +16,7 @@ import pytest
 
 from steadygrad import training
 from steadygrad.kernels import elman_scan
-from steadygrad.training.config import TaskConfig
+from steadygrad.training import Data, TaskConfig
 from tests.kernels_test import (
   BFLOAT16,
   CALLS,
@@ -121,7 +121,7 @@ def test_updates_are_those_of_the_cpu(form):
 
   def run(device):
     with jax.default_device(device):
-      step = jax.jit(lambda s: training.train_step(exp, key, s)[0])
+      step = jax.jit(lambda s: training.update(exp, Data(), key, s)[0])
       state = training.init(exp, key)
       for _ in range(3):
         state = step(state)

@@ -1,6 +1,7 @@
 """The launcher as a user meets it: one command, a kill, and mistakes."""
 
 import contextlib
+import csv
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import sys
 import time
 
 import jax
+import numpy as np
 import pytest
 
 from steadygrad import records
@@ -212,6 +214,48 @@ def test_sigterm_saves_and_a_damaged_state_is_not_used(again, whole, tmp_path):
   assert deterministic(tmp_path) == deterministic(whole[0])
 
 
+def test_a_file_gives_the_configuration_and_what_is_measured_is_logged(
+  again, whole, tmp_path
+):
+  """--config=FILE and --log=csv: the run again, and a row for each number."""
+  run = tmp_path / "run"
+  words = (f"--config={whole[0] / 'config.json'}", "--log=csv", "--noprogress")
+  again(run, words=words)
+  made = deterministic(run)
+  assert made == deterministic(whole[0])
+  expected = {}
+  for seed in range(3):
+    config = TaskConfig(**made["config"] | {"seeds": 1, "first_seed": seed})
+    for name, curve in made["curves"].items():
+      for when, values in zip(made["curves"]["update"], curve, strict=True):
+        if name != "update" and values[seed] != "nan":
+          key = names.run_name(config), str(when), name
+          expected[key] = values[seed]
+  with open(run / "log.csv", newline="") as file:
+    header, *rows = csv.reader(file)
+  assert header == ["run", "step", "name", "value"]
+  told = {(*key,): records.plain(np.float32(x)) for *key, x in rows}
+  assert told == expected and len(rows) == len(expected)
+  # A flag goes before what the file says.
+  more = ("--max_updates=2", "--noprogress")
+  again(tmp_path / "other", *more, words=words[:1])
+  config = records.read_json(tmp_path / "other" / "config.json")
+  assert config == made["config"] | {"max_updates": 2}
+
+
+def test_a_task_of_your_own_is_a_flag(again, tmp_path):
+  (tmp_path / "my_tasks.py").write_text(
+    "from steadygrad.tasks import temporal_order\n\n"
+    "def first_bit(length, max_length=None):\n"
+    "  task = temporal_order(length, max_length)\n"
+    "  return task._replace(name='first_bit')\n"
+  )
+  few = ("--max_updates=2", "--check_every=2", "--seeds=1")
+  again(tmp_path / "run", "--task=my_tasks:first_bit", *few)
+  record = records.read_json(tmp_path / "run" / "record.json")
+  assert record["config"]["task"] == record["results"]["task"] == "first_bit"
+
+
 def read_until(process, part):
   """Reads what the process says up to a line with this part; all of it."""
   said = ""
@@ -348,7 +392,7 @@ RESULTS = ROOT / "experiments" / "results"
     ("generalisation.json", "evaluate.py",
      ("--test=lengths", "--runs={run}", "--lengths=12", "--size=10")),
     ("ledger.json", "sweep.py",
-     ("--sweep_dir={run}/sweep", *TINY, "--seeds=1", "--max_updates=100")),
+     ("--sweep_dir={run}", *TINY)),  # Its seeds are runs of a sweep.
   ],
 )  # fmt: skip
 def test_a_full_disk_is_a_sentence(

@@ -2,23 +2,33 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
-import host_loop
 import jax
 import numpy as np
 import pytest
-import starts
-import sweep_store
 from evaluations import lengths, trained
+from presets import identity_start, memorization_20_bits, quiet_start
 
-from steadygrad import records
-from steadygrad.runs import gather, store, sweeps
+from steadygrad import records, runs
+from steadygrad.runs import (
+  directories,
+  gather,
+  grids,
+  loading,
+  starts,
+  store,
+  sweeps,
+)
+from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 from tests.long import flips
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLIPS = 6  # Of each kind; tests/long/flips.py makes more.
 NAMES = [run_name(config) for config in flips.SWEPT]
+SEEDS = [run_name(config) for config in flips.SEEDS]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,14 +65,10 @@ def test_a_flipped_bit_is_noticed_or_harmless(left, name):
 
 
 def test_all_files_but_pictures_are_flipped(left):
-  """But for locks, which are empty, and the states of the run that ended."""
+  """But for locks, which are empty, and a ledger, which the sweep's is like."""
   found = {p for kind in flips.KINDS.values() for p in left.glob(kind.file)}
   others = {p for p in left.rglob("*") if p.is_file()} - found
-  assert {p.name for p in others} == {
-    ".lock",
-    "state.safetensors",
-    "state.previous.safetensors",
-  }
+  assert {p.name for p in others} == {".lock", "ledger.json"}
 
 
 JSON = [name for name, kind in flips.KINDS.items() if ".json" in kind.file]
@@ -109,7 +115,7 @@ def readers(home):
   }
 
 
-@pytest.mark.parametrize("reader", readers(flips.ROOT))
+@pytest.mark.parametrize("reader", readers(ROOT))
 def test_every_reader_of_a_record_notices(home, reader):
   path = home / "sweep" / "records" / f"{NAMES[0]}.json"
   read = readers(home)[reader]
@@ -123,25 +129,10 @@ def test_every_reader_of_a_record_notices(home, reader):
       read()
 
 
-@pytest.mark.parametrize("fate", ["gone", "damaged"])
-def test_parameters_are_made_again_from_the_state(home, left, capsys, fate):
-  run_dir = home / "ended"
-  path = run_dir / "parameters.safetensors"
-  whole = path.read_bytes()
-  path.unlink() if fate == "gone" else path.write_bytes(whole[:-1])
-  before = (run_dir / "record.json").read_bytes()
-  again = host_loop.train(flips.CONFIG, run_dir, progress=False)
-  assert again == records.read_json(left / "ended" / "record.json")
-  said = capsys.readouterr().err
-  assert f"{path} is" in said and "made again from the run's state" in said
-  assert path.read_bytes() == whole
-  assert (run_dir / "record.json").read_bytes() == before
-
-
 def times(run_dir):
   """Of all files but the lock, which some versions of filelock touch."""
   return {
-    p: p.stat().st_mtime_ns for p in run_dir.iterdir() if p.name != store.LOCK
+    p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.name != store.LOCK
   }
 
 
@@ -150,25 +141,39 @@ def test_a_run_in_use_is_left_alone(home):
   before = times(run_dir)
   with store.lock(run_dir, "run_dir"):
     with pytest.raises(ValueError, match=f"run_dir {run_dir} is in use"):
-      host_loop.train(flips.CONFIG, run_dir, progress=False)
+      runs.train(flips.CONFIG, run_dir, progress=False)
   assert times(run_dir) == before
 
 
-def test_a_finished_run_of_before_is_read(home, left):
-  """Parameters in an .npz, no digests, and states of Orbax."""
-  run_dir = home / "ended"
+def as_run_before(run_dir, suffix):
+  """The directory as train.py left it when a run had one file of all seeds."""
   for path in run_dir.glob("*.json"):
     path.write_text(json.dumps(records.read_json(path)))
-  for path in run_dir.glob("*.safetensors"):
-    if path.name == "parameters.safetensors":
-      arrays = store.read_arrays(path).arrays
-      np.savez_compressed(
-        path.with_suffix(".npz"), meta=np.array("null"), **arrays
-      )
-    path.unlink()
-  (run_dir / "checkpoints").mkdir()
+  found = [sweeps.read_state(sweeps.state_path(run_dir, n), n) for n in SEEDS]
+  joined = {
+    name: np.concatenate([own.arrays[name] for own in found])
+    for name in found[0].arrays
+    if name.startswith("state.params")
+  }
+  for part in (sweeps.RECORDS, sweeps.STATES):
+    shutil.rmtree(run_dir / part)
+  path = run_dir / f"parameters{suffix}"
+  if suffix == ".npz":
+    np.savez_compressed(path, meta=np.array("null"), **joined)
+    (run_dir / "checkpoints").mkdir()
+    return
+  name = loading.name_before(flips.CONFIG)
+  store.write_arrays(path, joined, name=name)
+  store.write_arrays(run_dir / "state.safetensors", joined, name=name)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_finished_run_of_before_is_read(home, left, suffix):
+  """No digests, and a file of parameters of all seeds."""
+  run_dir = home / "ended"
+  as_run_before(run_dir, suffix)
   before = times(run_dir)
-  again = host_loop.train(flips.CONFIG, run_dir, progress=False)
+  again = runs.train(flips.CONFIG, run_dir, progress=False)
   assert again == records.read_json(left / "ended" / "record.json")
   loaded = [flips.load(x / "ended") for x in (home, left)]
   assert flips.same(*loaded)
@@ -176,9 +181,13 @@ def test_a_finished_run_of_before_is_read(home, left):
 
 
 def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(home, left):
-  host_loop.train(flips.CONFIG, home / "stopped", progress=False)
-  path = left / "ended" / "parameters.safetensors"
-  assert (home / "stopped" / path.name).read_bytes() == path.read_bytes()
+  runs.train(flips.CONFIG, home / "stopped", progress=False)
+  for name in SEEDS:
+    found = [
+      sweeps.read_state(sweeps.state_path(x, name), name).arrays
+      for x in (home / "stopped", left / "ended")
+    ]
+    assert flips.same(*found)
 
 
 def load(sweep, index):
@@ -187,14 +196,14 @@ def load(sweep, index):
 
 @pytest.fixture
 def sweep(home):
-  held = sweep_store.Store(home / "sweep")
+  held = Directory(home / "sweep")
   yield held
   held.close()
 
 
 def test_a_state_of_another_run_is_set_aside(sweep, capsys):
-  path = sweep.state_path(NAMES[1])
-  shutil.copy(sweep.state_path(NAMES[0]), path)
+  path = sweeps.state_path(sweep.path, NAMES[1])
+  shutil.copy(sweeps.state_path(sweep.path, NAMES[0]), path)
   other = path.read_bytes()
   assert load(sweep, 1) is None
   said = capsys.readouterr().err
@@ -203,12 +212,27 @@ def test_a_state_of_another_run_is_set_aside(sweep, capsys):
   assert load(sweep, 0) is not None
 
 
+def test_a_state_that_cannot_be_read_now_is_not_set_aside(sweep, monkeypatch):
+  """As on a network file system that is away for a moment."""
+
+  def away(*_):
+    raise OSError(5, "Input/output error")
+
+  before = times(sweep.path)
+  with monkeypatch.context() as patch:
+    patch.setattr("pathlib.Path.read_bytes", away)
+    with pytest.raises(OSError, match="Input/output error"):
+      load(sweep, 0)
+  assert times(sweep.path) == before
+  assert load(sweep, 0) is not None
+
+
 def test_a_record_of_another_run_is_refused(sweep):
-  path = sweep.record_path(NAMES[1])
-  shutil.copy(sweep.record_path(NAMES[0]), path)
+  path = sweeps.record_path(sweep.path, NAMES[1])
+  shutil.copy(sweeps.record_path(sweep.path, NAMES[0]), path)
   for read in (
     lambda: sweep.finished(flips.SWEPT[1]),
-    lambda: gather.gather(sweep.directory),
+    lambda: gather.gather(sweep.path),
     lambda: flips.load(path),
   ):
     with pytest.raises(ValueError, match=f"{path} holds the run {NAMES[0]}"):
@@ -229,7 +253,7 @@ def test_a_merge_says_what_it_passes_over(home, tmp_path, capsys):
   half_of(paths[1])
   taken = {}
   for change in ("a damaged record", "and no state"):
-    mine = sweep_store.Store(tmp_path / change)
+    mine = Directory(tmp_path / change)
     taken[change] = mine.merge(other)
     mine.close()
     half_of(states[1])
@@ -246,8 +270,8 @@ def test_a_merge_says_what_it_passes_over(home, tmp_path, capsys):
 
 
 def test_a_merge_sets_its_own_damaged_state_aside(sweep, left, capsys):
-  path = sweep.state_path(NAMES[0])
-  sweep.record_path(NAMES[0]).unlink()
+  path = sweeps.state_path(sweep.path, NAMES[0])
+  sweeps.record_path(sweep.path, NAMES[0]).unlink()
   half_of(path)
   half = path.read_bytes()
   assert sweep.merge(left / "sweep") == 1
@@ -270,10 +294,10 @@ def as_before(sweep):
 
 def test_states_of_before_go_on(home, left):
   as_before(home / "sweep")
-  sweep, now = (sweep_store.Store(x / "sweep") for x in (home, left))
+  sweep, now = (Directory(x / "sweep") for x in (home, left))
   progress = load(sweep, 0)
   assert flips.same(progress, load(now, 0))
-  sweep.save(flips.SWEPT[0], progress)
+  sweep.save(NAMES[0], progress)
   for held in (sweep, now):
     held.close()
   assert {p.name for p in (home / "sweep" / "states").iterdir()} == {
@@ -289,21 +313,21 @@ def test_states_of_before_go_on(home, left):
 
 def test_states_of_before_are_merged_and_carried(home, left, tmp_path):
   as_before(home / "sweep")
-  mine = sweep_store.Store(tmp_path / "mine")
+  mine = Directory(tmp_path / "mine")
   assert mine.merge(home / "sweep") == 2
   mine.close()
-  assert sweep_store.carry([home / "sweep"], tmp_path / "carried", {}) == 2
+  assert directories.carry([home / "sweep"], tmp_path / "carried", {}) == 2
   for directory in ("mine", "carried"):
     for path in (left / "sweep" / "states").iterdir():
       made = tmp_path / directory / "states" / path.name
       assert made.read_bytes() == path.read_bytes()
-  assert sweep_store.carry([home / "sweep"], tmp_path / "carried", {}) == 0
+  assert directories.carry([home / "sweep"], tmp_path / "carried", {}) == 0
 
 
 def test_a_damaged_state_is_not_carried(home, tmp_path, capsys):
   path = sweeps.state_path(home / "sweep", NAMES[0])
   half_of(path)
-  assert sweep_store.carry([home / "sweep"], tmp_path / "carried", {}) == 1
+  assert directories.carry([home / "sweep"], tmp_path / "carried", {}) == 1
   assert f"{path} is damaged" in capsys.readouterr().err
 
 
@@ -315,15 +339,31 @@ def test_leftovers_of_a_killed_sweep_are_removed(home):
   )
   for name in (*names, "states/.a.safetensors.abcdefgh.tmp"):
     (home / "sweep" / name).touch()
-  sweep_store.Store(home / "sweep").close()
+  Directory(home / "sweep").close()
   assert not [p for p in (home / "sweep").rglob(".*") if p.name != ".lock"]
 
 
 def test_the_carried_states_are_of_their_runs():
-  found = sorted((flips.ROOT / "carried").rglob("states/*"))
+  found = sorted((ROOT / "carried").rglob("states/*"))
   assert len(found) == 4
   for path in found:
     stored = store.read_arrays(path, path.stem)
     (step,) = stored.arrays["state.step"]
     assert step == stored.meta["spent"]["updates"] > 0
     assert stored.arrays["curve.update"][-1] == step
+
+
+def test_the_carried_states_go_on(tmp_path):
+  """They were made when a state's arrays had other names."""
+  given = {"seeds": [3], "first_seed": [100]}
+  configs = {
+    run_name(config): config
+    for preset in (identity_start, memorization_20_bits, quiet_start)
+    for config in grids.expand(preset.GRIDS, given)
+  }
+  with Directory(tmp_path) as directory:
+    assert directory.merge(ROOT / "carried" / "tasks") == 4
+    for name in sweeps.state_names(tmp_path):
+      state, curves, spent = flips.load_state(directory, configs[name])
+      assert state.step == spent["updates"] == curves["update"][-1] > 0
+      assert directory.made(configs[name]) == state.step

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from tests import natural_cases
+from tests import corpora_cases
 
 RECORDS = pathlib.Path(__file__).parents[1] / "experiments" / "results"
 FIGURE_7 = RECORDS / "figure_7.json"
@@ -59,25 +59,36 @@ MISTAKES = [
   ("train.py", "--max_length=1000000000", ("max_length", *TOO_LARGE)),
   ("train.py", "--batch_size=1000000000", ("batch_size", *TOO_LARGE)),
   ("train.py", "--task=addition --length=2147483647", ("length", *TOO_LARGE)),
-  ("natural.py", "--data=jbs", ("data must be one of piano", "jbs")),
-  ("natural.py", "--data=jsb,piano", ("data", "natural_search.py takes")),
-  ("natural.py", "--preset=ours2", ("preset must be one of", "'ours2'")),
-  ("natural.py", "--average=2", ("average must be at most 1", "got 2")),
-  ("natural.py", "--min_gain=1", ("min_gain must be under 1", "got 1")),
-  ("natural.py", "--max_epochs=0", ("max_epochs must be at least 1", "0")),
-  ("natural.py", "--data_dir=nowhere", ("data_dir nowhere has no",)),
-  ("natural.py", "--data=jsb", ("JSB_Chorales.mat is damaged", "sha256")),
-  ("natural.py", "--data=jsb --nocheck_data --hidden_size=1000000",
+  ("train.py", "--data=jbs", ("data must be one of piano", "jbs")),
+  ("train.py", "--data=jsb,piano", ("data", "sweep.py takes")),
+  ("train.py", "--data=jsb --task=adding", ("task", "adding", "jsb")),
+  ("train.py", "--data=jsb --length=9", ("length is for", "without --data")),
+  ("train.py", "--cost=sum", ("cost is for", "with --data", "sum")),
+  ("train.py", "--data=jsb --preset=ours2", ("preset must be", "'ours2'")),
+  ("train.py", "--data=jsb --average=2", ("average must be at most 1", "2")),
+  ("train.py", "--data=jsb --min_gain=1", ("min_gain must be under 1", "1")),
+  ("train.py", "--data=jsb --max_epochs=0", ("max_epochs", "at least 1", "0")),
+  ("train.py", "--data=jsb --data_dir=nowhere", ("data_dir nowhere has no",)),
+  ("train.py", "--data=jsb --data_dir=.", ("JSB_Chorales.mat", "sha256")),
+  ("train.py", "--data=jsb --data_dir=. --nocheck_data --hidden_size=1000000",
    ("hidden_size", "1000000", *TOO_LARGE)),
-  ("natural.py", "--data=jsb --nocheck_data --chunk_length=1000000000",
+  ("train.py",
+   "--data=jsb --data_dir=. --nocheck_data --chunk_length=1000000000",
    ("chunk_length", "1000000000", *TOO_LARGE)),
-  ("natural.py", "--data=ptb --nocheck_data --batch_size=100000",
+  ("train.py", "--data=ptb --data_dir=. --nocheck_data --batch_size=100000",
    ("batch_size 100000", "too large")),
-  ("natural.py", "--data=jsb jsb", ("unexpected arguments: jsb",)),
-  ("natural_search.py", "", ("search_dir must be given",)),
-  ("natural_search.py", "--search_dir=s --cell=gru", ("cell", "lstm", "gru")),
-  ("natural_search.py", "--search_dir=s --data=jsb,ptb", ("data must be one",)),
-  ("natural_search.py", "--search_dir=s --minutes=-1", ("minutes", "'-1'")),
+  ("train.py", "--data=jsb jsb", ("unexpected arguments: jsb",)),
+  ("train.py", "--config=nowhere.json", ("nowhere.json",)),
+  ("train.py", "--config=a.txt", ("a.txt",)),
+  ("train.py", "--config=a-run/record.json", ("record.json", "configuration")),
+  ("train.py", "--task=nowhere:first_bit", ("task", "nowhere:first_bit")),
+  ("train.py", "--task=math:first_bit", ("task", "math:first_bit")),
+  ("train.py", "--task=math:pi", ("task", "math:pi", "function")),
+  ("train.py", "--log=json", ("log must be one of csv", "'json'")),
+  ("sweep.py", "--data=jsb --model=gru", ("model", "lstm", "gru")),
+  ("sweep.py", "--data=jsb --preset=ours2", ("preset must be", "ours2")),
+  ("sweep.py", "--data=jsb --length=50", ("length is for", "without --data")),
+  ("sweep.py", "--data=jsb --data_dir=nowhere", ("data_dir nowhere has no",)),
   ("evaluate.py", "--test=signals", ("runs must name at least one",)),
   ("evaluate.py", "--test=signals --runs=nowhere",
    ("runs must have ended", "nowhere")),
@@ -137,15 +148,18 @@ MISTAKES = [
    ("records must be files or directories", "nowhere")),
   ("draw.py", "--figure=training --records=. --out=a.png",
    ("records must be of runs that ended", "record.json")),
-  ("draw.py", "--figure=natural --records=a-run,a.txt --out=a.png",
-   ("records must be one for --figure=natural", "a-run, a.txt")),
+  ("draw.py", "--figure=corpus --records=a-run,a.txt --out=a.png",
+   ("records must be one for --figure=corpus", "a-run, a.txt")),
   ("draw.py", "--figure=success_rate --records=a-run --out=a.png",
    ("records must be directories of sweep.py", "a-run", "--figure=training")),
   ("draw.py", "--figure=waits --records=a-run --where=length=9 --out=a.png",
    ("where must be left out", "length=9", "--figure=waits")),
   ("draw.py", "--figure=waits --records=a-run --out=a.png",
    ("record.json", "'waits'", "'training'")),
-  ("draw.py", "--figure=table1 --records=a-run", ("record.json", "'natural'")),
+  ("draw.py", "--figure=table1 --records=a-run",
+   ("records must be on music or text", "record.json")),
+  ("draw.py", f"--figure=validation --records={FIGURE_7}",
+   ("music and text alone",)),
   ("draw.py", "--figure=methods --records=*.json", ("records", "*.json")),
   ("draw.py", f"--figure=update_cost --records={FIGURE_7} --out=a.png",
    ("figure_7.json", "a list")),
@@ -179,8 +193,8 @@ def place(tmp_path_factory):
   (directory / "a.txt").write_text("a\n")
   (directory / "a-run").mkdir()
   (directory / "a-run" / "record.json").write_text(RUN.read_text())
-  natural_cases.small_music(directory / "JSB_Chorales.mat")
-  natural_cases.small_text(directory)
+  corpora_cases.small_music(directory / "JSB_Chorales.mat")
+  corpora_cases.small_text(directory)
   return directory
 
 
@@ -188,8 +202,6 @@ def place(tmp_path_factory):
 def test_a_mistake_is_a_sentence(server, place, mistake):
   script, words, parts = mistake
   words = words.split()
-  if script.startswith("natural") and "--data_dir" not in "".join(words):
-    words += [f"--data_dir={place}"]
   before = {p: p.stat().st_mtime_ns for p in place.rglob("*")}
   status, out, err, compiled = server.launch(script, *words, cwd=place)
   assert (status, out, compiled) == (1, "", 0), err

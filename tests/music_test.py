@@ -7,7 +7,7 @@ import scipy.io
 import scipy.sparse
 
 from steadygrad.data import baselines, music
-from tests import natural_cases
+from tests import corpora_cases
 
 # The floors are given with two decimals; the models are the same.
 TWO_DECIMALS = 0.01
@@ -37,8 +37,8 @@ MODELS = baselines.music_marginal, baselines.music_first_order
 
 
 def test_a_file_gives_back_its_pieces(tmp_path):
-  splits = music.load(natural_cases.small_music(tmp_path / "a.mat"))
-  wanted = natural_cases.small_pieces(0, (11, 26, 7, 40))
+  splits = music.load(corpora_cases.small_music(tmp_path / "a.mat"))
+  wanted = corpora_cases.small_pieces(0, (11, 26, 7, 40))
   assert [len(split) for split in splits] == [4, 2, 2]
   for got, piece in zip(splits.train, wanted, strict=True):
     assert got.dtype == np.uint8
@@ -51,7 +51,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def piece(value=1, shape=(5, 88), dtype=np.uint8):
-  return natural_cases.cells([np.full(shape, value, dtype)])
+  return corpora_cases.cells([np.full(shape, value, dtype)])
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def piece(value=1, shape=(5, 88), dtype=np.uint8):
     ({"traindata": piece(value=2)}, r"traindata\[0, 0\].*0 and 1 alone"),
     ({"traindata": piece(np.nan, dtype=float)}, "0 and 1 alone"),
     ({"testdata": piece("x", dtype="U1")}, r"testdata\[0, 0\]"),
-    ({"testdata": natural_cases.cells([])}, "testdata"),
+    ({"testdata": corpora_cases.cells([])}, "testdata"),
   ],
 )
 def test_a_wrong_file_is_named(tmp_path, changes, said):
-  path = natural_cases.small_music(tmp_path / "a.mat", **changes)
+  path = corpora_cases.small_music(tmp_path / "a.mat", **changes)
   with pytest.raises(ValueError, match=said):
     music.load(path)
 
@@ -112,7 +112,7 @@ CONTENTS = {
 @pytest.mark.parametrize("kind", CONTENTS)
 def test_what_is_no_piece_is_named(tmp_path, monkeypatch, kind):
   path, content = tmp_path / "a.mat", CONTENTS[kind]
-  whole = {k: natural_cases.cells([ONES]) for k in music.KEYS}
+  whole = {k: corpora_cases.cells([ONES]) for k in music.KEYS}
   for key in music.KEYS:
     read = whole | {key: cell(content)}
     monkeypatch.setattr(scipy.io, "loadmat", lambda *_, read=read, **__: read)
@@ -133,7 +133,7 @@ STORED += ("nested twice", "text", "texts", "complex", "nan", "3-d", "nothing")
 @pytest.mark.parametrize("kind", STORED)
 def test_what_is_no_piece_is_named_when_stored(tmp_path, kind):
   path = tmp_path / "a.mat"
-  natural_cases.small_music(path, testdata=cell(CONTENTS[kind]))
+  corpora_cases.small_music(path, testdata=cell(CONTENTS[kind]))
   with pytest.raises(ValueError, match=r"a.mat: testdata\[0, 0\] must "):
     music.load(path)
 
@@ -148,7 +148,7 @@ def test_logical_pieces_are_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
 def test_a_damaged_file_is_named(tmp_path, damage):
-  path = natural_cases.small_music(tmp_path / "a.mat")
+  path = corpora_cases.small_music(tmp_path / "a.mat")
   data = path.read_bytes()
   path.write_bytes(
     {
@@ -199,8 +199,8 @@ def by_hand(train, piece, first_order):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_baselines_equal_counting_by_hand(model):
-  train = natural_cases.small_pieces(0, (11, 6))
-  pieces = natural_cases.small_pieces(1, (5, 9))
+  train = corpora_cases.small_pieces(0, (11, 6))
+  pieces = corpora_cases.small_pieces(1, (5, 9))
   got = model(train, pieces)
   first_order = model is baselines.music_first_order
   totals = [by_hand(train, p, first_order) for p in pieces]
@@ -211,7 +211,7 @@ def test_baselines_equal_counting_by_hand(model):
 
 @pytest.mark.parametrize("name", FLOORS)
 def test_floors_of_the_real_data(name):
-  path = natural_cases.shared_data() / "music" / f"{name}.mat"
+  path = corpora_cases.shared_data() / "music" / f"{name}.mat"
   splits = music.load(path)
   for model, expected in zip(MODELS, FLOORS[name], strict=True):
     got = [model(splits.train, pieces) for pieces in splits]

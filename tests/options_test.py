@@ -15,14 +15,10 @@ import numpy as np
 import pytest
 
 from steadygrad import options, records
-from steadygrad.runs import gather, grids
+from steadygrad.runs import gather, kinds
 from steadygrad.runs.names import run_name
-from steadygrad.training.config import (
-  MAX_SEEDS,
-  CorpusConfig,
-  TaskConfig,
-  integers,
-)
+from steadygrad.training.config import MAX_SEEDS, CorpusConfig, TaskConfig
+from steadygrad.training.options import integers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -84,7 +80,7 @@ def test_numbers_are_those_that_a_program_can_hold(config, field):
   kind, infinite = field.metadata["kind"], field.metadata["infinite"]
   if kind is int:
     most = field.metadata["high"]
-    own = {"seeds": MAX_SEEDS, "first_seed": 2**32 - 1}
+    own = {"seeds": MAX_SEEDS, "first_seed": 2**32 - 1, "layers": 100}
     assert most == own.get(field.name, 2**31 - 1)
     for value in (most + 1, 3_000_000_000_000, 10**5000):
       message = said(config, **{field.name: value})
@@ -211,85 +207,92 @@ def test_a_later_field_at_its_default_is_in_no_name():
   assert options.digest(New(size=4)) == options.digest(Old(size=4))
 
 
-def restored(values):
-  return {k: math.inf if v == "inf" else v for k, v in values.items()}
+def test_a_field_keeps_its_old_name_in_digests():
+  @dataclasses.dataclass(frozen=True)
+  class Old:
+    size: int = options.option(3, "Help.")
+
+  @dataclasses.dataclass(frozen=True)
+  class New:
+    width: int = options.option(3, "Help.", was="size")
+
+  @dataclasses.dataclass(frozen=True)
+  class Other:
+    width: int = options.option(3, "Help.")
+
+  assert options.digest(New(4)) == options.digest(Old(4))
+  assert options.digest(New(4)) != options.digest(Other(4))
 
 
-def committed(kind):
-  found = {
-    p: records.read_json(p, (dict, list))
-    for p in sorted(RESULTS.rglob("*.json"))
-  }
-  return {
-    path: record
-    for path, record in found.items()
-    if isinstance(record, dict) and record.get("kind") == kind
-  }
+def test_a_field_like_another_differs_in_what_is_said():
+  @dataclasses.dataclass(frozen=True)
+  class Part:
+    size: int | None = options.option(None, "Help.", kind=int, low=1)
+
+  field = options.like(Part, "size", 7, later=True)
+  about = options.fields(Part)["size"].metadata
+  assert field.default == 7
+  assert field.metadata == {**about, "later": True}
+  assert options.like(Part, "size").default is None
 
 
-def test_runs_of_committed_records_keep_their_names():
-  runs = {}
-  for path in committed("sweep"):
-    runs |= {(path, k): r for k, r in gather.unpack(path).items()}
-  for kind in ("waits", "every_step"):
-    for path, record in committed(kind).items():
-      runs |= {(path, name): run for name, run in record["runs"].items()}
-  assert len(runs) > 800
-  for (path, name), run in runs.items():
-    config = TaskConfig(**restored(run["config"]))
-    assert run_name(config) == name, path
-  # A preset's runs begin with some of these.
-  begun = {
-    f"{config.start}-{config.first_seed}"
-    for path in grids.PRESETS.glob("[a-z]*.py")
-    for config in grids.expand(grids.preset(path.stem), {})
-    if config.start is not None
-  }
-  assert len(begun) > 20 and begun <= {name for _, name in runs}
+# {file: {run's name, or what tells rows of it apart: digest}}, made by the code
+# of commit 4762e34. No line ever changes: a digest names the files of a run.
+DIGESTS = records.read_json(pathlib.Path(__file__).parent / "digests.json")
 
 
-# Records of single runs do not hold their names: these are from before kinds
-# were checked.
-DIGESTS = {
-  "temporal_order_50.json": "72702f14",
-  "temporal_order_50_32_seeds.json": "f8de2496",
-  "temporal_order_50_msgd.json": "549e795a",
-  "temporal_order_50_msgd_c.json": "0d7b8cb2",
-  "musedata-msgd.json": "795e463e",
-  "musedata-msgd_c.json": "bd9647cb",
-  "musedata-msgd_cr.json": "bbbd364c",
-  "musedata-ours.json": "7e306c37",
-  "nottingham-lstm.json": "69b3acdb",
-  "nottingham-msgd.json": "63883750",
-  "nottingham-msgd_c.json": "6d2586ed",
-  "nottingham-msgd_cr.json": "c80e3cc4",
-  "nottingham-ours.json": "5e4c9817",
-  "piano-msgd.json": "68bea4cd",
-  "piano-msgd_c.json": "ab6ce9bc",
-  "piano-msgd_cr.json": "abfa4ad0",
-  "piano-ours.json": "bfe41641",
-  "ptb-60-longer.json": "e0e356a4",
-  "ptb-adam.json": "68d57dc8",
-  "ptb-average-longer.json": "12753dd6",
-  "ptb-c-average-longer.json": "bffd867f",
-  "ptb-longer.json": "7f55cff7",
-  "ptb-lstm.json": "a4845215",
-  "ptb-msgd.json": "f8113ca1",
-  "ptb-msgd_c.json": "2a914674",
-  "ptb-msgd_cr.json": "91ecb788",
-  "ptb-rate.json": "cabbeb98",
-  "ptb5-msgd_c.json": "20350ff1",
-  "ptb5-msgd_cr.json": "568c7f8a",
-}
+def configurations(path):
+  """{name: configuration} of a committed record; {} if it has none."""
+  record = records.read_json(path, (dict, list))
+  if isinstance(record, list):
+    return {}
+  kind, shared = record.get("kind"), record.get("config")
+  if kind == "sweep":
+    runs = gather.unpack(path)
+    found = {name: run["config"] for name, run in runs.items()}
+  elif kind in ("waits", "every_step"):
+    found = {name: run["config"] for name, run in record["runs"].items()}
+  elif kind == "natural_signals":
+    found = {str(i): values for i, values in enumerate(shared)}
+  elif kind == "natural_search":
+    rows = [{n: r[n] for n in record["varied"]} for r in _rows(record)]
+    found = {
+      ",".join(f"{n}={v}" for n, v in row.items()): shared | row for row in rows
+    }
+  elif kind in ("training", "natural"):
+    found = {"": shared}
+  else:
+    return {}
+  return {n: kinds.config_of({"config": v}, path) for n, v in found.items()}
 
 
-def test_single_runs_of_committed_records_keep_their_digests():
-  made = {
-    path.name: config(**restored(record["config"])).digest()
-    for kind, config in (("training", TaskConfig), ("natural", CorpusConfig))
-    for path, record in committed(kind).items()
-  }
-  assert made.items() >= DIGESTS.items()
+def _rows(record):
+  return record["results"]["runs"]
+
+
+@pytest.fixture(scope="module")
+def committed():
+  """{file: {name: configuration}}; of single runs on tasks, `run_name`."""
+  found = {}
+  for path in sorted(RESULTS.rglob("*.json")):
+    if configs := configurations(path):
+      if isinstance(configs.get(""), TaskConfig):
+        configs = {run_name(configs[""]): configs[""]}
+      found[str(path.relative_to(RESULTS))] = configs
+  return found
+
+
+def test_committed_records_keep_their_digests(committed):
+  for file, digests in DIGESTS.items():
+    made = {name: config.digest() for name, config in committed[file].items()}
+    assert made.items() >= digests.items(), file
+
+
+def test_runs_of_committed_records_keep_their_names(committed):
+  for file, configs in committed.items():
+    for name, config in configs.items():
+      if isinstance(config, TaskConfig):
+        assert run_name(config) == name, file
 
 
 @pytest.mark.parametrize(

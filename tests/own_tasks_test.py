@@ -3,14 +3,15 @@
 import functools
 
 import pytest
+from absl import flags
 
 from steadygrad import training
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.runs import grids
 from steadygrad.runs.names import run_name
 from steadygrad.tasks import TASKS, make_task, register_task
+from steadygrad.training import options
 from steadygrad.training.config import CorpusConfig, TaskConfig
-from steadygrad.types import Task
 
 
 def first_bit(length, max_length=None, name="first_bit"):
@@ -83,14 +84,32 @@ def test_what_makes_no_task_is_named(factory, said):
 @pytest.mark.usefixtures("own_tasks")
 def test_an_experiment_has_the_task_that_its_configuration_names():
   exp = training.experiment(TaskConfig())
-  own = exp.task._replace(name="first_bit")
-  assert isinstance(own, Task)
+  own = exp.batches._replace(name="first_bit")
   with pytest.raises(
     ValueError, match="task must be temporal_order, .*first_b"
   ):
-    training.Experiment(exp.config, own, exp.model, exp.tx)
+    training.Experiment(**exp._asdict() | {"batches": own})
   register_task("first_bit", first_bit)
   config = TaskConfig(task="first_bit")
-  by_hand = training.Experiment(config, own, exp.model, exp.tx)
-  assert by_hand == (config, own, exp.model, exp.tx)
-  assert by_hand._replace(model=None).config == config
+  by_hand = exp._asdict() | {"config": config, "batches": own}
+  assert training.Experiment(**by_hand).config == config
+  assert training.Experiment(**by_hand)._replace(model=None).batches == own
+
+
+@pytest.mark.usefixtures("own_tasks")
+def test_a_module_and_a_function_are_a_task_of_the_launchers():
+  """As of --task=my_tasks:first_bit, in train.py and in sweep.py."""
+  word = f"{__name__}:first_bit"
+  for several in (False, True):
+    values = flags.FlagValues()
+    options.define_flags(values, several=several)
+    values(["train.py", f"--task={word}", "--length=12"])
+    if several:
+      assert options.lists_from_flags(values) == {
+        "task": ["first_bit"],
+        "length": [12],
+      }
+    else:
+      config = options.from_flags(values, lambda data, algorithm: {})
+      assert config == TaskConfig(task="first_bit", length=12)
+  assert TASKS["first_bit"] is first_bit

@@ -5,37 +5,38 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import host_loop
-from steadygrad import placement
+from steadygrad.runs import placement
 
 
-def test_every_seed_has_a_slot_and_active_ones_are_even():
-  for seeds, devices, active in (
-    (4, 2, [1, 3]),
-    (5, 2, [0, 1, 2, 3, 4]),
-    (1, 2, [0]),
-    (7, 3, [6, 2]),
-    (3, 4, []),
-  ):
-    order, counts = host_loop.spread(np.array(active, int), seeds, devices)
-    assert set(order) == set(range(seeds))
-    assert counts.sum() == len(active)
-    assert counts.max() - counts.min() <= 1
-    blocks = zip(order.reshape(devices, -1), counts, strict=True)
-    ran = [s for block, n in blocks for s in block[:n]]
-    assert sorted(ran) == sorted(active)
+@pytest.mark.parametrize(
+  "count, devices, slots",
+  [(1, 1, None), (1, 2, None), (4, 2, None), (5, 2, None), (7, 3, None)]
+  + [(3, 4, None), (0, 2, 1), (1, 2, 3), (5, 2, 3), (6, 2, 3)],
+)
+def test_everything_has_a_seat_and_devices_are_even(count, devices, slots):
+  seats = placement.seats(count, devices, slots)
+  assert seats.counts.dtype == np.int32
+  assert seats.counts.sum() == count
+  assert seats.counts.max() - seats.counts.min() <= 1
+  blocks = seats.order.reshape(devices, -1)
+  assert blocks.shape[1] == (slots or -(-count // devices))
+  # Each thing once, in the first seats of its device: those that run.
+  ran = [
+    i for block, n in zip(blocks, seats.counts, strict=True) for i in block[:n]
+  ]
+  assert sorted(ran) == list(range(count))
+  np.testing.assert_array_equal(seats.order[seats.of_item], np.arange(count))
+  place = seats.of_item % blocks.shape[1]
+  assert (place < seats.counts[seats.of_item // blocks.shape[1]]).all()
+  # What is in a free seat is something that is there.
+  assert set(seats.order) <= set(range(max(count, 1)))
 
 
-@pytest.mark.parametrize("devices", range(1, 10))
-@pytest.mark.parametrize("seeds", range(1, 9))
-def test_the_first_slot_of_a_seed_that_trains_is_one_that_runs(seeds, devices):
-  """For every set of seeds: results are taken from a seed's first slot."""
-  for chosen in range(2**seeds):
-    active = np.flatnonzero(chosen >> np.arange(seeds) & 1)
-    order, counts = host_loop.spread(active, seeds, devices)
-    ran = np.arange(len(order) // devices) < counts[:, None]
-    _, first = np.unique(order, return_index=True)
-    assert ran.reshape(-1)[first[active]].all()
+def test_things_go_to_the_devices_in_turn():
+  seats = placement.seats(5, 2, 4)
+  assert seats.order.tolist() == [0, 2, 4, 0, 1, 3, 0, 0]
+  assert seats.counts.tolist() == [3, 2]
+  assert seats.of_item.tolist() == [0, 4, 1, 5, 2]
 
 
 def test_only_the_counted_seeds_are_run():
@@ -60,8 +61,10 @@ def test_one_program_runs_any_number_of_seeds():
     assert text.count("stablehlo.while") == 1
 
 
-@pytest.mark.parametrize(
-  "seeds,devices,slots", [(1, 2, 2), (4, 2, 4), (5, 4, 8)]
-)
-def test_slots(seeds, devices, slots):
-  assert placement.slots(seeds, devices) == slots
+def test_what_is_shared_has_no_seed_axis():
+  devices = jax.devices()
+  mapped, _ = placement.map_seeds(lambda table, i: table[i], devices, shared=1)
+  seats = placement.seats(3, len(devices))
+  rows = jnp.arange(10.0)
+  out = jax.jit(mapped)(seats.counts, rows, jnp.asarray(seats.order) + 4)
+  np.testing.assert_array_equal(out[seats.of_item], [4, 5, 6])

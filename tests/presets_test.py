@@ -6,19 +6,34 @@ import pathlib
 import re
 
 import pytest
-import starts
 from absl import flags
+from presets import corpora
 
-from steadygrad import training
-from steadygrad.runs import grids
-from steadygrad.runs.names import run_name
+from steadygrad import options, records, training, transforms
+from steadygrad.runs import grids, kinds, starts
+from steadygrad.runs.names import run_name, stem
 from steadygrad.tasks import TASKS
+from steadygrad.training import CorpusConfig, TaskConfig
+from steadygrad.training import options as flags_of_fields
+from steadygrad.training.config import ALGORITHMS
 
-NAMES = sorted(p.stem for p in grids.PRESETS.glob("[a-z]*.py"))
+EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+# `corpora` has no grid: it completes what flags with --data say.
+NAMES = sorted(
+  {p.stem for p in (EXPERIMENTS / "presets").glob("[a-z]*.py")} - {"corpora"}
+)
 
 
 def docstring(name):
   return importlib.import_module(f"presets.{name}").__doc__
+
+
+def preset(name):
+  return importlib.import_module(f"presets.{name}").GRIDS
+
+
+def runs_of(name, **given):
+  return grids.expand(preset(name), given)
 
 
 def names_of(configs):
@@ -28,9 +43,9 @@ def names_of(configs):
 def given(command):
   """{field: values} of the flags of a command."""
   values = flags.FlagValues()
-  grids.define_flags(values)
+  flags_of_fields.define_flags(values, several=True)
   values(["sweep.py", *command.split()])
-  return grids.values_from_flags(values)
+  return flags_of_fields.lists_from_flags(values)
 
 
 def from_flags(command):
@@ -40,7 +55,7 @@ def from_flags(command):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_run_can_be_built_and_is_counted(name):
-  configs = grids.expand(grids.preset(name), {})
+  configs = runs_of(name)
   for config in {training.program(c): c for c in configs}.values():
     assert training.experiment(config).task.name == config.task
   updates = sum(c.max_updates for c in configs)
@@ -52,15 +67,15 @@ def test_every_run_can_be_built_and_is_counted(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_grids_name_fields_of_the_configuration(name):
-  for grid in grids.preset(name):
-    assert grid.keys() <= grids.FIELDS.keys()
+  for grid in preset(name):
+    assert grid.keys() <= options.fields(TaskConfig).keys()
 
 
 def test_every_experiment_of_section_4_1_and_every_task_has_one():
   experiments = {"figure_7", "one_model", "learning_rates", "omega_modes"}
   experiments |= {"thresholds", "omega_without_clipping"}
   ours = {"sigmoid_start", "quiet_start", "identity_start", "settled"}
-  ours |= {"settled_identity", "quickened"}
+  ours |= {"settled_identity", "quickened", "comparators_search"}
   assert set(NAMES) == experiments | ours | set(TASKS) - {"temporal_order"}
 
 
@@ -83,7 +98,7 @@ BY_FLAGS = {
 @pytest.mark.parametrize("name", BY_FLAGS)
 def test_the_same_runs_as_by_flags(name):
   whole = {"solved_below": [None]} if name == "one_model" else {}
-  by_preset = grids.expand(grids.preset(name), whole)
+  by_preset = grids.expand(preset(name), whole)
   assert names_of(by_preset) == names_of(from_flags(BY_FLAGS[name]))
 
 
@@ -102,32 +117,45 @@ def test_the_same_runs_as_by_flags(name):
 def test_what_a_preset_starts_with_are_the_runs_of_another(
   name, other, command
 ):
-  begun = grids.expand(grids.preset(name), {})
+  begun = runs_of(name)
   assert command in re.sub(r"[\s\\]+", " ", docstring(name))
-  found = names_of(grids.expand(grids.preset(other), given(command)))
+  found = names_of(grids.expand(preset(other), given(command)))
   assert found == {f"{c.start}-{c.first_seed}" for c in begun}
 
 
+def test_what_presets_start_with_is_committed():
+  committed = records.read_json(pathlib.Path(__file__).parent / "digests.json")
+  begun = {
+    f"{config.start}-{config.first_seed}"
+    for name in NAMES
+    for config in runs_of(name)
+    if config.start is not None
+  }
+  assert len(begun) > 20 and begun <= {
+    n for runs in committed.values() for n in runs
+  }
+
+
 def test_the_turns_of_quickened_follow_on_settled_identity():
-  turns = starts.stages(grids.expand(grids.preset("quickened"), {}))
+  turns = starts.stages(runs_of("quickened"))
   assert [len(turn) for turn in turns] == [5] * 4
-  before = grids.expand(grids.preset("settled_identity"), {})
+  before = runs_of("settled_identity")
   for turn in turns:
     assert {starts.first(c) for c in turn} == names_of(before)
     before = turn
 
 
 def test_a_part_of_a_preset_is_a_part_of_its_runs():
-  whole = grids.expand(grids.preset("figure_7"), {})
-  part = grids.expand(grids.preset("figure_7"), {"length": [50]})
+  whole = runs_of("figure_7")
+  part = runs_of("figure_7", length=[50])
   assert len(part) == 45
   assert names_of(part) < names_of(whole)
 
 
 @pytest.mark.parametrize("name", ["learning_rates", "omega_without_clipping"])
 def test_runs_of_figure_7_are_shared(name):
-  shared = names_of(grids.expand(grids.preset("figure_7"), {}))
-  shared &= names_of(grids.expand(grids.preset(name), {}))
+  shared = names_of(runs_of("figure_7"))
+  shared &= names_of(runs_of(name))
   assert (
     len(shared) == {"learning_rates": 15, "omega_without_clipping": 20}[name]
   )
@@ -135,19 +163,18 @@ def test_runs_of_figure_7_are_shared(name):
 
 def test_methods_that_are_compared_share_seeds_and_settings():
   """But for what is compared: initial weights and data follow the seed."""
-  for config in grids.expand(grids.preset("figure_7"), {}):
+  for config in runs_of("figure_7"):
     assert (config.learning_rate, config.batch_size) == (0.01, 20)
     assert config.first_seed in range(5)
 
 
 def test_thresholds_are_half_to_ten_times_the_average_norm():
-  from steadygrad import records, transforms
-
-  root = pathlib.Path(__file__).parents[1] / "experiments" / "results"
-  record = records.read_json(root / "temporal_order_50_32_seeds.json")
+  record = records.read_json(
+    EXPERIMENTS / "results" / "temporal_order_50_32_seeds.json"
+  )
   norms = records.numbers(record["curves"]["gradient_norm"])
   advice = transforms.choose_max_norm(norms[norms == norms])
-  configs = grids.expand(grids.preset("thresholds"), {})
+  configs = runs_of("thresholds")
   tried = sorted({c.max_norm for c in configs})
   assert tried[0] == 1.0  # The paper's.
   # The preset rounds the average to 12.
@@ -156,8 +183,34 @@ def test_thresholds_are_half_to_ten_times_the_average_norm():
 
 
 def test_commands_name_figures_that_there_are():
-  figures = pathlib.Path(grids.PRESETS).parent / "draw.py"
-  text = figures.read_text()
+  text = (EXPERIMENTS / "draw.py").read_text()
   said = [re.findall(r"--figure=(\w+)", docstring(n)) for n in NAMES]
   for figure in itertools.chain(*said):
     assert f'"{figure}"' in text
+
+
+# These are of flags beside a preset: other rates, or the budget of another.
+BY_HAND = {"ptb-60-longer", "ptb-longer", "ptb-rate"}
+
+
+def test_presets_of_corpora_are_those_of_the_committed_records():
+  """Each is of every data set and algorithm."""
+  made = {
+    name: {
+      stem(CorpusConfig(data=d, algorithm=a, **preset_of(d, a)))
+      for d in corpora.DATA
+      for a in ALGORITHMS
+    }
+    for name, preset_of in corpora.PRESETS.items()
+  }
+  named = 0
+  for path in sorted((EXPERIMENTS / "results" / "natural").glob("*.json")):
+    record = records.read_json(path)
+    if record["kind"] != "natural" or path.stem in BY_HAND:
+      continue
+    of = path.stem.split("-")[1]
+    of = "paper" if of.startswith("msgd") else of
+    of = "ours" if of in ("average", "c") else of
+    assert stem(kinds.config_of(record, path)) in made[of], path
+    named += 1
+  assert named > 20

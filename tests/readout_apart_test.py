@@ -9,7 +9,7 @@ import pytest
 
 from steadygrad import training, transforms
 from steadygrad.adjoints import adjoints
-from steadygrad.training.config import TaskConfig
+from steadygrad.training import Data, TaskConfig
 
 RATE, READOUT_RATE = 0.01, 3.0
 # Both norms are over it at the start, so that both parts are clipped.
@@ -35,7 +35,7 @@ def one_update(config, key):
   """(parameters before, parameters after, info) of the first update."""
   exp = training.experiment(config)
   state = training.init(exp, key)
-  after, info = jax.jit(lambda s: training.train_step(exp, key, s))(state)
+  after, info = jax.jit(lambda s: training.update(exp, Data(), key, s))(state)
   return state.params, after.params, info
 
 
@@ -93,7 +93,7 @@ def test_one_program_serves_many_thresholds():
     traced = training.hyper(CONFIG)._replace(max_norm=max_norm)
     exp = training.experiment(CONFIG, traced)
     state = training.init(exp, key)
-    after, _ = training.train_step(exp, key, state)
+    after, _ = training.update(exp, Data(), key, state)
     moved = jax.tree.map(jnp.subtract, after.params, state.params)
     return moved["readout"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from steadygrad import records
+from steadygrad.training import evaluation
 
 RESULTS = pathlib.Path(__file__).parents[1] / "experiments" / "results"
 
@@ -16,8 +17,12 @@ RESULTS = pathlib.Path(__file__).parents[1] / "experiments" / "results"
 def test_wilson_interval_against_known_values():
   # 0 and all of n have closed forms; 29 of 32 from R's binom::binom.wilson.
   z2 = 1.959964**2
-  np.testing.assert_allclose(evaluation.wilson_interval(0, 5), (0, z2 / (5 + z2)))
-  np.testing.assert_allclose(evaluation.wilson_interval(5, 5), (5 / (5 + z2), 1))
+  np.testing.assert_allclose(
+    evaluation.wilson_interval(0, 5), (0, z2 / (5 + z2))
+  )
+  np.testing.assert_allclose(
+    evaluation.wilson_interval(5, 5), (5 / (5 + z2), 1)
+  )
   np.testing.assert_allclose(
     evaluation.wilson_interval(29, 32), (0.7578, 0.9676), atol=2e-4
   )

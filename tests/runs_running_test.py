@@ -19,6 +19,7 @@ from steadygrad.runs import (
   names,
   parts,
   queue,
+  requests,
   signals,
   store,
   sweeps,
@@ -331,7 +332,7 @@ def test_a_record_of_a_smaller_budget_stays_until_the_next(tmp_path):
   less = dataclasses.replace(TASK, max_updates=100)
   record = runs.train(less, tmp_path, progress=False)
   with runs.Directory(tmp_path) as directory:
-    directories.write_config(directory, TASK.resolved())
+    requests.write_config(directory, TASK.resolved())
     config = records.read_json(tmp_path / "config.json")
     assert config["max_updates"] == 400
   assert records.read_json(tmp_path / "record.json") == record

@@ -6,16 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import starts
-import sweep_loop
-import sweep_store
-from launchers_test import launch
 
-from steadygrad import training
+from steadygrad import runs, training
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import faster
-from steadygrad.runs import store
+from steadygrad.runs import starts, store
+from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
+from steadygrad.training import Data
 from steadygrad.training.config import TaskConfig
 
 TINY = TaskConfig(
@@ -38,13 +36,17 @@ def with_scale(scale, **others):
   return training.experiment(dataclasses.replace(TINY, **changes))
 
 
+def drawn(exp, key, state, step=0):
+  """(batch, states before it) of an update."""
+  return exp.batches.draw(Data(), key, step, (), state.params)
+
+
 @pytest.mark.parametrize("init", ["basic_tanh", "sigmoid"])
 def test_states_are_drawn_around_the_cells_own(init):
   exp = with_scale(0.5, init=init, form="x", batch_size=250, hidden_size=40)
   key = jax.random.key(0)
   state = training.init(exp, key)
-  first = training._initial_states(exp, key, state)
-  second = training._initial_states(exp, key, state._replace(step=1))
+  first, second = [drawn(exp, key, state, step)[1] for step in (0, 1)]
   both = np.stack([first, second]).reshape(2, -1)
   # 10000 numbers each: five standard errors.
   np.testing.assert_allclose(both.mean(1), 0, atol=0.025)
@@ -56,10 +58,10 @@ def test_an_update_is_one_from_these_states():
   exp = with_scale(0.5, init="orthogonal_quiet")  # Which remembers them.
   key = jax.random.key(1)
   state = training.init(exp, key)
-  after, info = training.train_step(exp, key, state)
+  after, info = training.update(exp, Data(), key, state)
   batch_key = jax.random.fold_in(key, training.Stream.DATA)
   batch = exp.task.sample(jax.random.fold_in(batch_key, 0), 4)
-  x_0 = training._initial_states(exp, key, state)
+  x_0 = drawn(exp, key, state)[1]
   loss, grads, _ = adjoints(exp.model, exp.task.loss)(state.params, batch, x_0)
   assert loss != adjoints(exp.model, exp.task.loss)(state.params, batch)[0]
   norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
@@ -74,13 +76,14 @@ def test_an_update_is_one_from_these_states():
 def test_without_a_scale_nothing_is_drawn_and_checks_never_draw():
   key = jax.random.key(2)
   state = training.init(with_scale(0.0), key)
-  assert training._initial_states(with_scale(0.0), key, state) is None
+  assert drawn(with_scale(0.0), key, state)[1] is None
   large = {"test_size": 250, "check_size": 250}
   plain, wild = [
-    training.check(with_scale(s, **large), key, state) for s in (0.0, 100.0)
+    with_scale(s, **large).stopping.judge(Data(), key, state)[1]
+    for s in (0.0, 100.0)
   ]
-  assert plain[1]["error"] == wild[1]["error"]
-  same = [training.test_error(with_scale(s), key, state) for s in (0.0, 100.0)]
+  assert plain["error"] == wild["error"]
+  same = [with_scale(s).stopping.test(Data(), key, state) for s in (0.0, 100.0)]
   assert same[0] == same[1]
 
 
@@ -88,17 +91,16 @@ def test_without_a_scale_nothing_is_drawn_and_checks_never_draw():
 def ended(tmp_path_factory):
   """A sweep's directory with one run of two updates, and its name."""
   directory = tmp_path_factory.mktemp("first")
-  sweep(directory, TINY)
+  sweep(directory, [TINY])
   return directory, run_name(TINY).rpartition("-")[0]
 
 
-def sweep(directory, config, parameters=None):
+def sweep(home, configs, first=None):
   one = jax.devices()[:1]  # Each further one compiles the sweep's again.
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
-    store = sweep_store.Store(directory)
-    sweep_loop.run([config], store, parameters=parameters, progress=False)
-    store.close()
+    with Directory(home) as directory:
+      return runs.sweep(configs, directory, first_runs=first, progress=False)
 
 
 def state_of(directory, config):
@@ -120,9 +122,11 @@ def test_a_run_goes_on_from_the_parameters_of_another(ended, tmp_path):
   first = state_of(directory, TINY)
   (params,) = loaded.values()
   jax.tree.map(np.testing.assert_array_equal, params, first)
-  sweep(tmp_path, config, loaded)
+  sweep(tmp_path, [config], str(directory))
   exp, key = training.experiment(config), jax.random.key(TINY.first_seed)
-  expected, _ = training.train_step(exp, key, training.init(exp, key, first))
+  expected, _ = training.update(
+    exp, Data(), key, training.init(exp, key, first)
+  )
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
     state_of(tmp_path, config),
@@ -174,28 +178,18 @@ def test_turns_run_one_after_the_other(ended, tmp_path):
   assert starts.stages([chain[2], TINY]) == [[chain[2], TINY]]
   assert starts.stages([]) == [[]]
 
-  def in_turns(configs, where, first):
-    with pytest.MonkeyPatch.context() as patch:
-      one = jax.devices()[:1]
-      patch.setattr(jax, "devices", lambda: one)
-      store = sweep_store.Store(where)
-      try:
-        return sweep_loop.run_in_turns(configs, store, first, progress=False)
-      finally:
-        store.close()
-
   with pytest.raises(ValueError, match=f"starts .*{name}.* None"):
-    in_turns(chain[::-1], tmp_path, None)
+    sweep(tmp_path, chain[::-1])
   # After one it goes on from what is in the sweep's own directory.
-  in_turns(chain[:1], tmp_path, str(directory))
-  ledger = in_turns(chain[::-1], tmp_path, None)
+  sweep(tmp_path, chain[:1], str(directory))
+  ledger = sweep(tmp_path, chain[::-1])
   assert ledger["runs"] == 3 and ledger["updates_left"] == 0
   exp, key = training.experiment(chain[2]), jax.random.key(TINY.first_seed)
   first = state_of(tmp_path, chain[1])
   params = first | {"cell": faster(first["cell"], 2.0)}
   state = training.init(exp, key, params)
   for _ in range(2):
-    state, _ = training.train_step(exp, key, state)
+    state, _ = training.update(exp, Data(), key, state)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
     state_of(tmp_path, chain[2]),
@@ -243,7 +237,8 @@ def test_only_the_x_form_is_made_faster(ended):
     starts.load(str(directory), [quick])
 
 
-def test_the_training_launcher_has_no_starts():
-  status, _, err = launch("--start=somewhere")
+def test_the_training_launcher_has_no_starts(server, tmp_path):
+  words = ("train.py", "--start=somewhere")
+  status, _, err, _ = server.launch(*words, cwd=tmp_path)
   assert status == 1
   assert "start must be none here, got somewhere" in err

@@ -10,15 +10,15 @@ from figures import (
   error_curves,
   generalisation,
   groups,
-  style,
   success_rate,
   tables,
 )
 from figures import updates_to_solve as dots
-from launchers_test import launch
 
 from steadygrad import records
-from steadygrad.runs import gather, grids
+from steadygrad.plots import style
+from steadygrad.runs import gather
+from steadygrad.training import evaluation
 from steadygrad.training.config import TaskConfig
 
 OUTCOMES = {
@@ -352,17 +352,18 @@ def collected(tmp_path_factory):
     (("--figure=success_rate",), "out must be a file *.png, got None"),
   ],
 )
-def test_launcher(collected, flags, said):
-  status, out, err = launch(*flags, f"--records={collected}", script="draw.py")
+def test_launcher(server, collected, flags, said):
+  words = ("draw.py", *flags, f"--records={collected}")
+  status, out, err, _ = server.launch(*words, cwd=collected.parent)
   assert (status == 0) == said.startswith("|")
   assert said in out + err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("figure", ["success_rate", "updates_to_solve"])
-def test_pictures_are_written_and_small(collected, figure, tmp_path):
+def test_pictures_are_written_and_small(server, collected, figure, tmp_path):
   out = tmp_path / "a.png"
   flags = (f"--figure={figure}", f"--records={collected}", f"--out={out}")
-  status, _, err = launch(*flags, script="draw.py")
+  status, _, err, _ = server.launch("draw.py", *flags, cwd=tmp_path)
   assert status == 0, err
   assert 10_000 < out.stat().st_size < 200_000
 
@@ -374,4 +375,7 @@ def test_fields_of_where_are_those_of_the_configuration():
   assert len(gather.keep(runs, ["algorithm=msgd", "max_norm=6"])) == 3
   free = run(0, "cut", max_norm=float("inf"))
   assert gather.keep({"a": free}, ["max_norm=inf"]) == [free]
-  assert set(grids.FIELDS) == {f.name for f in dataclasses.fields(TaskConfig)}
+  runs = {name: r for name, r in runs.items() if "_cr" in str(r["config"])}
+  for name in (f.name for f in dataclasses.fields(TaskConfig)):
+    with pytest.raises(ValueError, match=f"{name} must be|no run with {name}"):
+      gather.keep(runs, [f"{name}=987654"])

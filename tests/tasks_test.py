@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import evaluation, models
+from steadygrad import models
 from steadygrad.adjoints import adjoints
 from steadygrad.cells import elman
 from steadygrad.tasks import TASKS, temporal_order_with_waits
+from steadygrad.training import evaluation
 from steadygrad.types import Batch
 
 MINIMUM = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steadygrad.data import baselines, text
-from tests import natural_cases
+from tests import corpora_cases
 
 # The floors are given with two decimals; the models are the same.
 TWO_DECIMALS = 0.01
@@ -29,7 +29,7 @@ def test_symbols(raw, expected):
 
 
 def test_files_become_indices(tmp_path):
-  paths = natural_cases.small_text(tmp_path)
+  paths = corpora_cases.small_text(tmp_path)
   splits = text.load(paths)
   assert splits.vocabulary == "".join(sorted(set(splits.vocabulary)))
   assert {"\n", "_", "<", "N"} <= set(splits.vocabulary)
@@ -40,7 +40,7 @@ def test_files_become_indices(tmp_path):
 
 
 def test_wrong_files_are_named(tmp_path):
-  paths = natural_cases.small_text(tmp_path)
+  paths = corpora_cases.small_text(tmp_path)
   paths[2].write_text(" été \n", "utf-8")
   with pytest.raises(ValueError, match="ptb.test.txt.*unseen.*é"):
     text.load(paths)
@@ -83,7 +83,7 @@ def test_baselines_equal_counting_by_hand(rng, ahead):
 
 
 def test_floors_of_the_real_data():
-  directory = natural_cases.shared_data() / "ptb"
+  directory = corpora_cases.shared_data() / "ptb"
   splits = text.load(
     [directory / f"ptb.{s}.txt" for s in ("train", "valid", "test")]
   )

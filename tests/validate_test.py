@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import _validate, evaluation, numerics
+from steadygrad import _validate, numerics
 from steadygrad.kernels import elman_scan
+from steadygrad.training import evaluation
 from steadygrad.transforms.omega import omega_gradient, omega_terms
 from steadygrad.types import Trajectory
 from tests import cases

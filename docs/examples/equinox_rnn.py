@@ -1,7 +1,4 @@
-"""Omega and the clip for an Equinox GRU: new lines say `# steadygrad`.
-
-Equinox writes one step of one sequence; a trajectory is [T, B, ...].
-"""
+"""Omega and the clip for an Equinox GRU: new lines say `# steadygrad`."""
 
 import equinox as eqx
 import jax
@@ -28,9 +25,7 @@ def start(gru, batch_size):
 
 
 def rnn(gru, us):
-  def body(h, u):
-    return (step(gru, h, u),) * 2
-
+  body = lambda h, u: (step(gru, h, u),) * 2
   return jax.lax.scan(body, start(gru, us.shape[1]), us)[1]
 
 
@@ -49,7 +44,7 @@ tx = optax.chain(
 @eqx.filter_jit
 def train_step(net, state, us, targets):
   loss, grads = eqx.filter_value_and_grad(
-    lambda net: head_loss(net, rnn(net.gru, us), targets)
+    lambda n: head_loss(n, rnn(n.gru, us), targets)
   )(net)
   dys = jax.grad(head_loss, 1)(net, rnn(net.gru, us), targets)  # steadygrad
   seen = trajectory(cell, net.gru, us, dys=dys)  # steadygrad
@@ -59,8 +54,8 @@ def train_step(net, state, us, targets):
 
 
 def main(num_updates=100):
-  keys = jax.random.split(jax.random.key(0))
-  net = Net(eqx.nn.GRUCell(1, N, key=keys[0]), eqx.nn.Linear(N, 1, key=keys[1]))
+  key = jax.random.key(0)
+  net = Net(eqx.nn.GRUCell(1, N, key=key), eqx.nn.Linear(N, 1, key=key))
   state = tx.init(eqx.filter(net, eqx.is_array))
   for i in range(num_updates):
     us = jax.random.normal(jax.random.key(i), (T, B, 1))

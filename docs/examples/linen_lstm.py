@@ -11,7 +11,9 @@ import optax
 from flax import linen as nn
 
 from steadygrad import cells, transforms  # steadygrad
-from steadygrad.flax import TrainState  # steadygrad, as flax.training's
+
+# was: from flax.training.train_state import TrainState
+from steadygrad.flax import TrainState  # steadygrad
 from steadygrad.trajectories import trajectory  # steadygrad
 
 T, B, N = 30, 16, 16

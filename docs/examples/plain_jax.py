@@ -23,9 +23,7 @@ def step(p, h, u):
 
 
 def rnn(p, us):
-  def body(h, u):
-    return (step(p, h, u),) * 2
-
+  body = lambda h, u: (step(p, h, u),) * 2
   return jax.lax.scan(body, start(p, us.shape[1]), us)[1]
 
 
@@ -54,8 +52,7 @@ def train_step(params, state, us, targets):
 
 
 def main(num_updates=100):
-  params = init(jax.random.key(0))
-  state = tx.init(params)
+  state = tx.init(params := init(jax.random.key(0)))
   for i in range(num_updates):
     us = jax.random.normal(jax.random.key(i), (T, B, 1))
     params, state, loss, grads = train_step(params, state, us, us[0])

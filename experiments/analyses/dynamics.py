@@ -149,36 +149,41 @@ def driven_maps(_):
   )
 
 
+@jax.jit
+def _ends(x_0, bs):
+  """(|dx_50/db|, |dx_50/dx_0|, x_50) at each b, from one start."""
+  one = lambda b: analysis.orbit_sensitivity(  # noqa: E731
+    unit, x_0[None], b, num_steps=STEPS
+  )
+  found = jax.vmap(one)(bs)
+  return (
+    jnp.abs(found.in_parameter[:, -1, 0]),
+    jnp.abs(found.in_start[:, -1, 0, 0]),
+    found.xs[:, -1, 0],
+  )
+
+
+def _folds():
+  """(b_1, b_2), where 5 σ(x) + b touches x: σ' there is 1 / 5."""
+  s = (1 + np.array([1, -1]) * 0.2**0.5) / 2
+  return np.log(s / (1 - s)) - W * s
+
+
 def crossings(_):
   """What makes the gradient explode: three crossings, |dx_50/db| over b."""
   starts = {"lower": -3.0, "boundary": 0.3, "upper": 3.0}
-  s = (1 + np.array([1, -1]) * 0.2**0.5) / 2
-  b1, b2 = np.log(s / (1 - s)) - W * s
+  b1, b2 = _folds()
   boundary = 0.3 - float(W / (1 + np.exp(-0.3)))
   # The peaks are as thin as 1.25^-50; each bin of 200 points keeps its largest.
   bs = np.linspace(-2.8, -2.2, 60000)
   x_0s = np.linspace(-1, 1, 40001)
   with jax.enable_x64(True):
-
-    @jax.jit
-    def sweep(x_0, bs):
-      one = lambda b: analysis.orbit_sensitivity(  # noqa: E731
-        unit, x_0[None], b, num_steps=STEPS
-      )
-      found = jax.vmap(one)(bs)
-      return (
-        jnp.abs(found.in_parameter[:, -1, 0]),
-        jnp.abs(found.in_start[:, -1, 0, 0]),
-        found.xs[:, -1, 0],
-      )
-
-    found = {
-      k: [np.asarray(a) for a in sweep(jnp.asarray(v), jnp.asarray(bs))]
-      for k, v in starts.items()
+    slopes = {
+      k: np.asarray(_ends(jnp.asarray(x_0), jnp.asarray(bs))[0])
+      for k, x_0 in starts.items()
     }
-    over_starts = jax.jit(jax.vmap(lambda x: sweep(x, jnp.full(1, -2.5))[1][0]))
+    over_starts = jax.jit(jax.vmap(lambda x: _ends(x, jnp.full(1, -2.5))[1][0]))
     in_start = np.asarray(over_starts(jnp.asarray(x_0s)))
-  slopes = {k: v[0] for k, v in found.items()}
 
   def near(kind, b):
     return slopes[kind][np.abs(bs - b) < 0.02].max()

@@ -105,48 +105,25 @@ def omega_angle(kind):
   length, every, points = 30, 40, 40 if kind == "elman" else 20
   task, model = networks.task_model(kind, length, 30)
   watch = analysis.omega_derivatives(model, task.loss)
-  curves = {"update": np.arange(points) * every}
-  for name, weight in (("msgd_c", 0.0), ("msgd_cr", 4.0)):
-    init, update = networks.descent(
-      task, model, weight=weight, learning_rate=0.01, max_norm=1.0,
-      batch_size=20,
-    )  # fmt: skip
 
-    @jax.jit
-    def run(key, init=init, update=update):
-      key_init, key_data, key_watch = jax.random.split(key, 3)
-      batch = task.sample(key_watch, 20)
+  def keep(seen, losses):
+    return seen.cosine, seen.norm_ratio, seen.omega, losses.mean()
 
-      def point(carry, key):
-        seen = watch(carry[0], batch)
-        carry, losses = jax.lax.scan(
-          update, carry, jax.random.split(key, every)
-        )
-        return carry, (seen.cosine, seen.norm_ratio, seen.omega, losses.mean())
-
-      keys = jax.random.split(key_data, points)
-      return jax.lax.scan(point, init(key_init), keys)[1]
-
-    cosine, ratio, omega, loss = run(jax.random.key(0))
-    curves[name] = dict(cosine=cosine, ratio=ratio, omega=omega, loss=loss)
+  kept, settings = networks.while_training(
+    task, model, watch, keep, points=points, every=every
+  )
+  columns = ("cosine", "ratio", "omega", "loss")
+  curves = {k: dict(zip(columns, v, strict=True)) for k, v in kept.items()}
   return dict(
-    config=dict(
-      cell=kind,
-      task="temporal_order",
-      length=length,
-      hidden=30,
-      learning_rate=0.01,
-      max_norm=1.0,
-      batch_size=20,
-      omega_weight=4.0,
-    ),  # fmt: skip
+    config=dict(cell=kind, task="temporal_order", length=length, hidden=30)
+    | settings,
     results={
       name: dict(
-        mean_cosine=np.mean(curves[name]["cosine"]),
-        least_cosine=np.min(curves[name]["cosine"]),
-        mean_norm_ratio=np.mean(curves[name]["ratio"]),
+        mean_cosine=np.mean(run["cosine"]),
+        least_cosine=np.min(run["cosine"]),
+        mean_norm_ratio=np.mean(run["ratio"]),
       )
-      for name in ("msgd_c", "msgd_cr")
+      for name, run in curves.items()
     },
-    curves=curves,
+    curves={"update": np.arange(points) * every} | curves,
   )

@@ -98,3 +98,40 @@ def descent(task, model, *, weight, learning_rate, max_norm, batch_size):
     return (optax.apply_updates(params, updates), state), loss
 
   return init, update
+
+
+def while_training(task, model, watch, keep, *, points, every):
+  """What `watch` sees while two runs train: MSGD-C and MSGD-CR.
+
+  Args:
+    task: to train on, by batches of 20.
+    model: to train.
+    watch: (params, batch) -> what it sees; the batch is the same throughout.
+    keep: (what is seen, losses of the next `every` updates) -> what to record.
+    points: how often it looks.
+    every: updates between two looks.
+
+  Returns:
+    {"msgd_c": kept, "msgd_cr": kept}, leaves [points, ...], and the settings.
+  """
+  kept = {}
+  shared = dict(learning_rate=0.01, max_norm=1.0, batch_size=20)
+  for name, weight in (("msgd_c", 0.0), ("msgd_cr", 4.0)):
+    init, update = descent(task, model, weight=weight, **shared)
+
+    @jax.jit
+    def run(key, init=init, update=update):
+      key_init, key_data, key_watch = jax.random.split(key, 3)
+      batch = task.sample(key_watch, 20)
+
+      def point(carry, key):
+        seen = watch(carry[0], batch)
+        keys = jax.random.split(key, every)
+        carry, losses = jax.lax.scan(update, carry, keys)
+        return carry, keep(seen, losses)
+
+      keys = jax.random.split(key_data, points)
+      return jax.lax.scan(point, init(key_init), keys)[1]
+
+    kept[name] = run(jax.random.key(0))
+  return kept, shared | {"omega_weight": 4.0}

@@ -25,21 +25,34 @@ def _point(w, b):
   return {"w": jnp.array(w), "b": jnp.array(b)}
 
 
+def _view(window, origin, slope, resolution=121):
+  """The loss over w and the distance in b from the line origin + slope w."""
+  axes = [jnp.linspace(*window[k], resolution) for k in "wb"]
+  along, across = _point(1.0, slope), _point(0.0, 1.0)
+  return analysis.surface(_loss, _point(0.0, origin), (along, across), axes)
+
+
+def _path(descent):
+  w, b = descent.params["w"], descent.params["b"]
+  return dict(
+    w=w, b=b, losses=descent.losses, gradient_norms=descent.gradient_norms
+  )
+
+
+def _longest_step(descent):
+  w, b = descent.params["w"], descent.params["b"]
+  return np.hypot(np.diff(w), np.diff(b)).max()
+
+
 def error_surface(_):
   """Fig. 6: the wall, and descent from one start with and without clipping."""
-  resolution, steps, rate, max_norm = 121, 150, 0.05, 0.3
+  steps, rate, max_norm = 150, 0.05, 0.3
   start = dict(w=4.6, b=-2.5)
   with jax.enable_x64(True):
 
     @jax.jit
     def run():
-      def view(window, origin, slope):
-        axes = [jnp.linspace(*window[k], resolution) for k in "wb"]
-        along, across = _point(1.0, slope), _point(0.0, 1.0)
-        center = _point(0.0, origin)
-        return analysis.surface(_loss, center, (along, across), axes)
-
-      wide, close = view(WINDOW, *WALL), view(CLOSE_UP, 0.0, 0.0)
+      wide, close = _view(WINDOW, *WALL), _view(CLOSE_UP, 0.0, 0.0)
       options = dict(learning_rate=rate, num_steps=steps)
       plain = analysis.descend(_loss, _point(**start), **options)
       clipped = analysis.descend(
@@ -48,18 +61,7 @@ def error_surface(_):
       return wide, close, plain, clipped
 
     wide, close, plain, clipped = jax.tree.map(np.asarray, run())
-
-  def path(found):
-    w, b = found.params["w"], found.params["b"]
-    return dict(
-      w=w, b=b, losses=found.losses, gradient_norms=found.gradient_norms
-    )
-
-  def longest(found):
-    return np.hypot(
-      np.diff(found.params["w"]), np.diff(found.params["b"])
-    ).max()
-
+  descents = dict(plain=plain, clipped=clipped)
   return dict(
     config=dict(
       start=start,
@@ -74,17 +76,16 @@ def error_surface(_):
       close_up=CLOSE_UP,
     ),  # fmt: skip
     results=dict(
-      largest_gradient_norm=dict(
-        plain=plain.gradient_norms.max(), clipped=clipped.gradient_norms.max()
-      ),
-      longest_step=dict(plain=longest(plain), clipped=longest(clipped)),
-      last_loss=dict(plain=plain.losses[-1], clipped=clipped.losses[-1]),
+      largest_gradient_norm={
+        k: d.gradient_norms.max() for k, d in descents.items()
+      },
+      longest_step={k: _longest_step(d) for k, d in descents.items()},
+      last_loss={k: d.losses[-1] for k, d in descents.items()},
     ),
     curves=dict(
       surface=np.round(wide, 4),
       close_up=np.round(close, 4),
-      plain=path(plain),
-      clipped=path(clipped),
+      **{k: _path(d) for k, d in descents.items()},
     ),
   )
 

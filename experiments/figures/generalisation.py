@@ -18,18 +18,7 @@ def draw(runs: list[dict], path) -> None:
   Raises:
     ValueError: if there is none, or they are not of one task and test size.
   """
-  tested = [run for run in runs if "generalisation" in run]
-  if not tested:
-    raise ValueError(
-      "records must have runs that evaluate.py --test=lengths has tested, got"
-      " none"
-    )
-  for name, values in (
-    ("task", {run["config"]["task"] for run in tested}),
-    ("size", {run["generalisation"]["size"] for run in tested}),
-  ):
-    if len(values) > 1:
-      raise ValueError(f"runs must have one {name}, got {sorted(values)}")
+  tested = _tested(runs)
   size = tested[0]["generalisation"]["size"]
   floor = 0.5 / size  # Where no error at all is drawn on a log axis.
   settings = groups.by(tested, _FIELDS)
@@ -37,14 +26,7 @@ def draw(runs: list[dict], path) -> None:
   lines = sum(name.count("\n") + 1 for name in names)
   figure, axis = style.new(2.1 + 0.15 * lines)  # The legend below.
   for number, members in enumerate(settings.values()):
-    line = style.MORE_LINES[number % 4]
-    for i, run in enumerate(members):
-      found = run["generalisation"]
-      heights = [max(error, floor) for error in found["errors"]]
-      axis.plot(
-        found["lengths"], heights, **line, lw=0.8, marker="os^D"[number % 4],
-        ms=2.5, label=names[number] if i == 0 else None,
-      )  # fmt: skip
+    _setting(axis, members, number, names[number], floor)
   chance = tested[0]["chance_error"]
   for height, text in (
     (chance, f"chance {chance:.3g}"),
@@ -65,6 +47,37 @@ def draw(runs: list[dict], path) -> None:
   )
   figure.legend(loc="outside lower center", ncol=1)
   style.save(figure, path)
+
+
+def _tested(runs: list[dict]) -> list[dict]:
+  """Those that were tested; ValueError if they do not fit one picture."""
+  tested = [run for run in runs if "generalisation" in run]
+  if not tested:
+    raise ValueError(
+      "records must have runs that evaluate.py --test=lengths has tested, got"
+      " none"
+    )
+  for name, values in (
+    ("task", {run["config"]["task"] for run in tested}),
+    ("size", {run["generalisation"]["size"] for run in tested}),
+  ):
+    if len(values) > 1:
+      raise ValueError(f"runs must have one {name}, got {sorted(values)}")
+  return tested
+
+
+def _setting(
+  axis, runs: list[dict], number: int, name: str, floor: float
+) -> None:
+  """A line for each seed of one setting, named once."""
+  line = style.MORE_LINES[number % 4]
+  for i, run in enumerate(runs):
+    found = run["generalisation"]
+    heights = [max(error, floor) for error in found["errors"]]
+    axis.plot(
+      found["lengths"], heights, **line, lw=0.8, marker="os^D"[number % 4],
+      ms=2.5, label=name if i == 0 else None,
+    )  # fmt: skip
 
 
 def _name(runs: list[dict]) -> str:

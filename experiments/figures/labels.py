@@ -69,6 +69,45 @@ def _start(config: Config) -> str:
   return f"going on from {name}" if name else ""
 
 
+NETWORKS = {
+  "elman": "Elman",
+  "leaky": "leaky",
+  "residual": "residual in time",
+  "irnn": "IRNN",
+  "highway": "highway",
+  "layer_norm": "Elman with layer norm",
+  "lstm": "LSTM",
+  "gru": "GRU",
+  "lru": "LRU",
+  "attention": "Elman with attention",
+  "transformer": "transformer",
+}
+_OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
+
+
+def _model(config: Config) -> str:
+  """The network, and what of it is a choice."""
+  model = config["model"]
+  words = [NETWORKS[model]]
+  if model in ("leaky", "residual"):
+    words.append(f"rate {config['leak']:g}")
+  if model in ("lstm", "gru"):
+    bias = config["forget_bias"]
+    words.append("chrono bias" if bias == "chrono" else f"gate bias {bias}")
+  if model == "transformer":
+    blocks = config["layers"]
+    words += [f"{blocks} block{'s' * (blocks > 1)}", config["positions"]]
+  return ", ".join(words)
+
+
+def _optimizer(config: Config) -> str:
+  """The optimiser, and what the algorithm puts before it."""
+  words = [_OPTIMIZERS[config["optimizer"]]]
+  words += ["clip"] * (config["algorithm"] != "msgd")
+  words += ["Ω"] * (config["algorithm"] == "msgd_cr")
+  return " + ".join(words)
+
+
 # {field: function of a configuration -> words, or "" where it says nothing}
 WORDS: dict[str, Callable[[Config], str]] = {
   "algorithm": lambda config: METHODS[config["algorithm"]],
@@ -81,6 +120,8 @@ WORDS: dict[str, Callable[[Config], str]] = {
   "learning_rate": _learning_rate,
   "length": _length,
   "max_norm": _max_norm,
+  "model": _model,
+  "optimizer": _optimizer,
   "omega_weight": _omega_weight,
   "readout_learning_rate": _text(
     "readout_learning_rate", "readout apart at {:g}"

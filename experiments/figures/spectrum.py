@@ -6,11 +6,8 @@ from steadygrad import records
 from steadygrad.plots import style
 
 
-def draw(record: dict, path) -> None:
-  results, curves = record["results"], record["curves"]
-  figure, (plane, growth) = style.new(
-    2.15, 1, 2, gridspec_kw={"width_ratios": [1, 1.1]}
-  )
+def _eigenvalues(plane, results: dict, curves: dict) -> None:
+  """Eigenvalues in the complex plane, and circles of three radii."""
   turn = np.linspace(0, 2 * np.pi, 200)
   rho, top = results["spectral_radius"], results["largest_singular_value"]
   for radius, line, text in (
@@ -31,6 +28,10 @@ def draw(record: dict, path) -> None:
   plane.set_xlabel(r"Re $\lambda$")
   plane.set_ylabel(r"Im $\lambda$")
   style.letter(plane, "(a)")
+
+
+def _growth(growth, results: dict, curves: dict) -> None:
+  """Norms by lag: what σ_max bounds, what ρ promises, and what they are."""
   lags = np.arange(1, len(curves["log10_bound"]) + 1)
   for key, text, line in (
     ("log10_bound", r"$(\gamma\sigma_{\max})^{t-k}$", style.LINES[1]),
@@ -39,17 +40,25 @@ def draw(record: dict, path) -> None:
   ):
     growth.plot(lags, records.numbers(curves[key]), label=text, **line)
   growth.plot(
-    lags, lags * np.log10(rho), color=style.BLUE, ls=":",
+    lags, lags * np.log10(results["spectral_radius"]), color=style.BLUE, ls=":",
     label=r"$\rho^{\,t-k}$",
   )  # fmt: skip
   growth.axhline(0, color="black", lw=0.5)
   growth.set_ylim(-9, 26)
   growth.set_xlabel("lag $t-k$ (steps)")
   growth.set_ylabel(r"$\log_{10}\|\partial x_t/\partial x_k\|$", labelpad=2)
+  style.letter(growth, "(b)")
+
+
+def draw(record: dict, path) -> None:
+  figure, (plane, growth) = style.new(
+    2.15, 1, 2, gridspec_kw={"width_ratios": [1, 1.1]}
+  )
+  _eigenvalues(plane, record["results"], record["curves"])
+  _growth(growth, record["results"], record["curves"])
   figure.legend(
     *growth.get_legend_handles_labels(), loc="outside lower center", ncol=4,
     handlelength=1.7, columnspacing=0.9,
   )  # fmt: skip
-  style.letter(growth, "(b)")
   style.clean(growth, plane)
   style.save(figure, path)

@@ -134,3 +134,48 @@ def validation(runs: list[dict]) -> str:
   ]
   header = [name.replace("_", " ") for name in varied]
   return _markdown([*header, "validation error", "after pass", "run"], rows)
+
+
+_NETWORK = ("model", "forget_bias", "leak", "layers", "positions")
+_NETWORK += ("optimizer", "algorithm", "learning_rate")
+_PROBLEM = ("task", "length", "max_length")
+
+
+def comparators(runs: list[dict]) -> str:
+  """Networks beside each other: a row for each, a column for each problem.
+
+  A cell is solved seeds of all, and the median of their updates, or of the
+  error where none is solved. A dash was not run.
+  """
+  problems = groups.by(runs, (*_PROBLEM, *_NETWORK))
+  found: dict[tuple, dict[tuple, list]] = {}
+  for key, members in problems.items():
+    problem, network = key[: len(_PROBLEM)], key[len(_PROBLEM) :]
+    found.setdefault(network, {})[problem] = members
+  columns = sorted({p for row in found.values() for p in row}, key=str)
+  rows = []
+  for network, row in found.items():
+    config = dict(zip(_NETWORK, network, strict=True))
+    rows.append(
+      [
+        label(config, ("model",)),
+        label(config, ("optimizer",)),
+        f"{config['learning_rate']:g}",
+        *[_outcome(row[p]) if p in row else "–" for p in columns],
+      ]
+    )
+  names = [
+    f"{task.replace('_', ' ')}, {label(config, ('length',))}"
+    for task, length, most in columns
+    for config in [{"length": length, "max_length": most}]
+  ]
+  return _markdown(["network", "optimiser", "rate", *names], rows)
+
+
+def _outcome(runs: list[dict]) -> str:
+  number, *_ = groups.solved(runs)
+  said = f"{number} of {len(runs)}"
+  if number:
+    return f"{said}, {np.median(groups.updates_to_solve(runs)):.0f}"
+  errors = records.numbers([run["test_error"] for run in runs])
+  return f"{said}, {np.median(errors):.0%} wrong"

@@ -9,30 +9,10 @@ Source: Arjovsky, Shah, Bengio (2016) for the task. The settings are those of
 of eight values.
 """
 
-_OURS = {
-  "task": "copy",
-  "init": "orthogonal_quiet",
-  "hidden_size": 128,
-  "max_norm": 0.1,
-  "omega_weight": 4.0,
-  "seeds": 5,
-  "first_seed": 100,  # Chosen with others.
-}
+from presets import memorization_20_bits
+
+_COPY = {"task": "copy", "hidden_size": 128}
 GRIDS = [
-  _OURS
-  | {
-    "length": [50, 100, 150, 200],
-    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
-    "learning_rate": 0.01,
-    "readout_learning_rate": 10.0,
-    "max_updates": 20_000,
-  },
-  # Clipped once, as the paper does.
-  _OURS
-  | {
-    "length": 50,
-    "algorithm": "msgd_cr",
-    "learning_rate": 0.2,
-    "max_updates": 100_000,
-  },
+  memorization_20_bits.APART | _COPY,
+  memorization_20_bits.JOINT | _COPY | {"length": 50, "learning_rate": 0.2},
 ]

@@ -13,17 +13,13 @@ Source: ours. The rate was chosen with seeds 0 and 1000, which are not among the
 five.
 """
 
-_OURS = {
+from presets import _quiet
+
+_OURS = _quiet.QUIET | {
   "length": 50,
   "max_length": 200,
   "init": "identity_quiet",
-  "algorithm": ["msgd", "msgd_c", "msgd_cr"],
   "learning_rate": 0.003,
-  "max_norm": 1.0,
-  "omega_weight": 4.0,
-  "seeds": 5,
-  "first_seed": 100,
-  "max_updates": 100_000,
 }
 GRIDS = [
   _OURS

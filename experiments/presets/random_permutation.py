@@ -8,18 +8,9 @@ Source: arXiv v2, appendix [A]. 2 of 5 seeds solve it [I]. Only the last
 symbol is trained and scored, as in the authors' code [C].
 """
 
-_OURS = {
-  "task": "random_permutation",
-  "init": "orthogonal_quiet",
-  "algorithm": ["msgd", "msgd_c", "msgd_cr"],
-  "hidden_size": 50,
-  "learning_rate": 0.003,
-  "max_norm": 1.0,
-  "omega_weight": 4.0,
-  "seeds": 5,
-  "first_seed": 100,  # Chosen with others.
-  "max_updates": 100_000,
-}
+from presets import _quiet
+
+_OURS = _quiet.at_each_length("random_permutation") | {"learning_rate": 0.003}
 GRIDS = [
   # The paper's.
   {
@@ -34,8 +25,8 @@ GRIDS = [
     "seeds": 5,  # [I]
     "max_updates": 100_000,
   },
-  # Ours: from `orthogonal_quiet`, where error signals reach back far.
-  _OURS | {"length": [50, 100, 150, 200]},
+  # Ours.
+  _OURS,
   # One network for 50 to 200 steps: networks of one length fail at others.
   _OURS | {"length": 50, "max_length": 200},
 ]

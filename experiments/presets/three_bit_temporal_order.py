@@ -9,6 +9,8 @@ Source: arXiv v2's appendix, from memory [M]. One model for 50 to 200, which
 5 of 5 seeds solve [I].
 """
 
+from presets import _quiet
+
 GRIDS = [
   # The paper's: one network for 50 to 200 steps.
   {
@@ -24,18 +26,5 @@ GRIDS = [
     "seeds": 5,  # [I]
     "max_updates": 400_000,
   },
-  # Ours: from `orthogonal_quiet`, where error signals reach back far.
-  {
-    "task": "three_bit_temporal_order",
-    "length": [50, 100, 150, 200],
-    "init": "orthogonal_quiet",
-    "algorithm": ["msgd", "msgd_c", "msgd_cr"],
-    "hidden_size": 50,
-    "learning_rate": 0.01,
-    "max_norm": 1.0,
-    "omega_weight": 4.0,
-    "seeds": 5,
-    "first_seed": 100,  # Chosen with others.
-    "max_updates": 100_000,
-  },
+  _quiet.at_each_length("three_bit_temporal_order"),
 ]

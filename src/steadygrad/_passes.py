@@ -112,6 +112,87 @@ def generic_backward(
   return grads, Backward(deltas, products, dx_0)
 
 
+class _Segments(NamedTuple):
+  """T steps as segments of K, the last of them padded.
+
+  Attributes:
+    num_steps: T.
+    length: K.
+  """
+
+  num_steps: int
+  length: int
+
+  @property
+  def count(self) -> int:
+    return -(-self.num_steps // self.length)
+
+  def starts(self) -> Array:
+    """The first step of each, [S]."""
+    return self.length * jnp.arange(self.count, dtype=jnp.int32)
+
+  def pad(self, x: Array) -> Array:
+    """[T, B, N] -> [S K, B, N]."""
+    padding = self.count * self.length - self.num_steps
+    return jnp.pad(x, ((0, padding), (0, 0), (0, 0)))
+
+  def split(self, x: Array) -> Array:
+    """[S K, ...] -> [S, K, ...]."""
+    return x.reshape(self.count, self.length, *x.shape[1:])
+
+  def join(self, x: Array) -> Array:
+    """[S, K, ...] -> [T, ...]."""
+    return x.reshape(-1, *x.shape[2:])[: self.num_steps]
+
+
+def _one_step(x: PyTree) -> PyTree:
+  """[B, ...] -> [1, B, ...]."""
+  return jax.tree.map(lambda leaf: leaf[None], x)
+
+
+def _read(
+  cell: Cell,
+  loss_of: LossOf,
+  readout: PyTree,
+  x_last: PyTree,
+  ys: Array | None,
+  segments: _Segments,
+) -> tuple[PyTree, PyTree, PyTree, Array | None]:
+  """(loss, d_readout, gradient in x_last alone, gradient in ys).
+
+  x_last is the last state, leaves [B, ...], and ys the outputs [S, K, B, N] of
+  all steps; where it is None the readout reads x_last alone.
+  """
+  if ys is None:
+    loss, (d_readout, dys) = loss_of(readout, cell.output(_one_step(x_last)))
+    (dx,) = trees.vjp(cell.output, _one_step(x_last))[1](dys)
+    return loss, d_readout, jax.tree.map(lambda x: x[0], dx), None
+  loss, (d_readout, dys) = loss_of(readout, segments.join(ys))
+  dx = jax.tree.map(jnp.zeros_like, x_last)
+  return loss, d_readout, dx, segments.split(segments.pad(dys))
+
+
+def _segment_backward(
+  cell: Cell,
+  params: PyTree,
+  us: Array,
+  x_0: PyTree,
+  xs: PyTree,
+  dys: Array | None,
+  dx_last: PyTree,
+  lengths: Array,
+) -> tuple[PyTree, Backward]:
+  """`generic_backward` of one segment, given dE/dx of its last state too."""
+  dxs = jax.tree.map(jnp.zeros_like, xs)
+  if dys is not None:
+    (dxs,) = trees.vjp(cell.output, xs)[1](dys)
+  # What later segments send back falls on this one's last state.
+  dxs = jax.tree.map(
+    lambda d, g: d.at[-1].add(g) if trees.is_inexact(d) else d, dxs, dx_last
+  )
+  return generic_backward(cell, params, us, x_0, xs, dxs, lengths)
+
+
 def rematerialised_pass(
   model: Model,
   loss_of: LossOf,
@@ -124,17 +205,10 @@ def rematerialised_pass(
   """States kept at every K-th step, and recomputed in the backward pass."""
   cell, theta = model.cell, params["cell"]
   num_steps, batch_size = us.shape[:2]
-  num_segments = -(-num_steps // every)
-  padding = num_segments * every - num_steps
-  us = jnp.pad(us, ((0, padding), (0, 0), (0, 0)))
+  segments = _Segments(num_steps, every)
+  us = segments.pad(us)
   ends = num_steps if lengths is None else lengths.astype(jnp.int32)
-  starts = every * jnp.arange(num_segments, dtype=jnp.int32)
-
-  def split(x):
-    return x.reshape(num_segments, every, *x.shape[1:])
-
-  def join(x):
-    return x.reshape(-1, *x.shape[2:])[:num_steps]
+  starts = segments.starts()
 
   def states(x, us, start):
     left = jnp.broadcast_to(jnp.clip(ends - start, 0, every), batch_size)
@@ -146,40 +220,24 @@ def rematerialised_pass(
     seen = cell.output(xs) if model.readout.reads == "every" else None
     return last, (x, seen)
 
-  segments = (split(us), starts)
-  x_last, (firsts, seen) = jax.lax.scan(advance, x_0, segments)
-  if seen is None:
-    ys = cell.output(jax.tree.map(lambda x: x[None], x_last))
-  else:
-    ys = join(seen)
-  loss, (d_readout, dys) = loss_of(params["readout"], ys)
-  if seen is None:
-    last_only = jax.tree.map(lambda x: x[None], x_last)
-    (dx,) = trees.vjp(cell.output, last_only)[1](dys)
-    dx, dys = jax.tree.map(lambda x: x[0], dx), None
-  else:
-    dx = jax.tree.map(jnp.zeros_like, x_last)
-    dys = split(jnp.pad(dys, ((0, padding), (0, 0), (0, 0))))
+  inputs = (segments.split(us), starts)
+  x_last, (firsts, seen) = jax.lax.scan(advance, x_0, inputs)
+  loss, d_readout, dx, dys = _read(
+    cell, loss_of, params["readout"], x_last, seen, segments
+  )
 
   def retreat(carry, segment):
     dx, grads = carry
     x, us, start, dys = segment
     xs, left = states(x, us, start)
-    dxs = jax.tree.map(jnp.zeros_like, xs)
-    if dys is not None:
-      (dxs,) = trees.vjp(cell.output, xs)[1](dys)
-    # What later segments send back falls on this one's last state.
-    dxs = jax.tree.map(
-      lambda d, g: d.at[-1].add(g) if trees.is_inexact(d) else d, dxs, dx
-    )
-    new, back = generic_backward(cell, theta, us, x, xs, dxs, left)
+    new, back = _segment_backward(cell, theta, us, x, xs, dys, dx, left)
     grads = jax.tree.map(jnp.add, grads, new)
     return (back.dx_0, grads), (back.deltas, back.products, xs)
 
   zeros = jax.tree.map(jnp.zeros_like, theta)
   (dx_0, d_cell), sequences = jax.lax.scan(
-    retreat, (dx, zeros), (firsts, *segments, dys), reverse=True
+    retreat, (dx, zeros), (firsts, *inputs, dys), reverse=True
   )
-  deltas, products, xs = jax.tree.map(join, sequences)
+  deltas, products, xs = jax.tree.map(segments.join, sequences)
   back = Backward(deltas, products, dx_0)
   return Pass(loss, d_readout, d_cell, back, xs, cell.output(xs))

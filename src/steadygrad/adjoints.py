@@ -135,9 +135,7 @@ def adjoints(
 
     def loss_of(readout, ys):
       loss, grads = jax.value_and_grad(
-        lambda p, ys: loss_fn(
-          model.readout.apply(p, model.after(ys, lengths)), batch
-        ),
+        lambda p, ys: loss_fn(model.readout.read(p, ys, mask), batch),
         argnums=(0, 1),
         has_aux=has_aux,
         allow_int=True,

@@ -172,6 +172,16 @@ def identity_quiet() -> Initializers:
   )
 
 
+def irnn() -> Initializers:
+  """W_rec = I and small inputs, for ReLU units; Le, Jaitly, Hinton's IRNN."""
+
+  def same(key, shape, dtype=jnp.float32):
+    del key
+    return jnp.eye(*shape, dtype=dtype)
+
+  return Initializers(same, _normal(0.001), jax_initializers.lecun_normal())
+
+
 INITIALIZERS = {
   f.__name__: f
   for f in (
@@ -184,5 +194,6 @@ INITIALIZERS = {
     orthogonal_sigmoid,
     identity,
     identity_quiet,
+    irnn,
   )
 }

@@ -55,6 +55,7 @@ def option(  # noqa: PLR0913, each is a word of the table that fields make
   traced: bool = False,
   host: bool = False,
   unused_by: Sequence[str] = (),
+  models: Sequence[str] = (),
 ) -> Any:
   """A field of a configuration.
 
@@ -77,6 +78,7 @@ def option(  # noqa: PLR0913, each is a word of the table that fields make
     host: whether the program does not depend on it at all: the host alone looks
       at it, or another program.
     unused_by: algorithms that do not look at it.
+    models: models that look at it; all if empty.
   """
   kind = type(default) if kind is None else kind
   if kind not in KINDS:
@@ -87,6 +89,7 @@ def option(  # noqa: PLR0913, each is a word of the table that fields make
   about = {"help": text, "kind": kind, "choices": choices}
   about |= {"infinite": infinite, "later": later, "was": was}
   about |= {"traced": traced, "host": host, "unused_by": tuple(unused_by)}
+  about |= {"models": tuple(models)}
   return dataclasses.field(default=default, metadata=about | limits)
 
 

@@ -140,15 +140,24 @@ class Readout(NamedTuple):
     init: key -> params.
     apply: (params, ys [T, B, N]) -> outputs, [B, O] or [T, B, O].
     reads: "last" if `apply` looks at `ys[-1]` alone, else "every".
+    masked: whether `apply` has a third argument: bool [T, B], False beyond a
+      sequence's length, where ys repeat the last one; None if all steps count.
   """
 
   init: Callable[[Array], PyTree]
-  apply: Callable[[PyTree, Array], Array]
+  apply: Callable[..., Array]
   reads: str = "every"
+  masked: bool = False
+
+  def read(self, params: PyTree, ys: Array, mask: Array | None) -> Array:
+    """`apply`, with the mask where it wants one."""
+    if self.masked:
+      return self.apply(params, ys, mask)
+    return self.apply(params, ys)
 
 
 def as_it_is(sequence, lengths):
-  """What `recurrent` does before its cell and before its readout: nothing."""
+  """What `recurrent` does before its cell: nothing."""
   del lengths
   return sequence
 
@@ -163,8 +172,6 @@ class Model(NamedTuple):
     cell: the `Cell`.
     readout: the `Readout`.
     before: (us, lengths) -> what the cell reads, [T, B, ...].
-    after: (ys [T, B, N], lengths) -> what the readout sees, as `ys`; where the
-      readout reads the last step also of its row alone, [1, B, N].
   """
 
   init: Callable[[Array], PyTree]
@@ -172,7 +179,6 @@ class Model(NamedTuple):
   cell: Cell
   readout: Readout
   before: Callable[..., Array] = as_it_is
-  after: Callable[..., Array] = as_it_is
 
 
 class Batch(NamedTuple):

@@ -20,17 +20,14 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import host_loop
 import jax
 import numpy as np
-import sweep_loop
 from evaluations import lengths
-from sweep_store import Store
 
 from steadygrad import records, runs, training
-from steadygrad.runs import checkpoints, directories, gather, grids, store
+from steadygrad.runs import directories, gather, grids, names, requests, sweeps
+from steadygrad.runs.directories import Directory, Progress
 from steadygrad.runs.loading import Run
-from steadygrad.runs.names import name_of, run_name
 from steadygrad.training.config import TaskConfig
 
 TINY = {
@@ -44,7 +41,8 @@ TINY = {
   "test_size": 20,
   "seeds": 1,
 }
-CONFIG = TaskConfig(**TINY).resolved()
+CONFIG = TaskConfig(**TINY | {"seeds": 2}).resolved()
+SEEDS = names.of_seeds(CONFIG)
 SWEPT = grids.expand([TINY], {"learning_rate": [0.01, 0.1]})
 LENGTHS, SIZE = [10, 12], 20
 
@@ -63,15 +61,14 @@ class Kind(NamedTuple):
 
 def leave(home: pathlib.Path) -> None:
   """A run that ended, one that was stopped, a sweep, and its collected file."""
-  host_loop.train(CONFIG, home / "ended", progress=False)
+  runs.train(CONFIG, home / "ended", progress=False)
   shutil.copytree(home / "ended", home / "stopped")
-  for name in (directories.RECORD, directories.PARAMETERS):
-    (home / "stopped" / name).unlink()
-  swept = Store(home / "sweep")
-  sweep_loop.run(SWEPT, swept, progress=False)
-  swept.close()
+  (home / "stopped" / directories.RECORD).unlink()
+  shutil.rmtree(home / "stopped" / sweeps.RECORDS)
+  with Directory(home / "sweep") as swept:
+    runs.sweep(SWEPT, swept, progress=False)
   lengths.test(str(home / "ended"), LENGTHS, SIZE)
-  for path in (home / "sweep" / "records").iterdir():
+  for path in sweeps.records_in(home / "sweep"):
     lengths.test(str(path), LENGTHS, SIZE)
   packed = gather.pack(gather.read(home / "sweep"))
   records.write_json(home / "collected.json", packed)
@@ -82,25 +79,26 @@ def load(path: pathlib.Path) -> Run:
   return runs.load(path)._replace(model=None)
 
 
-def _finished(home: pathlib.Path):
-  name = name_of(CONFIG)
-  schema = host_loop._RECORD
-  return directories.finished(home / "ended", CONFIG, name, schema)
+def _ended(home: pathlib.Path):
+  return requests.ended(home / "ended", CONFIG)
 
 
 def _loaded(home: pathlib.Path):
-  return _finished(home), load(home / "ended")
+  return _ended(home), load(home / "ended")
+
+
+def _seeds(home: pathlib.Path):
+  """What the run and `load` make of the files of each seed."""
+  with Directory(home / "ended", "run_dir") as directory:
+    found = [directory.finished(config) for config in SEEDS]
+  paths = [sweeps.record_path(home / "ended", names.run_name(c)) for c in SEEDS]
+  return found, [load(path) for path in paths], _ended(home)
 
 
 def _stopped(home: pathlib.Path):
-  with directories.prepare(home / "stopped", CONFIG):
-    name = name_of(CONFIG)
-    return host_loop.restore(home / "stopped", name)
-
-
-def _previous(home: pathlib.Path):
-  path = home / "stopped" / checkpoints.PREVIOUS
-  return store.read_arrays(path, name_of(CONFIG))
+  with Directory(home / "stopped", "run_dir") as directory:
+    requests.write_config(directory, CONFIG)
+    return [load_state(directory, config) for config in SEEDS]
 
 
 def _generalised(home: pathlib.Path):
@@ -109,36 +107,32 @@ def _generalised(home: pathlib.Path):
   return lengths.test(run, LENGTHS, SIZE)
 
 
-def load_state(swept: Store, config: TaskConfig):
-  """Where a run of a sweep stands."""
+def load_state(directory: Directory, config: TaskConfig) -> Progress | None:
+  """Where a run of one seed stands."""
   exp, key = training.experiment(config), jax.random.key(0)
-  shapes = jax.eval_shape(lambda: training.init(exp, key))
-  template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-  return swept.load(config, template)
+  template = jax.eval_shape(lambda: training.init(exp, key))
+  return directory.load(names.run_name(config), template)
 
 
 def _swept(home: pathlib.Path):
   """What a sweep, its figures and `load` make of its files."""
-  swept = Store(home / "sweep")
-  try:
-    found = []
+  found = []
+  with Directory(home / "sweep") as swept:
     for config in SWEPT:
       found += [swept.finished(config), load_state(swept, config)]
-      path = swept.record_path(run_name(config))
+      path = sweeps.record_path(home / "sweep", names.run_name(config))
       found.append(load(path))
-    return found, gather.read(home / "sweep")
-  finally:
-    swept.close()
+  return found, gather.read(home / "sweep")
 
 
 KINDS = {
   "record": Kind("ended/record.json", _loaded),
-  "config": Kind("ended/config.json", _finished),
-  "parameters": Kind("ended/parameters.safetensors", _loaded),
+  "config": Kind("ended/config.json", _ended),
+  "seed's record": Kind("ended/records/*.json", _seeds),
+  "seed's state": Kind("ended/states/*.safetensors", _seeds),
   "test at lengths": Kind("ended/generalisation.json", _generalised),
   "config of a stopped run": Kind("stopped/config.json", _stopped),
-  "state": Kind("stopped/state.safetensors", _stopped),
-  "state before": Kind("stopped/state.previous.safetensors", _previous),
+  "state": Kind("stopped/states/*.safetensors", _stopped),
   "sweep's record": Kind("sweep/records/*.json", _swept),
   "sweep's state": Kind("sweep/states/*.safetensors", _swept),
   "sweep's test": Kind("sweep/generalisation/*.json", _swept),

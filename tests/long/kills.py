@@ -4,11 +4,12 @@
 
 SIGKILL comes at random moments, in turns at any time and within milliseconds of
 a file that is being written. The same command then goes on; after the kills it
-runs to its end, to the record and parameters of a run alone, and no temporary
+runs to its end, to the record and states of a run alone, and no temporary
 file is left. The exit status is 1 if it was otherwise.
 """
 
 import argparse
+import contextlib
 import pathlib
 import random
 import sys
@@ -17,17 +18,26 @@ import time
 
 import races
 
+from steadygrad.runs import sweeps
+
+
+def saved_at(run_dir: pathlib.Path) -> int:
+  """When the newest state was written; 0 if there is none."""
+  states = (run_dir / sweeps.STATES).glob(f"*{sweeps.STATE}")
+  with contextlib.suppress(FileNotFoundError):
+    return max((p.stat().st_mtime_ns for p in states), default=0)
+  return 0
+
 
 def kill(run_dir: pathlib.Path, draw: random.Random, at_writing: bool) -> str:
   """Starts the run and kills it; whether that was while it wrote."""
   process = races.start(run_dir)
-  state = run_dir / "state.safetensors"
-  before = state.stat().st_mtime_ns if state.exists() else 0
+  before = saved_at(run_dir)
   most = races.SECONDS if at_writing else 1
   deadline = time.monotonic() + most
   while process.poll() is None and time.monotonic() < deadline:
-    writes = any(p.name != ".lock" for p in run_dir.glob(".*"))
-    if writes or (state.exists() and state.stat().st_mtime_ns != before):
+    writes = any(p.name != ".lock" for p in run_dir.rglob(".*"))
+    if writes or saved_at(run_dir) != before:
       break
     time.sleep(0.0005)
   time.sleep(draw.uniform(0, 0.002 if at_writing else 3))
@@ -50,8 +60,8 @@ def main(kills: int, seed: int) -> int:
     if status:
       wrong.append(f"status {status}: {said[-500:]}")
     elif races.left(run_dir) != races.left(alone):
-      wrong.append("not the record and parameters of a run alone")
-    names = [p.name for p in run_dir.iterdir()]
+      wrong.append("not the record and states of a run alone")
+    names = [p.name for p in run_dir.rglob("*")]
     wrong += [f"{n} was left" for n in names if "damaged" in n]
     wrong += [f"{n} was left" for n in names if n[0] == "." and n != ".lock"]
   for text in wrong:

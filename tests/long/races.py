@@ -19,7 +19,7 @@ import tempfile
 import time
 
 from steadygrad import records
-from steadygrad.runs import directories, store
+from steadygrad.runs import directories, store, sweeps
 from steadygrad.runs.launch import IN_USE
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -52,9 +52,13 @@ def end(process: subprocess.Popen) -> tuple[int, str]:
 def left(run_dir: pathlib.Path):
   """What is a function of the configuration in a run's directory."""
   record = records.read_json(run_dir / directories.RECORD)
-  arrays = store.read_arrays(directories.parameters_path(run_dir)).arrays
   del record["provenance"]
-  return record, {name: x.tobytes() for name, x in arrays.items()}
+  states = {
+    (path.name, name): x.tobytes()
+    for path in (run_dir / sweeps.STATES).glob(f"*{sweeps.STATE}")
+    for name, x in store.read_arrays(path).arrays.items()
+  }
+  return record, states
 
 
 def outcome(status: int, said: str) -> str:
@@ -82,7 +86,7 @@ def main(starts: int, seed: int) -> int:
       if "trained or shown" not in found or left(run_dir) != expected:
         found.append("WRONG: not the record of a run alone")
       wrong += [text for text in found if text.startswith("WRONG")]
-      leftovers = [p.name for p in run_dir.glob(".*") if p.name != ".lock"]
+      leftovers = [p.name for p in run_dir.rglob(".*") if p.name != ".lock"]
       wrong += [f"WRONG: {name} was left" for name in leftovers]
   for text in wrong:
     print(text, file=sys.stderr)

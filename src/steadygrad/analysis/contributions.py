@@ -159,9 +159,11 @@ def temporal_contributions(
     theta, lengths = params["cell"], batch.lengths
     x_0, pull_x_0 = trees.vjp(lambda p: cell.initial_state(p, size), theta)
     xs = unrolling.unroll(cell, theta, batch.us, x_0=x_0, lengths=lengths)
+    mask = unrolling.step_mask(lengths, num_steps, size)
 
     def immediate_loss(xs):
-      outputs = model.readout.apply(params["readout"], cell.output(xs))
+      ys = cell.output(xs)
+      outputs = model.readout.read(params["readout"], ys, mask)
       return loss_fn(outputs, batch)
 
     loss, dxs = jax.value_and_grad(immediate_loss, allow_int=True)(xs)

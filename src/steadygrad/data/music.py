@@ -15,7 +15,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.io
 
 from steadygrad.types import Array
 
@@ -39,6 +38,8 @@ def load(path: str | pathlib.Path) -> Splits:
     ValueError: if the file cannot be read as MATLAB 5 or is not as the module
       docstring says, naming it and what is wrong.
   """
+  import scipy.io  # What trains on pieces needs no SciPy.
+
   try:
     with open(path, "rb") as f:
       found = scipy.io.loadmat(f, variable_names=KEYS)

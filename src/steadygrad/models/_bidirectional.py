@@ -98,15 +98,18 @@ def bidirectional(forward: Cell, backward: Cell, readout: Readout) -> Model:
   def before(us, lengths):
     return jnp.concatenate([us, reverse(us, lengths)], -1)
 
-  def after(ys, lengths):
-    # The last row is what both cells end with.
-    if readout.reads == "last":
-      return ys
+  def read(params, ys, mask):
+    lengths = None if mask is None else jnp.sum(mask, 0, dtype=jnp.int32)
     back = reverse(ys[..., width:], lengths)
-    return jnp.concatenate([ys[..., :width], back], -1)
+    ys = jnp.concatenate([ys[..., :width], back], -1)
+    return readout.read(params, ys, mask)
 
+  seen = readout
+  if isinstance(readout, Readout) and readout.reads == "every":
+    seen = readout._replace(apply=read, masked=True)
+  # The last row is what both cells end with.
   cell = _side_by_side(cells, width)
-  return unrolled(cell, readout, before, after)
+  return unrolled(cell, seen, before)
 
 
 def _each(cells: dict[str, Cell], fn: Callable, *trees: PyTree) -> dict:

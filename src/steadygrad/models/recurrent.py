@@ -9,7 +9,7 @@ from jax.nn import initializers as jax_initializers
 from steadygrad import _validate
 from steadygrad.numerics import add, promoted
 from steadygrad.types import Array, Cell, Model, Readout, as_it_is
-from steadygrad.unroll import batch_size, check_lengths, unroll
+from steadygrad.unroll import batch_size, check_lengths, step_mask, unroll
 
 
 def linear_readout(
@@ -72,16 +72,13 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
     ValueError: if they are no `Cell` and no `Readout`. `apply` raises it where
       `unroll` does, and on inputs of no steps for a readout of the last.
   """
-  return unrolled(cell, readout, as_it_is, as_it_is)
+  return unrolled(cell, readout, as_it_is)
 
 
 def unrolled(
-  cell: Cell,
-  readout: Readout,
-  before: Callable[..., Array],
-  after: Callable[..., Array],
+  cell: Cell, readout: Readout, before: Callable[..., Array]
 ) -> Model:
-  """`recurrent`, with the model's `before` and `after`."""
+  """`recurrent`, with the model's `before`."""
   for name, part, kind in (("cell", cell, Cell), ("readout", readout, Readout)):
     if not isinstance(part, kind):
       raise ValueError(
@@ -100,7 +97,7 @@ def unrolled(
     lengths = check_lengths(lengths, *us.shape[:2])
     read = before(us, lengths)
     xs = unroll(cell, params["cell"], read, x_0=x_0, lengths=lengths)
-    ys = after(cell.output(xs), lengths)
-    return readout.apply(params["readout"], ys)
+    mask = step_mask(lengths, *us.shape[:2]) if readout.masked else None
+    return readout.read(params["readout"], cell.output(xs), mask)
 
-  return Model(init, apply, cell, readout, before, after)
+  return Model(init, apply, cell, readout, before)

@@ -66,6 +66,11 @@ def compose(
   for name, function in (("encode", encode), ("draw", draw)):
     if not callable(function):
       raise ValueError(f"{name} must be a function, got {function!r}")
+  if model.readout.masked:
+    raise ValueError(
+      "model must have a readout of one step at a time, got one that looks at"
+      " all of them"
+    )
   cell, theta = model.cell, params["cell"]
   first = jnp.asarray(first)
 

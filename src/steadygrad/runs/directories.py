@@ -11,26 +11,23 @@ it, so that two directories can be merged, and a state that was carried to
 another machine goes on there.
 """
 
-import dataclasses
-import os
 import pathlib
 from collections.abc import Container
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from steadygrad import files, records
-from steadygrad.runs import kinds, names, store, sweeps
+from steadygrad import files
+from steadygrad.runs import names, store, sweeps
 from steadygrad.runs.signals import say
 from steadygrad.training import TrainState
-from steadygrad.training.config import BUDGETS, Config, differences
+from steadygrad.training.config import Config
 
 CONFIG = "config.json"
 RECORD = "record.json"
 _CURVE = "curve."  # Before the name of a curve in a state file.
 # What a run of before has, and the commits that go on with it.
-_BEFORE = {"checkpoints": "06c551e", "state.safetensors": "4762e34"}
-_GROWS = ("seeds", *BUDGETS.values())
+BEFORE = {"checkpoints": "06c551e", "state.safetensors": "4762e34"}
 
 
 class Progress(NamedTuple):
@@ -102,12 +99,22 @@ class Directory:
       ) from e
     return results if sweeps.is_over(config, results) else None
 
-  def updates(self, name: str) -> int:
-    """How many updates of this run, which is not finished, are stored."""
+  def drop_without_states(self, configs: list[Config]) -> None:
+    """Of runs that have no whole state the record goes: they start anew."""
+    for name in map(names.run_name, configs):
+      path = sweeps.record_path(self.path, name)
+      if path.exists() and whole_state(self.path, name, own=True) is None:
+        path.unlink()
+
+  def made(self, config: Config) -> int:
+    """Updates, or on a corpus whole passes, of a run that is not finished."""
+    name = names.run_name(config)
     try:
       state = sweeps.read_state(sweeps.state_path(self.path, name), name)
     except (FileNotFoundError, ValueError):  # `load` will say what is damaged.
       return 0
+    if "state.verdict.epoch" in state.arrays:
+      return int(state.arrays["state.verdict.epoch"][0])
     return rank(None, state)[1]
 
   def save(self, name: str, progress: Progress) -> None:
@@ -254,103 +261,9 @@ def carry(sources: list[str], target: str, without: Container[str]) -> int:
   return copied
 
 
-def ended(run_dir: str | pathlib.Path, config: Config) -> dict | None:
-  """The record of a run of train.py that has ended; nothing is written.
-
-  Args:
-    run_dir: its directory.
-    config: what is asked for.
-
-  Returns:
-    The record; or None if there is none, or one of fewer seeds or a smaller
-    budget; or if a state is not whole, which is said.
-
-  Raises:
-    ValueError: if a file is damaged or of another configuration, naming it.
-  """
-  run_dir = files.expand(run_dir)
-  same, path = check_config(run_dir, config), run_dir / RECORD
-  if not os.path.lexists(path):
-    return None
-  try:
-    record = kinds.read_run(path)
-  except ValueError as e:
-    raise ValueError(
-      f"{e}; without this file the run ends again from its states"
-    ) from e
-  there = f"{path} is the record of"
-  if not _is_same(there, record["config"], config) or not same:
-    return None
-  if not (run_dir / sweeps.STATES).is_dir():
-    return record  # Of before; its parameters are in a file of their own.
-  for run in names.of_seeds(config):
-    name = names.run_name(run)
-    try:
-      sweeps.read_state(sweeps.state_path(run_dir, name), name)
-    except (FileNotFoundError, ValueError) as e:
-      say(f"{e}; made again")
-      return None
-  return record
-
-
-def check_config(run_dir: pathlib.Path, config: Config) -> bool:
-  """Whether config.json is this one; not without it, or if this one has more.
-
-  Raises:
-    ValueError: if it is of another configuration, whose fields are named, or
-      if there is a run without it.
-  """
-  path = run_dir / CONFIG
-  if os.path.lexists(path):
-    there = f"run_dir {run_dir} holds"
-    return _is_same(there, records.read_json(path), config)
-  others = [run_dir / name for name in (RECORD, *_BEFORE)]
-  others += sweeps.records_in(run_dir)
-  if any(map(pathlib.Path.exists, others)) or sweeps.state_names(run_dir):
-    raise ValueError(
-      f"run_dir {run_dir} holds a run without its {CONFIG}; name another"
-    )
-  return False
-
-
-def write_config(directory: Directory, config: Config) -> None:
-  """Writes what train.py was asked for, where it is not there yet."""
-  if not check_config(directory.path, config):
-    path = directory.path / CONFIG
-    records.write_json(path, dataclasses.asdict(config.resolved()))
-
-
-def _is_same(what: str, there: dict, config: Config) -> bool:
-  """Whether a configuration is this one; False if this one has more of it.
-
-  Raises:
-    ValueError: if they differ otherwise.
-  """
-  there = kinds.completed(there)
-  wanted = records.plain(dataclasses.asdict(config.resolved()))
-  differing = differences(there, wanted)
-  grown = {k: v for k, v in differing.items() if k in _GROWS}
-  if differing.keys() == grown.keys():
-    for name, (old, new) in grown.items():
-      if type(old) is not int or old > new:
-        raise ValueError(
-          f"{what} a run of {old} {name}, which is not made shorter: {name}"
-          f" must be at least {old}, got {new}; or name another directory"
-        )
-    return not grown
-  fields = "; ".join(
-    f"{name}: {old!r} there, {new!r} asked for"
-    for name, (old, new) in differing.items()
-  )
-  raise ValueError(
-    f"{what} another configuration ({fields}); name another directory or"
-    " delete it. Nothing was changed"
-  )
-
-
 def _refuse_before(path: pathlib.Path, flag: str) -> None:
   """ValueError for a run of before that is not finished."""
-  for name, commit in _BEFORE.items():
+  for name, commit in BEFORE.items():
     if (path / name).exists():
       raise ValueError(
         f"{flag} {path} holds a run of before, in {name}; commit {commit} of"

@@ -24,7 +24,9 @@ CURVES = ("loss", "error", "gradient_norm", "omega", "spectral_radius")
 CURVES += ("valid", "rate")
 CURVES += ("gradient_norm_2",)  # The readout's, where it is apart.
 DIGITS = 4
+# Of the provenance, what no two runs share.
 _OWN = ("date", "run_updates", "updates_per_second", "compile_seconds")
+_OWN += ("run_seconds", "wall_seconds", "steps_per_second")
 
 
 def gather(directory: str | pathlib.Path) -> dict[str, dict[str, Any]]:

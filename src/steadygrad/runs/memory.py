@@ -17,9 +17,9 @@ import numpy as np
 
 from steadygrad import options, training
 from steadygrad.tasks import make_task
+from steadygrad.training.algorithm import chain
 from steadygrad.training.config import Config, CorpusConfig, TaskConfig
 from steadygrad.training.evaluation import batch_size_for
-from steadygrad.training.experiment import chain
 from steadygrad.types import Model
 
 GIGA = 1e9

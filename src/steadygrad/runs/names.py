@@ -29,7 +29,8 @@ def _stem(shared: Config) -> str:
     length = str(shared.length)
     if shared.max_length is not None:
       length = f"{length}_{shared.max_length}"
-    words = (shared.task, length, shared.init, shared.algorithm)
+    network = shared.init if shared.model == "elman" else shared.model
+    words = (shared.task, length, network, shared.algorithm)
   return "-".join([*words, shared.digest()])
 
 

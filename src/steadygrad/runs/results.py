@@ -177,7 +177,7 @@ def _on_corpus(
   }
   for split in SPLITS:
     lengths = corpus.streams[split].lengths
-    totals = tested[split].astype(np.float64) * corpus.scale
+    totals = tested[f"{split}_losses"].astype(np.float64) * corpus.scale
     if not verdict.best_epoch:  # It diverged in its first pass.
       totals[:] = np.nan
     results[split] = [totals.sum() / lengths.sum()]

@@ -15,6 +15,7 @@ from steadygrad.runs import (
   memory,
   names,
   queue,
+  requests,
   results,
   starts,
   sweeps,
@@ -60,14 +61,15 @@ def train(
     Stopped: after SIGINT or SIGTERM, within seconds, states saved.
   """
   config = config.resolved()
-  record = directories.ended(run_dir, config)
+  record = requests.ended(run_dir, config)
   if record is not None:
     return record
   devices = jax.devices()
   refuse_too_large([config], None, corpora)
   with Directory(run_dir, "run_dir") as directory:
-    directories.write_config(directory, config)
+    requests.write_config(directory, config)
     runs = names.of_seeds(config)
+    directory.drop_without_states(runs)
     slots = -(-len(runs) // len(devices))
     fleet = Fleet(devices, slots, corpora=corpora)
     queue.run(runs, directory, [fleet], progress=progress, on_check=on_check)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 from steadygrad import losses, options
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.initializers import INITIALIZERS
+from steadygrad.models.positions import POSITIONS
 from steadygrad.options import like, option
 from steadygrad.tasks import TASKS, make_task
 from steadygrad.training.networks import MODELS
@@ -25,6 +26,7 @@ TEXT = {"ptb": 1, "ptb5": 5}  # How far ahead is the symbol asked for.
 # thousand give a success rate to within 1 %.
 MAX_SEEDS = 10_000
 MAX_SEED = 2**32 - 1  # A key is made of 32 bits.
+_WITHOUT_BIAS = ("elman", "leaky", "residual")
 _WITHOUT_OMEGA = ("msgd", "msgd_c")
 
 
@@ -34,7 +36,10 @@ class Network:
 
   model: str = option(
     "elman",
-    "The paper's network, or Flax's LSTM.",
+    "The paper's network; or one of what came after it: leaky, with a residual"
+    " connection or a highway in time, ReLU from the identity, with layer"
+    " normalisation, Flax's LSTM and GRU, a linear recurrent unit; attention"
+    " over the states of the paper's network; a causal transformer.",
     choices=MODELS,
     was="cell",
   )
@@ -60,6 +65,44 @@ class Network:
   )
   hidden_size: int = option(50, "Units of the network, N.", low=1)
   use_bias: bool = option(True, "Whether cell and readout have biases.")
+  leak: float = option(
+    0.1,
+    "Rate alpha of --model=leaky and residual: dt / tau.",
+    above=0,
+    high=1,
+    later=True,
+    models=("leaky", "residual"),
+  )
+  forget_bias: str = option(
+    "0",
+    "Where the bias of the gate of --model=lstm and gru that keeps the old"
+    " state starts; chrono is for memories of the length of the sequences.",
+    choices=("0", "1", "chrono"),
+    later=True,
+    models=("lstm", "gru"),
+  )
+  layers: int = option(
+    1,
+    "Blocks of --model=transformer.",
+    low=1,
+    high=100,
+    later=True,
+    models=("transformer",),
+  )
+  heads: int = option(
+    4,
+    "Heads of its attention; they divide --hidden_size.",
+    low=1,
+    later=True,
+    models=("transformer",),
+  )
+  positions: str = option(
+    "sinusoidal",
+    "How it knows the steps' positions.",
+    choices=POSITIONS,
+    later=True,
+    models=("transformer",),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +223,32 @@ class _Run(Seeds, Algorithm, Network):
         f"first_seed must be at most {most} with {self.seeds} seeds, got"
         f" {self.first_seed}"
       )
-    if self.model == "lstm" and not self.use_bias:
-      raise ValueError("use_bias must be true for --model=lstm, got False")
+    if self.model not in _WITHOUT_BIAS and not self.use_bias:
+      raise ValueError(
+        f"use_bias must be true for --model={self.model}, got {self.use_bias}"
+      )
+    if self.model == "transformer":
+      self._check_transformer()
+    for name, field in options.fields(self).items():
+      value, models = getattr(self, name), field.metadata["models"]
+      if models and self.model not in models and value != field.default:
+        raise ValueError(
+          f"{name} must be {field.default} for --model={self.model}, which does"
+          f" not look at it, got {value}"
+        )
+
+  def _check_transformer(self) -> None:
+    if self.algorithm == "msgd_cr":
+      raise ValueError(
+        "algorithm must be msgd or msgd_c for --model=transformer, whose states"
+        " send nothing back to each other, got msgd_cr"
+      )
+    each = 2 * self.heads if self.positions == "rotary" else self.heads
+    if self.hidden_size % each:
+      raise ValueError(
+        f"hidden_size must be a multiple of {each} with {self.heads} heads and"
+        f" {self.positions} positions, got {self.hidden_size}"
+      )
 
   def digest(self) -> str:
     """Eight hexadecimal digits that name this configuration."""
@@ -298,6 +365,11 @@ class TaskConfig(_Run):
         f" got {self.label_smoothing}"
       )
 
+  @property
+  def memory(self) -> int:
+    """Steps that a network should remember, for --forget_bias=chrono."""
+    return self.max_length or self.length
+
 
 @dataclasses.dataclass(frozen=True)
 class CorpusConfig(_Run):
@@ -356,6 +428,19 @@ class CorpusConfig(_Run):
     " begins from the initial state. The test is one pass in one piece.",
     low=1,
   )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.go_back and self.learning_rate_half_life is not None:
+      raise ValueError(
+        "learning_rate_half_life must be none with go_back, which begins its"
+        f" count anew, got {self.learning_rate_half_life}"
+      )
+
+  @property
+  def memory(self) -> int:
+    """Steps that a network should remember, for --forget_bias=chrono."""
+    return self.chunk_length
 
 
 Config = TaskConfig | CorpusConfig

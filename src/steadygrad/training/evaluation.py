@@ -150,7 +150,8 @@ def piece_losses(
     else:
       xs = unroll(cell, theta, batch.us, x_0=x, lengths=batch.lengths)
       ys = cell.output(xs)
-    outputs = model.readout.apply(params["readout"], ys)
+    mask = step_mask(batch.lengths, *ys.shape[:2])
+    outputs = model.readout.read(params["readout"], ys, mask)
     losses = masked(encoding.step_losses(outputs, batch.targets), batch.lengths)
     return jax.tree.map(lambda s: s[-1], xs), losses.sum(0)
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import losses, transforms
+from steadygrad import losses
 from steadygrad.data import music, streams, text
 from steadygrad.data.corpus import Corpus
 from steadygrad.tasks import make_task
 from steadygrad.training import batches, evaluation, stopping
+from steadygrad.training.algorithm import chain, omega_weight
 from steadygrad.training.batches import Batches, Data
 from steadygrad.training.config import (
   MUSIC,
@@ -25,7 +26,7 @@ from steadygrad.training.evaluation import Encoding
 from steadygrad.training.networks import MODELS
 from steadygrad.training.state import Stream
 from steadygrad.training.stopping import Stopping
-from steadygrad.types import Array, Batch, Cell, Model, PyTree, Task
+from steadygrad.types import Array, Batch, Model, PyTree, Task
 
 
 class _Parts(NamedTuple):
@@ -55,7 +56,7 @@ class Experiment(_Parts):
     model: the `Model`.
     init: key of a seed -> params.
     loss: (outputs, batch) -> (cost [], {name: float32 []} that is summed up:
-      "loss", and "steps" where its mean is one over steps).
+      "loss", and on a corpus "steps", over which its mean is).
     chain: verdict of `stopping` -> Optax chain; `update` takes `trajectory=`.
     batches: where its batches come from.
     stopping: when it ends.
@@ -79,6 +80,10 @@ class Experiment(_Parts):
         " that a configuration may have"
       )
     return self
+
+  def _replace(self, /, **changes):
+    # A tuple's own goes past `__new__`, and so past its check.
+    return type(self)(**self._asdict() | changes)
 
 
 def experiment(
@@ -276,68 +281,3 @@ def chunk_cost(
   count = steps if cost == "mean" else jnp.sum(lengths > 0)
   value = total / jnp.maximum(count, 1).astype(total.dtype)
   return value, {"loss": total, "steps": steps.astype(jnp.float32)}
-
-
-def omega_weight(
-  config: CorpusConfig, weight: float | Array, epoch: Array
-) -> Array:
-  """α in pass `epoch` + 1, see `omega_decay`."""
-  weight = jnp.asarray(weight, jnp.float32)
-  if config.omega_decay == "epoch":
-    weight = weight / (epoch + 1).astype(weight.dtype)
-  return weight
-
-
-OPTIMIZERS = {
-  "sgd": transforms.sgd,
-  "nesterov": functools.partial(optax.sgd, momentum=0.9, nesterov=True),
-  "adam": transforms.adam,
-}
-
-
-def chain(
-  config: TaskConfig | CorpusConfig,
-  cell: Cell,
-  numbers: Hyper,
-  rate: float | Array,
-) -> optax.GradientTransformationExtraArgs:
-  """Ω, one joint clip, the optimiser: what the algorithm has of them.
-
-  Args:
-    config: the configuration.
-    cell: of the model; Ω is of its states.
-    numbers: threshold and weights.
-    rate: learning rate, before `learning_rate_half_life`.
-  """
-  links = []
-  if config.algorithm == "msgd_cr":
-    add_omega = transforms.add_omega_gradient(
-      cell,
-      numbers.omega_weight,
-      ratio=config.omega_ratio,
-      reduction=config.omega_reduction,
-      min_squared_norm=numbers.omega_min_squared_norm,
-      # The gradients go from `adjoints` straight to the chain.
-      merged=cell.fused is not None,
-    )
-    links.append(("omega", add_omega))
-  max_norm = jnp.inf if config.algorithm == "msgd" else numbers.max_norm
-  links.append(("clip", transforms.CLIPS[config.clip](max_norm)))
-  last = OPTIMIZERS[config.optimizer]
-  links.append((config.optimizer, last(_falling(config, rate))))
-  tx = optax.named_chain(*links)
-  if config.readout_learning_rate is not None:
-    readout_rate = _falling(config, config.readout_learning_rate)
-    tx = transforms.readout_apart(tx, readout_rate, max_norm)
-  return optax.with_extra_args_support(tx)
-
-
-def _falling(
-  config: TaskConfig | CorpusConfig, rate: float | Array
-) -> optax.ScalarOrSchedule:
-  """The rate, or a schedule rate 2^(-t / half_life) in updates t."""
-  if config.learning_rate_half_life is None:
-    return rate
-  return optax.exponential_decay(
-    rate, config.learning_rate_half_life, decay_rate=0.5
-  )

@@ -173,13 +173,13 @@ def task_of(word: str) -> str:
     return word
   try:
     factory = getattr(importlib.import_module(module), function)
+    if TASKS.get(function) is not factory:
+      register_task(function, factory)
   except (ImportError, AttributeError, ValueError) as e:
     raise ValueError(
       f"task must be a name or module:function that can be imported, got"
       f" {word}: {e}"
     ) from e
-  if TASKS.get(function) is not factory:
-    register_task(function, factory)
   return function
 
 

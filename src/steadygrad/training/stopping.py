@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import numerics, varying
+from steadygrad.data.corpus import SPLITS
 from steadygrad.training import evaluation
 from steadygrad.training.batches import Data
 from steadygrad.training.state import Status, Stream, TrainState
@@ -56,7 +57,8 @@ def until_solved(
   """A seed ends when it has solved the task, or diverged.
 
   The error is measured on `check_size` fresh sequences; where that passes, on
-  `test_size` others, which decide. A seed has diverged when a parameter is not
+  `test_size` others, which decide. It is that of the running average of the
+  parameters, where there is one. A seed has diverged when a parameter is not
   finite.
 
   Args:
@@ -195,6 +197,9 @@ def by_patience(
   validation error is not finite; with `go_back` and a best to go back to, it
   goes back instead, and the next pass is compared with the best.
 
+  At the end the best parameters are tested: "train_losses", "valid_losses" and
+  "test_losses" are what `evaluate` gives of them.
+
   Args:
     rule: see `Halving`. arXiv v2's appendix halves when the error rises, which
       is min_gain 0; Mikolov's rnnlm has .003.
@@ -247,7 +252,7 @@ def by_patience(
   def test(data, key, state):
     del key
     best = state.verdict.best_params
-    return {s: evaluate(data, s, best) for s in ("train", "valid", "test")}
+    return {f"{s}_losses": evaluate(data, s, best) for s in SPLITS}
 
   return Stopping(
     init, judge, lambda verdict: verdict.status == Status.RUNNING, test

@@ -161,13 +161,14 @@ def run(exp: Experiment, key: Array) -> tuple[TrainState, dict[str, Array]]:
   """
   if exp.corpus is not None:
     raise ValueError(f"run must be of a task, got {exp.config.data}")
+  data = Data(exp.data)
   full, rest = divmod(exp.config.max_updates, exp.config.check_every)
 
   def part(state, _):
-    return chunk(exp, Data(), key, state, exp.config.check_every)
+    return chunk(exp, data, key, state, exp.config.check_every)
 
   state, info = jax.lax.scan(part, init(exp, key), None, length=full)
   if rest:
-    state, last = chunk(exp, Data(), key, state, rest)
+    state, last = chunk(exp, data, key, state, rest)
     info = jax.tree.map(lambda x, y: jnp.append(x, y), info, last)
-  return state, info | exp.stopping.test(Data(), key, state)
+  return state, info | exp.stopping.test(data, key, state)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import trees
+from steadygrad import numerics, trees
 from steadygrad.transforms import _common, clipping, omega
 from steadygrad.types import Array, Cell
 
@@ -75,37 +75,60 @@ def sgd(
   Args:
     learning_rate: number or schedule.
   """
-  tx = optax.with_extra_args_support(optax.sgd(learning_rate))
-
-  def update(updates, state, params=None, **extra_args):
-    inexact = jax.tree.map(
-      lambda u: u if trees.is_inexact(u) else optax.MaskedNode(), updates
-    )
-    scaled, state = tx.update(inexact, state, params, **extra_args)
-    return jax.tree.map(
-      lambda u, s: s if trees.is_inexact(u) else u, updates, scaled
-    ), state
-
-  return optax.GradientTransformationExtraArgs(tx.init, update)
+  return _with_derivative(optax.sgd(learning_rate))
 
 
 def adam(
   learning_rate: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformationExtraArgs:
-  """`optax.adam`, also where JAX promotes dtypes strictly.
+  """`optax.adam` for the updates that have a derivative; the others stay.
 
-  Optax's takes powers of an integer, which JAX's strict mode refuses.
+  Also where JAX promotes dtypes strictly, which refuses the powers of an
+  integer that Optax's takes. The moments are of float32 at least: its 1e-8 is
+  zero in float16, and zero gradients would become NaN.
 
   Args:
     learning_rate: number or schedule.
   """
   tx = optax.with_extra_args_support(optax.adam(learning_rate))
 
-  def update(updates, state, params=None, **extra_args):
-    with jax.numpy_dtype_promotion("standard"):
-      return tx.update(updates, state, params, **extra_args)
+  def wide(tree):
+    return jax.tree.map(lambda x: x.astype(numerics.accumulator_dtype(x)), tree)
 
-  return optax.GradientTransformationExtraArgs(tx.init, update)
+  def update(updates, state, params=None, **extra_args):
+    params = None if params is None else wide(params)
+    with jax.numpy_dtype_promotion("standard"):
+      moved, state = tx.update(wide(updates), state, params, **extra_args)
+    return jax.tree.map(lambda u, m: m.astype(u.dtype), updates, moved), state
+
+  return _with_derivative(
+    optax.GradientTransformationExtraArgs(
+      lambda params: tx.init(wide(params)), update
+    )
+  )
+
+
+def _with_derivative(
+  tx: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+  """`tx` for the leaves that have a derivative; the others stay."""
+  tx = optax.with_extra_args_support(tx)
+
+  def only(tree):
+    return jax.tree.map(
+      lambda x: x if trees.is_inexact(x) else optax.MaskedNode(), tree
+    )
+
+  def update(updates, state, params=None, **extra_args):
+    params = None if params is None else only(params)
+    moved, state = tx.update(only(updates), state, params, **extra_args)
+    return jax.tree.map(
+      lambda u, m: m if trees.is_inexact(u) else u, updates, moved
+    ), state
+
+  return optax.GradientTransformationExtraArgs(
+    lambda params: tx.init(only(params)), update
+  )
 
 
 def readout_apart(

@@ -18,7 +18,7 @@ from steadygrad.transforms._omega import (
   omega_gradient,
   omega_terms,
 )
-from steadygrad.types import Array, Cell, Trajectory
+from steadygrad.types import Array, Cell, Fused, PyTree, Trajectory
 
 __all__ = [
   "MIN_SQUARED_NORM",
@@ -75,6 +75,38 @@ def _check_cell(cell: Cell, trajectory: Trajectory) -> None:
     raise ValueError(
       f"trajectory must be of the cell, whose states are {wanted}, got {given}"
     )
+
+
+def _fused_of(cell: Cell, merged: bool) -> Fused | None:
+  """The pair by which a merged gradient is formed; None if it is not.
+
+  Raises:
+    ValueError: if it is no `Cell`, `merged` no bool, or there is no such pair.
+  """
+  if not isinstance(cell, Cell):
+    raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
+  _validate.check_one_of("merged", merged, (True, False))
+  if merged and (cell.fused is None or cell.fused.factors is None):
+    raise ValueError("merged=True needs a cell with a fused pair of one layer")
+  return cell.fused if merged else None
+
+
+def _cell_gradient(
+  cell: Cell,
+  fused: Fused | None,
+  trajectory: Trajectory,
+  terms: OmegaTerms,
+  alpha: float | Array,
+) -> PyTree:
+  """∂Ω/∂w_rec; of a fused pair the loss's gradient in the cell + α ∂Ω/∂w_rec.
+
+  Zeros or None in the parameters that Ω leaves alone.
+  """
+  if fused is None:
+    return omega_gradient(cell, trajectory, terms.cotangents)
+  slope = terms.slope._replace(slope=alpha * terms.slope.slope)
+  grads = fused.gradient(trajectory, slope)
+  return varying.summed_like(grads, trajectory.params)
 
 
 def _combine(merged, alpha, u, g):
@@ -150,12 +182,7 @@ def add_omega_gradient(
       network, no leaf that Ω touches lies below `at`, or the link stands behind
       an optimiser, see above.
   """
-  if not isinstance(cell, Cell):
-    raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
-  fused = cell.fused if merged else None
-  if merged and (fused is None or fused.factors is None):
-    raise ValueError("merged=True needs a cell with a fused pair of one layer")
-  _validate.check_one_of("merged", merged, (True, False))
+  fused = _fused_of(cell, merged)
   _common.check_rate("weight", weight)
   _common.check_path("at", at)
   check_modes(ratio, reduction, min_squared_norm)
@@ -183,12 +210,7 @@ def add_omega_gradient(
       wrong = (state.count == 0) & _common.points_down(updates, grads)
       _check_order(wrong)
       alpha, omega = (jnp.where(wrong, jnp.nan, x) for x in (alpha, omega))
-    if fused is None:
-      grads = omega_gradient(cell, trajectory, terms.cotangents)
-    else:
-      slope = terms.slope._replace(slope=alpha * terms.slope.slope)
-      grads = fused.gradient(trajectory, slope)
-      grads = varying.summed_like(grads, trajectory.params)
+    grads = _cell_gradient(cell, fused, trajectory, terms, alpha)
     updates = _common.write_paths(
       updates,
       _common.leaves_by_path(grads, below=at),

@@ -11,11 +11,11 @@ import random
 import tarfile
 import threading
 
-import data_files
 import pytest
-from data_files import DataError, DataFile
 
-from tests import natural_cases
+from steadygrad.runs import downloads
+from steadygrad.runs.downloads import DataError, DataFile
+from tests import corpora_cases
 
 GOOD = b"rows of notes" * 20_000
 HALF = 200_000  # Bytes: damage so far on is met when a member is read.
@@ -93,7 +93,7 @@ def server():
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
   """No pauses between attempts, and a cache of the test's own."""
-  monkeypatch.setattr(data_files.time, "sleep", lambda _: None)
+  monkeypatch.setattr(downloads.time, "sleep", lambda _: None)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -104,19 +104,19 @@ def files_of(server, path, expected=SUM, **more):
 
 def left_over():
   """Everything in the cache, hidden files too."""
-  return sorted(p.name for p in data_files.cache().rglob("*"))
+  return sorted(p.name for p in downloads.cache().rglob("*"))
 
 
 @pytest.mark.parametrize("path", ["/good", "/unsized", "/once"])
 def test_a_good_download_is_kept_and_not_repeated(server, path):
   files = files_of(server, path)
   for _ in range(2):
-    assert data_files.find("piano", files=files) == {
-      data_files.cache() / "a.mat": SUM
+    assert downloads.find("piano", files=files) == {
+      downloads.cache() / "a.mat": SUM
     }
   assert len(server.asked) == (2 if path == "/once" else 1)
   assert left_over() == ["a.mat"]
-  assert (data_files.cache() / "a.mat").read_bytes() == GOOD
+  assert (downloads.cache() / "a.mat").read_bytes() == GOOD
 
 
 @pytest.mark.parametrize(
@@ -138,30 +138,30 @@ def test_a_good_download_is_kept_and_not_repeated(server, path):
 def test_a_broken_download_leaves_nothing(
   server, monkeypatch, path, said, attempts
 ):
-  monkeypatch.setattr(data_files, "SILENCE_SECONDS", 0.3)
+  monkeypatch.setattr(downloads, "SILENCE_SECONDS", 0.3)
   if path == "/slow":
-    monkeypatch.setattr(data_files, "LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(downloads, "LIMIT_SECONDS", 0.05)
   with pytest.raises(DataError, match=f"{path} could not.*{said}.*data_dir"):
-    data_files.find("piano", files=files_of(server, path))
+    downloads.find("piano", files=files_of(server, path))
   assert len(server.asked) == attempts
   assert left_over() == []
 
 
 def test_a_file_of_its_size_is_taken_and_a_longer_one_not(server):
   files = files_of(server, "/unsized", size=len(GOOD))
-  (path,) = data_files.find("piano", files=files)
+  (path,) = downloads.find("piano", files=files)
   path.unlink()
   for name in ("/unsized", "/good"):
     files = files_of(server, name, size=len(GOOD) - 1)
     with pytest.raises(DataError, match=f"{name} could not .* 259999 "):
-      data_files.find("piano", files=files)
+      downloads.find("piano", files=files)
     assert left_over() == []
 
 
 def test_a_body_without_an_end_is_left(server):
   files = files_of(server, "/endless", size=1000)
   with pytest.raises(DataError, match="more than the 1000 bytes.*data_dir"):
-    data_files.find("piano", files=files)
+    downloads.find("piano", files=files)
   assert server.asked == ["/endless"]  # And not asked for again.
   assert server.sent < 100 * len(GOOD)
   assert left_over() == []
@@ -173,14 +173,14 @@ def test_no_server_is_told(server):
   server.shutdown()
   server.server_close()
   with pytest.raises(DataError, match=f"{url} could not be.*[Rr]efused"):
-    data_files.find("piano", files=files)
+    downloads.find("piano", files=files)
   assert left_over() == []
 
 
 def test_a_wrong_sum_is_told_and_nothing_kept(server):
   files = files_of(server, "/good", "0" * 64)
   with pytest.raises(DataError, match=f"a.mat.*expected.*{'0' * 64}.*{SUM}"):
-    data_files.find("piano", files=files)
+    downloads.find("piano", files=files)
   assert left_over() == []
 
 
@@ -188,9 +188,9 @@ def test_a_full_disk_is_told_and_nothing_kept(server, monkeypatch):
   def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
-  monkeypatch.setattr(data_files.os, "fsync", full)
+  monkeypatch.setattr(downloads.os, "fsync", full)
   with pytest.raises(DataError, match="a.mat cannot be written.*free some"):
-    data_files.find("piano", files=files_of(server, "/good"))
+    downloads.find("piano", files=files_of(server, "/good"))
   assert left_over() == []
 
 
@@ -198,7 +198,7 @@ def test_a_cache_that_cannot_be_made_is_told(server, monkeypatch, tmp_path):
   (tmp_path / "file").write_text("")
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
   with pytest.raises(DataError, match="cannot be written.*data_dir"):
-    data_files.find("piano", files=files_of(server, "/good"))
+    downloads.find("piano", files=files_of(server, "/good"))
 
 
 def archive(members):
@@ -238,7 +238,7 @@ def text_files(server, **more):
 def test_members_of_an_archive_are_read_and_nothing_extracted(server, prefix):
   members = {prefix + k.removeprefix("./"): v for k, v in TEXTS.items()}
   server.bodies["/texts"] = archive(members | {"./d/more.txt": b"more"})
-  found = data_files.find("ptb", files=text_files(server))
+  found = downloads.find("ptb", files=text_files(server))
   assert [p.read_bytes() for p in found] == list(TEXTS.values())
   assert len(server.asked) == 1
   assert left_over() == ["ptb.test.txt", "ptb.train.txt", "ptb.valid.txt"]
@@ -255,7 +255,7 @@ def test_a_wrong_archive_is_told(server, body):
     "damaged": large[:HALF] + b"\xff" * 1000 + large[HALF:],
   }[body]
   with pytest.raises(DataError, match="is no archive with ./d/ptb.train.txt"):
-    data_files.find("ptb", files=text_files(server))
+    downloads.find("ptb", files=text_files(server))
   assert left_over() == []
 
 
@@ -264,15 +264,15 @@ def test_a_member_that_is_too_long_is_not_read(server, monkeypatch):
   bomb = archive({"./d/ptb.train.txt": bytes(1 << 24)})
   assert len(bomb) < 1 << 16
   server.bodies["/texts"] = bomb
-  read, block = [], data_files._Limited.read
+  read, block = [], downloads._Limited.read
 
   def counted(self, size):
     read.append(size)
     return block(self, size)
 
-  monkeypatch.setattr(data_files._Limited, "read", counted)
+  monkeypatch.setattr(downloads._Limited, "read", counted)
   with pytest.raises(DataError, match="16777216 bytes there, at most 99 exp"):
-    data_files.find("ptb", files=text_files(server, size=99))
+    downloads.find("ptb", files=text_files(server, size=99))
   assert sum(read) < 1 << 16
   assert left_over() == []
 
@@ -289,13 +289,13 @@ def long_name(size):
 
 @pytest.mark.parametrize("before", ["member", "name"])
 def test_an_archive_is_not_unpacked_without_end(server, monkeypatch, before):
-  monkeypatch.setattr(data_files, "UNPACKED_BYTES", 1 << 20)
+  monkeypatch.setattr(downloads, "UNPACKED_BYTES", 1 << 20)
   server.bodies["/texts"] = {
     "member": archive({"./d/other.txt": bytes(1 << 22)} | TEXTS),
     "name": long_name(1 << 22),
   }[before]
   with pytest.raises(DataError, match="holds more than 1048576 bytes"):
-    data_files.find("ptb", files=text_files(server))
+    downloads.find("ptb", files=text_files(server))
   assert left_over() == []
 
 
@@ -303,9 +303,9 @@ def test_an_archive_that_is_too_long_is_not_taken(server):
   server.bodies["/texts"] = archive(TEXTS)
   files = text_files(server, archive_size=len(server.bodies["/texts"]) - 1)
   with pytest.raises(DataError, match="/texts could not be.*expected"):
-    data_files.find("ptb", files=files)
+    downloads.find("ptb", files=files)
   files = text_files(server, archive_size=len(server.bodies["/texts"]), size=45)
-  assert len(data_files.find("ptb", files=files)) == 3
+  assert len(downloads.find("ptb", files=files)) == 3
 
 
 @pytest.mark.parametrize("below", ["", "music"])
@@ -313,7 +313,7 @@ def test_a_directory_that_is_named_is_used(server, tmp_path, below):
   directory = tmp_path / "data"
   (directory / below).mkdir(parents=True)
   (directory / below / "a.mat").write_bytes(GOOD)
-  found = data_files.find("piano", directory, files=files_of(server, "/good"))
+  found = downloads.find("piano", directory, files=files_of(server, "/good"))
   assert list(found) == [directory / below / "a.mat"]
   assert not server.asked
 
@@ -321,36 +321,36 @@ def test_a_directory_that_is_named_is_used(server, tmp_path, below):
 def test_files_that_are_not_there_or_damaged_are_told(server, tmp_path):
   files = files_of(server, "/good")
   with pytest.raises(DataError, match="has no a.mat.*http"):
-    data_files.find("piano", tmp_path, files=files)
+    downloads.find("piano", tmp_path, files=files)
   (tmp_path / "a.mat").write_bytes(GOOD[:-1])
   with pytest.raises(DataError, match=f"a.mat is damaged.*{SUM}.*259999 bytes"):
-    data_files.find("piano", tmp_path, files=files)
-  (found,) = data_files.find("piano", tmp_path, check=False, files=files)
+    downloads.find("piano", tmp_path, files=files)
+  (found,) = downloads.find("piano", tmp_path, check=False, files=files)
   assert found == tmp_path / "a.mat"
   assert not server.asked
 
 
 def test_a_damaged_file_in_the_cache_is_told(server):
   files = files_of(server, "/good")
-  (path,) = data_files.find("piano", files=files)
+  (path,) = downloads.find("piano", files=files)
   path.write_bytes(b"short")
   with pytest.raises(DataError, match="a.mat is damaged.*delete it and run"):
-    data_files.find("piano", files=files)
+    downloads.find("piano", files=files)
   assert path.read_bytes() == b"short"
 
 
 def test_every_data_set_has_files_with_sums():
-  for files in data_files.FILES.values():
+  for files in downloads.FILES.values():
     for file in files:
       assert len(bytes.fromhex(file.sha256)) == 32
-      assert 0 < file.size <= file.most < data_files.LIMIT_BYTES
+      assert 0 < file.size <= file.most < downloads.LIMIT_BYTES
       assert file.url.startswith("http")
       assert pathlib.PurePath(file.name).name == file.name
 
 
 def test_sizes_are_those_of_the_files():
-  root = natural_cases.shared_data()
-  for files in data_files.FILES.values():
+  root = corpora_cases.shared_data()
+  for files in downloads.FILES.values():
     for file in files:
       (path,) = root.rglob(file.name)
       assert path.stat().st_size == file.size

@@ -1,52 +1,51 @@
-"""Table 1, samples, error signals and searches, from small runs."""
+"""Table 1, samples and error signals, from small runs."""
 
-import json
 import sys
 import types
 
-import corpora
-import midi
-import natural_data
-import natural_grid
-import natural_loop
+import jax
 import numpy as np
 import pytest
-from evaluations import lengths, samples, signals
-from figures import learning_curves, natural_signals, piano_roll, table1
-from figures import natural as natural_figure
+from evaluations import lengths, midi, samples, signals
+from figures import learning_curves, piano_roll, table1
+from figures import signals as signals_figure
+from presets import corpora as presets
 
-from steadygrad import natural_experiment, records, runs
+from steadygrad import records, runs, training
+from steadygrad.plots import corpus as corpus_figure
+from steadygrad.runs import corpora, sweeps
+from steadygrad.runs.names import run_name
 from steadygrad.training.config import CorpusConfig
-from tests import natural_cases
+from tests import corpora_cases
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 LARGER_THAN_EMPTY = 8_000  # Bytes of a picture with something in it.
 # float32 against float64 over 8 steps of 5 units.
 FLOAT32 = 1e-4
-PAPER = corpora.paper
+PAPER = presets.paper
 
 
 def record(
-  data="nottingham", algorithm="msgd_c", first_seed=0, cell="elman",
+  data="nottingham", algorithm="msgd_c", first_seed=0, model="elman",
   optimizer="sgd", init="orthogonal", **results,
 ):  # fmt: skip
   seeds = len(next(iter(results.values()))) if results else 2
   floors = {k: 5.0 for k in ("train", "test", "valid")}
   floors |= {f"{k}_per_piece": 5.5 for k in ("train", "test")}
-  config = {"data": data, "cell": cell, "algorithm": algorithm}
+  config = {"data": data, "model": model, "algorithm": algorithm}
   config |= {"first_seed": first_seed, "seeds": seeds}
   config |= dict.fromkeys(
     ("hidden_size", "init", "optimizer", "batch_size", "learning_rate",
      "max_norm", "omega_weight", "omega_decay", "go_back"), "x",
   ) | {"optimizer": optimizer, "init": init}  # fmt: skip
-  rate = corpora.paper(data, algorithm)["learning_rate"]
+  rate = presets.paper(data, algorithm)["learning_rate"]
   config["learning_rate"] = rate
   default = {"train": [3.0, 3.2], "test": [3.5, 3.7], "valid": [3.4, 3.6]}
   default |= {"test_per_piece": [4.0, 4.0], "epochs": [9, 9]}
   default |= {"best_epoch": [3, 4], "status": ["stopped"] * seeds}
   made = default | {"parameters": 7, "floors": {"first_order": floors}}
-  return {"kind": "natural", "config": config, "results": made | results}
+  return {"kind": "corpus", "config": config, "results": made | results}
 
 
 def markdown(found):
@@ -75,7 +74,7 @@ def test_records_of_other_seeds_are_put_together():
 
 
 def test_text_that_was_trained_longer_or_at_another_rate_stands_apart():
-  preset = corpora.paper("ptb", "msgd_cr")
+  preset = presets.paper("ptb", "msgd_cr")
   names = ("learning_rate", "max_epochs", "min_gain")
   usual = {name: preset[name] for name in names}
   others = ({}, {"max_epochs": 90, "min_gain": 0.001}, {"learning_rate": 0.25})
@@ -104,7 +103,7 @@ def test_other_networks_and_optimisers_stand_apart_from_the_papers():
   others = [
     record(optimizer="adam", test=[3.0, 3.0]),
     record(init="sigmoid", test=[2.0, 2.0]),
-    record(cell="lstm", optimizer="adam", algorithm="msgd_cr"),
+    record(model="lstm", optimizer="adam", algorithm="msgd_cr"),
   ]
   text = markdown([record(), *others])
   assert row(text, "| Nottingham | test |")[5] == "3.60 ± 0.14 (2)"
@@ -149,7 +148,9 @@ def test_learning_curves_end_and_are_marked_where_their_seeds_were(
   low, high = axis.get_ylim()
   assert low < 3.4 and high > 3.5
   with pytest.raises(ValueError, match="paper's network"):
-    learning_curves.draw([record(cell="lstm")], tmp_path / "c.png", paper=PAPER)
+    learning_curves.draw(
+      [record(model="lstm")], tmp_path / "c.png", paper=PAPER
+    )
 
 
 def test_the_same_seed_twice_is_refused():
@@ -159,8 +160,6 @@ def test_the_same_seed_twice_is_refused():
   other["config"]["batch_size"] = "y"
   with pytest.raises(ValueError, match="msgd_c differ in batch_size"):
     markdown([record(), other])
-  with pytest.raises(ValueError, match="natural.py's"):
-    markdown([{"kind": "training"}])
 
 
 def test_divergence_stands_in_the_table():
@@ -173,8 +172,8 @@ def test_divergence_stands_in_the_table():
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
   directory = tmp_path_factory.mktemp("data")
-  natural_cases.small_music(directory / "JSB_Chorales.mat")
-  natural_cases.small_text(directory)
+  corpora_cases.small_music(directory / "JSB_Chorales.mat")
+  corpora_cases.small_text(directory)
   return directory
 
 
@@ -183,8 +182,8 @@ def trained(data, data_dir, run_dir, **changes):
     data=data, hidden_size=5, chunk_length=8, max_epochs=2, batch_size=2,
     eval_lanes=2, **changes,
   )  # fmt: skip
-  corpus = natural_data.load(config, data_dir, check=False)
-  natural_loop.train(config, corpus, run_dir, progress=False)
+  load = corpora.loader(data_dir, check=False)
+  runs.train(config, run_dir, corpora=load, progress=False)
   return str(run_dir)
 
 
@@ -213,7 +212,7 @@ def test_signals_and_samples_of_music(given, data_dir, tmp_path, monkeypatch):
   assert (tmp_path / "out" / names[0]).stat().st_size > LARGER_THAN_EMPTY
   assert saved[0].shape == (30, 88) and set(np.unique(saved[0])) <= {0, 1}
   picture = tmp_path / "again.png"
-  natural_figure.draw(records.read_json(f"{run}/record.json"), picture)
+  corpus_figure.draw(records.read_json(f"{run}/record.json"), picture)
   assert picture.stat().st_size > LARGER_THAN_EMPTY
 
 
@@ -234,8 +233,10 @@ def test_signals_and_samples_of_text(given, data_dir, tmp_path):
       evaluate([str(tmp_path)], **given)
   with pytest.raises(ValueError, match="must be of train.py or sweep.py.*run"):
     lengths.check(run, [50], 10)
-  for name in ("parameters.safetensors", "record.json"):
-    path = tmp_path / "run" / name
+  config = runs.load(run).config
+  state = sweeps.state_path(run, run_name(config))
+  for path in (state, tmp_path / "run" / "record.json"):
+    name = path.name
     whole = path.read_bytes()
     for data in (whole.replace(b"1", b"3", 1), whole[:-9], b"[]", b"{}"):
       path.write_bytes(data)
@@ -247,11 +248,9 @@ def test_signals_and_samples_of_text(given, data_dir, tmp_path):
 
 def test_error_signals_are_the_products_of_jacobians(data_dir, tmp_path):
   """|dE_t/dx_k| of a sigmoid network, by the chain rule in float64."""
-  import jax
-
   config = CorpusConfig(data="jsb", hidden_size=5, init="basic_tanh")
-  corpus = natural_data.load(config, data_dir, check=False)
-  exp = natural_experiment.experiment(config, 88)
+  corpus = corpora.load(config, data_dir, check=False)
+  exp = training.experiment(config, corpus=corpus)
   params = exp.model.init(jax.random.key(0))
   got = signals.error_signals(exp, params, corpus, 8, 1)
   cell, readout = ({k: np.float64(v) for k, v in params[p].items()}
@@ -326,30 +325,6 @@ def test_pictures_of_silence_and_of_vanished_signals(tmp_path):
   real[2, 40] = 1
   piano_roll.draw(silence, real, tmp_path / "roll.png")
   curves = {"elman-msgd": [[1, 0], [1, 0], [1, 1e-30]]}
-  natural_signals.draw({"data": "jsb", "curves": curves}, tmp_path / "s.png")
+  signals_figure.draw({"data": "jsb", "curves": curves}, tmp_path / "s.png")
   for name in ("roll.png", "s.png"):
     assert (tmp_path / name).stat().st_size > LARGER_THAN_EMPTY
-
-
-def test_a_search_is_ordered_by_validation(data_dir, tmp_path, monkeypatch):
-  """Every combination once, and the test error in no list."""
-  asked = []
-
-  def train(config, corpus, run_dir, *, progress):
-    asked.append(config)
-    made = record(valid=[3 + abs(config.learning_rate - 0.5)], test=[1.0])
-    return made | {"provenance": {"wall_seconds": 1.0}}
-
-  monkeypatch.setattr(natural_grid.natural_loop, "train", train)
-  configs = natural_grid.combinations(
-    {"data": "jsb", "learning_rate": "1,0.5,0.1", "batch_size": "2"},
-    corpora.PRESETS["paper"],
-  )
-  made = natural_grid.search(configs, tmp_path, data_dir, check=False)
-  assert [c.learning_rate for c in asked] == [1, 0.5, 0.1]
-  assert made["varied"] == ["learning_rate"]
-  runs = made["results"]["runs"]
-  assert [r["learning_rate"] for r in runs] == [0.5, 0.1, 1]
-  assert not any("test" in name for r in runs for name in r)
-  written = json.loads((tmp_path / "search.json").read_text())
-  assert written["results"] == records.plain(made["results"])

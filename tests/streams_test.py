@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steadygrad import streams
+from steadygrad.data import streams
 
 LENGTHS = (5, 1, 12, 7, 4, 4, 9)
 CHUNK = 4

@@ -6,12 +6,10 @@ import shutil
 
 import jax
 import pytest
-import sweep_loop
-import sweep_store
-from launchers_test import launch
 
-from steadygrad import records
-from steadygrad.runs import gather, grids
+from steadygrad import records, runs
+from steadygrad.runs import directories, gather, grids
+from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 
 TINY = {
@@ -43,12 +41,11 @@ def half_and_whole(tmp_path_factory):
   one = jax.devices()[:1]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
-    for directory, runs in ((half, shorter), (whole, RUNS)):
-      if directory == whole:
+    for home, configs in ((half, shorter), (whole, RUNS)):
+      if home == whole:
         shutil.copytree(half, whole)
-      store = sweep_store.Store(directory)
-      sweep_loop.run(runs, store, progress=False)
-      store.close()
+      with Directory(home) as directory:
+        runs.sweep(configs, directory, progress=False)
   return half, whole
 
 
@@ -69,14 +66,21 @@ def copy_parts(source, target, *parts):
     shutil.copy(source / part, target / part)
 
 
-def collect(out, *sweeps, states=None):
-  words = [f"--records={','.join(map(str, sweeps))}", f"--out={out}"]
-  words += [f"--states={states}"] if states else []
-  return launch(*words, script="collect.py")
+@pytest.fixture(scope="module")
+def collect(server, tmp_path_factory):
+  """(status, output, what is said) of collect.py."""
+  place = tmp_path_factory.mktemp("place")
+
+  def launched(out, *sweeps, states=None):
+    words = [f"--records={','.join(map(str, sweeps))}", f"--out={out}"]
+    words += [f"--states={states}"] if states else []
+    return server.launch("collect.py", *words, cwd=place)[:3]
+
+  return launched
 
 
 @pytest.fixture(scope="module")
-def collected(whole, tmp_path_factory):
+def collected(collect, whole, tmp_path_factory):
   out = tmp_path_factory.mktemp("collected") / "results" / "sweep.json"
   status, said, err = collect(out, whole)
   assert status == 0, err
@@ -172,7 +176,9 @@ def test_errors_at_other_lengths_come_along(whole, tmp_path):
   assert "generalisation" not in gather.read(directory)[NAMES[0]]
 
 
-def test_runs_go_on_elsewhere_from_what_was_collected(half, whole, tmp_path):
+def test_runs_go_on_elsewhere_from_what_was_collected(
+  server, collect, half, whole, tmp_path
+):
   """One run ended, one stands at update 200, two have not begun."""
   here, there = tmp_path / "here", tmp_path / "there"
   copy_parts(
@@ -189,7 +195,8 @@ def test_runs_go_on_elsewhere_from_what_was_collected(half, whole, tmp_path):
     for k, v in TINY.items()
   ]
   flags += [f"--done={out}", f"--merge={carried}", f"--sweep_dir={there}"]
-  status, said, err = launch(*flags, "--noprogress", script="sweep.py")
+  flags += ["--noprogress"]
+  status, said, err, _ = server.launch("sweep.py", *flags, cwd=tmp_path)
   assert status == 0, err
   assert json.loads(said.splitlines()[-1])["runs"] == 3
   made = {p.stem: records.read_json(p) for p in (there / "records").iterdir()}
@@ -208,9 +215,7 @@ def test_an_end_depends_on_the_budget(whole):
   assert gather.ended_in(runs, cut)
   more = dataclasses.replace(cut, max_updates=301)
   assert not gather.ended_in(runs, more)
-  assert gather.ended_in(
-    runs, dataclasses.replace(diverged, max_updates=301)
-  )
+  assert gather.ended_in(runs, dataclasses.replace(diverged, max_updates=301))
   assert not gather.ended_in({}, cut)
 
 
@@ -219,15 +224,17 @@ def test_states_that_are_carried_are_not_set_back(half, whole, tmp_path):
   early, late, new = (tmp_path / name for name in ("early", "late", "new"))
   copy_parts(half, early, state)
   copy_parts(whole, late, state)
-  assert sweep_store.carry([early], late, {}) == 0
+  assert directories.carry([early], late, {}) == 0
   assert (late / state).read_bytes() == (whole / state).read_bytes()
-  assert sweep_store.carry([early], new, {}) == 1
-  assert sweep_store.carry([late], new, {}) == 1
+  assert directories.carry([early], new, {}) == 1
+  assert directories.carry([late], new, {}) == 1
   assert (new / state).read_bytes() == (whole / state).read_bytes()
-  assert sweep_store.carry([late], tmp_path / "none", {NAMES[0]: {}}) == 0
+  assert directories.carry([late], tmp_path / "none", {NAMES[0]: {}}) == 0
 
 
-def test_a_file_with_other_runs_is_not_overwritten(collected, whole, tmp_path):
+def test_a_file_with_other_runs_is_not_overwritten(
+  collect, collected, whole, tmp_path
+):
   out = tmp_path / "sweep.json"
   shutil.copy(collected[0], out)
   part = tmp_path / "part"

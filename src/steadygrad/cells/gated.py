@@ -1,0 +1,110 @@
+"""LSTM and GRU of Flax, with the gate's bias that decides what they remember.
+
+Flax starts all biases at zero, where a gate forgets half of the state at every
+step. What is sent back over T steps is then about 2^-T, and for a GRU at T =
+200 exactly zero in float32.
+
+  a number   the bias of the forget gate (LSTM) or of the gate that keeps the
+             old state (GRU) starts there; 1 is customary
+  "chrono"   it starts at log U(1, T - 1), for memories of up to T steps, and an
+             LSTM's input gate at minus that (arXiv 1804.11188)
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from steadygrad import _validate
+from steadygrad.cells.linen import linen
+from steadygrad.types import Array, Cell, PyTree
+
+
+def lstm(
+  input_size: int,
+  hidden_size: int,
+  *,
+  forget_bias: float | str = 1.0,
+  memory: int | None = None,
+) -> Cell:
+  """Flax's `OptimizedLSTMCell`.
+
+  Args:
+    input_size: M.
+    hidden_size: N.
+    forget_bias: see the module docstring.
+    memory: T, for "chrono" alone.
+
+  Raises:
+    ValueError: on a size under 1, another bias, or "chrono" without a memory of
+      at least 3 steps.
+  """
+  _check(hidden_size, forget_bias, memory)
+  cell = linen(nn.OptimizedLSTMCell(features=hidden_size), input_size)
+
+  def init(key):
+    params, bias = _drawn(cell, key, hidden_size, forget_bias, memory)
+    changed = {"hf": bias}
+    if forget_bias == "chrono":
+      changed["hi"] = -bias
+    return _with_biases(params, changed)
+
+  return cell._replace(init=init)
+
+
+def gru(
+  input_size: int,
+  hidden_size: int,
+  *,
+  forget_bias: float | str = 1.0,
+  memory: int | None = None,
+) -> Cell:
+  """Flax's `GRUCell`, h_t = (1 - z_t) ∘ n_t + z_t ∘ h_{t-1}.
+
+  Args:
+    input_size: M.
+    hidden_size: N.
+    forget_bias: of z, see the module docstring.
+    memory: T, for "chrono" alone.
+
+  Raises:
+    ValueError: as `lstm`.
+  """
+  _check(hidden_size, forget_bias, memory)
+  cell = linen(nn.GRUCell(features=hidden_size), input_size)
+
+  def init(key):
+    params, bias = _drawn(cell, key, hidden_size, forget_bias, memory)
+    return _with_biases(params, {"iz": bias})
+
+  return cell._replace(init=init)
+
+
+def _check(hidden_size, forget_bias, memory) -> None:
+  _validate.check_integer("hidden_size", hidden_size)
+  if forget_bias != "chrono":
+    _validate.check_number("forget_bias", forget_bias, least=None)
+    return
+  if memory is None:
+    raise ValueError('memory must be given for forget_bias="chrono", got None')
+  _validate.check_integer("memory", memory, 3)
+
+
+def _drawn(
+  cell: Cell, key: Array, size: int, forget_bias, memory
+) -> tuple[PyTree, Array]:
+  """(Flax's parameters, the bias of the gate, [N])."""
+  if forget_bias != "chrono":
+    return cell.init(key), jnp.full(size, forget_bias, jnp.float32)
+  drawn = jax.random.uniform(
+    jax.random.fold_in(key, 1), (size,), minval=1.0, maxval=memory - 1.0
+  )
+  return cell.init(key), jnp.log(drawn)
+
+
+def _with_biases(params: Mapping, changed: dict[str, Array]) -> PyTree:
+  """Parameters with other biases; {gate: [N]}."""
+  return dict(params) | {
+    gate: dict(params[gate]) | {"bias": bias} for gate, bias in changed.items()
+  }

@@ -1,0 +1,165 @@
+"""A causal transformer as a readout of the embedded inputs.
+
+Its cell, `cells.embedding`, has no memory: the state at step t is the input of
+that step, embedded, which is the residual stream before the first block. So the
+error signals of `adjoints` are those of that stream, and all that holds for
+recurrent models, lengths, padding, seeds, holds here too. Blocks are pre-LN,
+
+  x <- x + attention(norm(x)),  x <- x + gelu(norm(x) w_1 + b_1) w_2 + b_2
+
+and step t attends to the steps up to t.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers as jax_initializers
+
+from steadygrad import _validate
+from steadygrad.models import positions as position_rules
+from steadygrad.numerics import matmul
+from steadygrad.types import Array, PyTree, Readout
+
+EPSILON = 1e-6
+WIDER = 4  # Of the hidden layer of a block.
+
+
+class Size(NamedTuple):
+  """How large a transformer is.
+
+  Attributes:
+    width: of the residual stream, N.
+    layers: blocks.
+    heads: of the attention; they divide N.
+    max_length: positions that `learned` has.
+  """
+
+  width: int
+  layers: int = 1
+  heads: int = 4
+  max_length: int | None = None
+
+
+def transformer_readout(
+  size: Size,
+  output_size: int,
+  *,
+  positions: str = "sinusoidal",
+  reads: str = "last",
+) -> Readout:
+  """Blocks of causal attention over all states, then a linear map.
+
+  Args:
+    size: see `Size`.
+    output_size: O.
+    positions: "none", "sinusoidal", "learned", "rotary" or "alibi", see
+      `positions`.
+    reads: "last" for outputs [B, O] at each sequence's last step, "every" for
+      [T, B, O].
+
+  Raises:
+    ValueError: on a size under 1, heads that do not divide the width (or its
+      half, for rotary), other positions or another `reads`; or on learned
+      positions without a max_length, and at more steps than it.
+  """
+  _check(size, output_size, positions, reads)
+  fan_in = jax_initializers.lecun_normal()
+  width = size.width
+
+  def init_block(key):
+    keys = jax.random.split(key, 6)
+    return {
+      "norm_1": _init_norm(width),
+      **{
+        name: fan_in(k, (width, width))
+        for name, k in zip(("q", "k", "v", "out"), keys, strict=False)
+      },
+      "norm_2": _init_norm(width),
+      "w_1": fan_in(keys[4], (width, WIDER * width)),
+      "b_1": jnp.zeros(WIDER * width),
+      "w_2": fan_in(keys[5], (WIDER * width, width)),
+      "b_2": jnp.zeros(width),
+    }
+
+  def init(key):
+    key_out, key_places, *keys = jax.random.split(key, 2 + size.layers)
+    params = {
+      "blocks": [init_block(k) for k in keys],
+      "norm": _init_norm(width),
+      "w_out": fan_in(key_out, (width, output_size)),
+      "b_out": jnp.zeros(output_size),
+    }
+    if positions == "learned":
+      places = (size.max_length, width)
+      params["places"] = 0.02 * jax.random.normal(key_places, places)
+    return params
+
+  def apply(params, ys, mask):
+    x = jnp.swapaxes(ys, 0, 1)  # [B, T, N]
+    x = position_rules.added(positions, x, params.get("places"))
+    lengths = None if mask is None else jnp.maximum(jnp.sum(mask, 0), 1)
+    for block in params["blocks"]:
+      x = x + _attend(block, _norm(block["norm_1"], x), size.heads, positions)
+      x = x + _widen(block, _norm(block["norm_2"], x))
+    x = _norm(params["norm"], x)
+    if reads == "last":
+      x = x[:, -1] if lengths is None else _at(x, lengths - 1)
+    outputs = matmul(x, params["w_out"])
+    outputs += params["b_out"].reshape((1,) * (x.ndim - 1) + (-1,))
+    return outputs if reads == "last" else jnp.swapaxes(outputs, 0, 1)
+
+  return Readout(init, apply, "every", masked=True)
+
+
+def _check(size: Size, output_size: int, positions: str, reads: str) -> None:
+  for name in ("width", "layers", "heads"):
+    _validate.check_integer(name, getattr(size, name))
+  _validate.check_integer("output_size", output_size)
+  _validate.check_one_of("positions", positions, position_rules.POSITIONS)
+  _validate.check_one_of("reads", reads, ("last", "every"))
+  each = 2 * size.heads if positions == "rotary" else size.heads
+  if size.width % each:
+    raise ValueError(
+      f"width must be a multiple of {each} with {size.heads} heads and"
+      f" {positions} positions, got {size.width}"
+    )
+  if positions == "learned":
+    _validate.check_integer("max_length", size.max_length)
+
+
+def _attend(block: PyTree, x: Array, heads: int, positions: str) -> Array:
+  """Causal attention [B, T, N]; later steps, padding too, are never seen."""
+  split = (*x.shape[:2], heads, x.shape[2] // heads)
+  q, k, v = (matmul(x, block[name]).reshape(split) for name in "qkv")
+  q, k = position_rules.turned(positions, q, k)
+  scores = jnp.einsum("bthd,bshd->bhts", q, k) / math.sqrt(split[-1])
+  scores += position_rules.biases(positions, x.shape[1], heads)[None]
+  steps = jnp.arange(x.shape[1])
+  causal = steps[None, :] <= steps[:, None]
+  shares = jax.nn.softmax(jnp.where(causal[None, None], scores, -jnp.inf))
+  seen = jnp.einsum("bhts,bshd->bthd", shares, v)
+  return matmul(seen.reshape(x.shape), block["out"])
+
+
+def _widen(block: PyTree, x: Array) -> Array:
+  """The two layers behind the attention."""
+  inner = jax.nn.gelu(matmul(x, block["w_1"]) + block["b_1"][None, None])
+  return matmul(inner, block["w_2"]) + block["b_2"][None, None]
+
+
+def _init_norm(width: int) -> PyTree:
+  return {"scale": jnp.ones(width), "offset": jnp.zeros(width)}
+
+
+def _norm(params: PyTree, x: Array) -> Array:
+  mean = jnp.mean(x, -1, keepdims=True)
+  variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
+  normal = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
+  return normal * params["scale"][None, None] + params["offset"][None, None]
+
+
+def _at(x: Array, steps: Array) -> Array:
+  """x [B, T, N] at one step of each sequence, [B, N]."""
+  return jnp.take_along_axis(x, steps[:, None, None], 1)[:, 0]

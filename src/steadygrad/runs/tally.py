@@ -1,0 +1,156 @@
+"""What is done and left of many runs: a bar, and the ledger."""
+
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from steadygrad import records
+from steadygrad.runs import grids, names, sweeps
+from steadygrad.runs.directories import Directory
+from steadygrad.runs.job import Job
+from steadygrad.runs.signals import say
+from steadygrad.training.config import BUDGETS, Config
+
+LEDGER = "ledger.json"
+LEDGER_SECONDS = 30  # Between two ledgers, at least.
+_OUTCOMES = ("solved", "stopped", "diverged", "cut")
+# What a bar shows of the last judgement, and how.
+_SHOWN = {"loss": "{:.3f}", "error": "{:.1%}", "valid": "{:.3f}"}
+
+
+class Tally:
+  """What is done and left, in a bar and in the ledger."""
+
+  def __init__(
+    self, directory: Directory, configs: list[Config], progress: bool
+  ):
+    self._directory, self._lock = directory, threading.Lock()
+    self._configs = {names.run_name(c): c for c in configs}
+    self._results = {
+      name: directory.finished(c) for name, c in self._configs.items()
+    }
+    self._steps = {
+      name: directory.made(self._configs[name])
+      for name, results in self._results.items()
+      if results is None
+    }
+    self._begun = self._steps.keys() & sweeps.state_names(directory.path)
+    self._periods: dict[str, int] = {}
+    self._began, self._work, self._written = time.perf_counter(), 0, 0.0
+    self.bar = tqdm(
+      total=sum(self._budget(name) for name in self._steps),
+      initial=sum(self._steps.values()),
+      unit=" updates",
+      unit_scale=True,
+      disable=not progress,
+      file=sys.stderr,
+      dynamic_ncols=True,
+    )
+
+  def _budget(self, name: str) -> int:
+    """Updates of a run at most; passes, where nobody knows yet how long.
+
+    So are those that it has made, in `_steps`.
+    """
+    config = self._configs[name]
+    budget = getattr(config, BUDGETS[type(config)])
+    return budget * self._periods.get(name, 1)
+
+  def begun(self, runs: list[Config]) -> int:
+    """How many of these unfinished runs have a state to go on from."""
+    return sum(names.run_name(c) in self._begun for c in runs)
+
+  def waiting(self) -> list[Config]:
+    """Runs without a final record, in order."""
+    return [c for n, c in self._configs.items() if self._results[n] is None]
+
+  def moved(
+    self, jobs: list[Job], updates: int, told: list[dict] | None
+  ) -> None:
+    """Jobs of one program have made so many updates in all."""
+    with self._lock:
+      self._work += updates * grids.longest(jobs[0].config)
+      for job in jobs:
+        self._steps[job.name] = int(job.state.step)
+        if job.budget != self._budget(job.name):
+          self.bar.total -= self._budget(job.name)
+          self._periods[job.name] = job.exp.batches.period
+          self.bar.total += job.budget
+      if time.perf_counter() - self._written > LEDGER_SECONDS:
+        self.write()
+      if told:
+        self._show(told)
+      self.bar.update(sum(self._steps.values()) - self.bar.n)
+
+  def _show(self, told: list[dict]) -> None:
+    """The last judgement in the bar's end."""
+    shown = {
+      name: form.format(np.mean([info[name] for info in told]))
+      for name, form in _SHOWN.items()
+      if name in told[0]
+    }
+    ended = sum(r is not None for r in self._results.values())
+    shown["ended"] = f"{ended}/{len(self._results)}"
+    self.bar.set_postfix(shown, refresh=False)
+
+  def finished(self, job: Job, results: dict) -> None:
+    """A job has ended, and its record is written."""
+    with self._lock:
+      self._results[job.name] = results
+      # Full, when all is done without the updates that are left.
+      self.bar.total -= job.budget - int(job.last.state.step)
+      self.bar.refresh()
+      say(f"{job.name}: {in_words(results)}")
+      self.write()
+
+  def ledger(self) -> dict[str, Any]:
+    """Counts by what became of the runs, and updates left at most."""
+    groups: dict[str, dict] = {}
+    work = 0
+    for name, config in self._configs.items():
+      words = (grids.subject(config), grids.longest(config), config.algorithm)
+      blank = {"runs": 0} | dict.fromkeys(_OUTCOMES, 0) | {"updates_left": 0}
+      group = groups.setdefault(" ".join(map(str, words)), blank)
+      group["runs"] += 1
+      if result := self._results[name]:
+        group[outcome(result)] += 1
+        continue
+      left = max(self._budget(name) - self._steps[name], 0)
+      group["updates_left"] += left
+      work += left * grids.longest(config)
+    rate = self._work / (time.perf_counter() - self._began)
+    total: dict[str, Any] = {
+      key: sum(g[key] for g in groups.values())
+      for key in ("runs", *_OUTCOMES, "updates_left")
+    }
+    total["seconds_left_at_most"] = work / rate if rate else None
+    return total | {"groups": groups}
+
+  def write(self) -> None:
+    """Writes the ledger."""
+    records.write_json(self._directory.path / LEDGER, self.ledger())
+    self._written = time.perf_counter()
+
+
+def outcome(results: dict[str, Any]) -> str:
+  """What became of a run: "solved", "stopped", "diverged" or "cut"."""
+  status = results["status"][0]
+  return "cut" if status == "running" else status
+
+
+def in_words(results: dict[str, Any]) -> str:
+  """What became of a run, in words."""
+  what = outcome(results)
+  if "epochs" in results:
+    best = results["best_epoch"][0]
+    valid = float(results["valid"][0])
+    return (
+      f"{what} after {results['epochs'][0]} passes; best validation error"
+      f" {valid:.3f} {results['unit']}, after pass {best}"
+    )
+  error = float(results["test_error"][0])
+  return f"{what} at {results['updates'][0]} updates, test error {error:.2%}"
