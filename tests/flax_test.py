@@ -16,10 +16,11 @@ from flax.training import train_state
 import steadygrad.flax
 from steadygrad import transforms
 from steadygrad.adjoints import adjoints
-from steadygrad.cells import _nnx, elman
+from steadygrad.cells import _nnx, elman, linen
 from steadygrad.cells import nnx as cells_nnx
 from steadygrad.models import linear_readout, recurrent
-from steadygrad.types import Batch
+from steadygrad.trajectories import trajectory
+from steadygrad.types import Batch, Readout
 from steadygrad.unroll import unroll
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -299,6 +300,51 @@ def test_train_state_is_that_of_flax(given):
   assert state.apply_fn is len and int(state.step) == int(plain.step) == 2
   chex.assert_trees_all_equal(state.params, plain.params)
   chex.assert_trees_all_equal(state.opt_state, plain.opt_state)
+
+
+class Net(nn.Module):
+  """A user's module of one piece, of arrays [B, T, M], with one line more."""
+
+  @nn.compact
+  def __call__(self, us):
+    ys = nn.RNN(nn.OptimizedLSTMCell(UNITS, name="lstm"))(us)
+    ys = self.perturb("ys", ys)
+    return nn.Dense(2, name="head")(ys[:, -1])
+
+
+def test_perturb_gives_what_omega_reads():
+  """Of Flax's `perturb` on an `nn.RNN`'s output; as `adjoints` has it."""
+  net, us = Net(), inputs().swapaxes(0, 1)
+  variables = net.init(jax.random.key(0), us)
+  params, zeros = variables["params"], variables["perturbations"]
+
+  @jax.jit
+  @functools.partial(jax.grad, argnums=1)
+  def signals(params, zeros):
+    outputs = net.apply({"params": params, "perturbations": zeros}, us)
+    return jnp.sum(outputs**2)
+
+  cell = linen(nn.OptimizedLSTMCell(UNITS), INPUTS)
+  dys = signals(params, zeros)["ys"].swapaxes(0, 1)
+  got = trajectory(cell, params["lstm"], inputs(), dys=dys)
+
+  def apply(theta, ys):
+    return nn.Dense(2).apply({"params": theta}, ys[-1])
+
+  model = recurrent(cell, Readout(None, apply, "last"))
+  both = {"cell": params["lstm"], "readout": params["head"]}
+  run = adjoints(model, lambda outputs, batch: jnp.sum(outputs**2))
+  _, grads, wanted = jax.jit(run)(both, Batch(inputs(), None))
+  chex.assert_trees_all_close(got, wanted, rtol=SINGLE, atol=1e-6)
+  tx = transforms.add_omega_gradient(cell, at=("lstm",))
+  loops = {"lstm": grads["cell"], "head": grads["readout"]}
+  updates, _ = tx.update(loops, tx.init(params), trajectory=got)
+  terms = transforms.omega_terms(wanted)
+  added = transforms.omega_gradient(cell, wanted, terms.cotangents)
+  expected = jax.tree.map(lambda g, a: g + 4 * a, grads["cell"], added)
+  chex.assert_trees_all_close(
+    updates["lstm"], expected, rtol=SINGLE, atol=SINGLE
+  )
 
 
 @pytest.mark.parametrize("module", [_nnx, steadygrad.flax])

@@ -1,7 +1,8 @@
-"""States in bfloat16, parameters in float32: new lines say `# steadygrad`.
+"""Products in bfloat16: new lines say `# steadygrad`.
 
-Norms and Omega are formed in float32, and no loss scaling is needed: bfloat16
-has the range of float32.
+With `dtype` a Flax cell multiplies in bfloat16 and keeps parameters and states
+in float32. Norms and Omega are formed in float32. No loss scale is needed, for
+bfloat16 has the range of float32.
 """
 
 import jax

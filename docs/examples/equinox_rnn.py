@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import transforms, types  # steadygrad
-from steadygrad.trajectories import trajectory  # steadygrad
+from steadygrad import trajectories, transforms, types  # steadygrad
 
 T, B, N = 30, 16, 32
 
@@ -16,12 +15,8 @@ class Net(eqx.Module):
   head: eqx.nn.Linear
 
 
-def step(gru, h, u):
-  return jax.vmap(gru)(u, h)
-
-
-def start(gru, batch_size):
-  return jnp.zeros((batch_size, N))
+start = lambda gru, size: jnp.zeros((size, gru.hidden_size))
+step = lambda gru, h, u: jax.vmap(gru)(u, h)
 
 
 def rnn(gru, us):
@@ -31,6 +26,10 @@ def rnn(gru, us):
 
 def head_loss(net, ys, targets):
   return jnp.mean((jax.vmap(net.head)(ys[-1]) - targets) ** 2)
+
+
+def loss_fn(net, us, targets):
+  return head_loss(net, rnn(net.gru, us), targets)
 
 
 cell = types.Cell(None, start, step, lambda h: h)  # steadygrad
@@ -43,11 +42,9 @@ tx = optax.chain(
 
 @eqx.filter_jit
 def train_step(net, state, us, targets):
-  loss, grads = eqx.filter_value_and_grad(
-    lambda n: head_loss(n, rnn(n.gru, us), targets)
-  )(net)
+  loss, grads = eqx.filter_value_and_grad(loss_fn)(net, us, targets)
   dys = jax.grad(head_loss, 1)(net, rnn(net.gru, us), targets)  # steadygrad
-  seen = trajectory(cell, net.gru, us, dys=dys)  # steadygrad
+  seen = trajectories.trajectory(cell, net.gru, us, dys=dys)  # steadygrad
   # was: steps, state = tx.update(grads, state)
   steps, state = tx.update(grads, state, trajectory=seen)  # steadygrad
   return eqx.apply_updates(net, steps), state, loss, grads

@@ -40,9 +40,8 @@ tx = optax.chain(
 
 @jax.jit
 def train_step(state, us, targets):
-  loss, grads = jax.value_and_grad(
-    lambda p: head_loss(p, read(p, us), targets)
-  )(params := state.params)
+  loss_fn = lambda p: head_loss(p, read(p, us), targets)
+  loss, grads = jax.value_and_grad(loss_fn)(params := state.params)
   dys = jax.grad(head_loss, 1)(params, read(params, us), targets)  # steadygrad
   seen = trajectory(cell, params["rnn"]["cell"], us, dys=dys)  # steadygrad
   # was: state = state.apply_gradients(grads=grads)

@@ -1,7 +1,4 @@
-"""Own arrays of any length: padding, shuffled batches, validation.
-
-New lines for Omega and the clip say `# steadygrad`.
-"""
+"""Own arrays of any length; lines for Omega and clip say `# steadygrad`."""
 
 import jax
 import numpy as np

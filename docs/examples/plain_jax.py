@@ -15,7 +15,7 @@ def init(key):
 
 
 def start(p, batch_size):
-  return jnp.zeros((batch_size, N))
+  return jnp.zeros((batch_size, len(p["w"])))
 
 
 def step(p, h, u):

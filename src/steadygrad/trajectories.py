@@ -5,7 +5,8 @@ cell alone, and one of two things that a loop can have by plain `jax.grad`:
 
   deltas  dE/dx_t, the gradient in zeros that are added to each state
   dys     ∂⁺E/∂y_t, the gradient in zeros that are added to what the layer
-          returns, without what a state does to later ones
+          returns, as by Flax's `perturb` on the output of an `nn.RNN`, without
+          what a state does to later ones
 """
 
 import jax
@@ -44,9 +45,9 @@ def trajectory(
     deltas: dE/dx_t, total derivatives, as `xs`. Beyond a length they do not
       count. Leaves without a derivative may be anything of their shape.
     dys: gradient of the loss in the cell's outputs, [T, B, N]: of the network
-      above the layer, not through its later steps. What stands beyond a length
-      falls on the state that is held there, the last; a loss that masks those
-      steps has zeros.
+      above the layer, not through its later steps. A loss that masks the steps
+      beyond a length has zeros there; anything else falls on the state that is
+      held there, the last.
     lengths: None, [] or [B] integers in 0..T.
 
   Returns:

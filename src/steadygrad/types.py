@@ -274,10 +274,9 @@ class Task(NamedTuple):
     sample: (key, batch_size) -> Batch, on the device.
     loss: (outputs, batch) -> [], mean over the batch.
     wrong: (outputs, batch) -> bool [B], which sequences are answered wrongly;
-      None where nothing is right or wrong, as in a regression of your own loop.
-      `training` needs it.
-    chance_error: error of the best answer that ignores the input; None if
-      nobody worked it out, or nothing is wrong.
+      None of a regression, where nothing is. `training` needs it.
+    chance_error: error of the best answer that ignores the input; None where
+      there is no `wrong`. `training` needs it.
     solved_below: success is an error under this.
     chance_loss: least loss of an answer that ignores the input; None if nobody
       worked it out.
