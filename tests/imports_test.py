@@ -31,9 +31,10 @@ LAYERS = (
   "segments",
   "initializers",
   "unroll",
+  "_passes",
+  "trajectories",
   "kernels",
   "cells",
-  "_passes",
   "adjoints",
   "models",
   "losses",
@@ -44,6 +45,7 @@ LAYERS = (
   "training",
   "plots",
   "runs",
+  "flax",
 )
 _RECORDED = {"files", "schema", "records"}
 
@@ -55,13 +57,15 @@ ONLY = {
   "options": set(),
   "kernels": {*LOWEST, "activations", "numerics", "unroll"},
   "_passes": {*LOWEST, "trees", "unroll"},
-  "adjoints": {*LOWEST, "trees", "unroll", "_passes"},
+  "trajectories": {*LOWEST, "trees", "unroll", "_passes"},
+  "adjoints": {*LOWEST, "trees", "unroll", "_passes", "trajectories"},
   "models": {*LOWEST, "numerics", "unroll"},
   "data": {*LOWEST},
   "transforms": {*LOWEST, "trees", "numerics", "segments", "unroll"},
   "tasks": {*LOWEST, "losses", "options"},
   "training": {*LAYERS[: LAYERS.index("training")]} - _RECORDED - {"analysis"},
   "plots": {"files", "records"},
+  "flax": {*LOWEST},
 }
 
 # Layers that only some may import.

@@ -250,7 +250,7 @@ def test_a_task_of_your_own_is_a_flag(again, tmp_path):
     "  task = temporal_order(length, max_length)\n"
     "  return task._replace(name='first_bit')\n"
   )
-  few = ("--max_updates=2", "--check_every=2", "--seeds=1")
+  few = ("--max_updates=2", "--check_every=2")
   again(tmp_path / "run", "--task=my_tasks:first_bit", *few)
   record = records.read_json(tmp_path / "run" / "record.json")
   assert record["config"]["task"] == record["results"]["task"] == "first_bit"

@@ -26,6 +26,7 @@ from steadygrad.runs.names import run_name
 from tests.long import flips
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+UNFINISHED = ROOT / "experiments" / "results" / "unfinished"
 FLIPS = 6  # Of each kind; tests/long/flips.py makes more.
 NAMES = [run_name(config) for config in flips.SWEPT]
 SEEDS = [run_name(config) for config in flips.SEEDS]
@@ -344,7 +345,7 @@ def test_leftovers_of_a_killed_sweep_are_removed(home):
 
 
 def test_the_carried_states_are_of_their_runs():
-  found = sorted((ROOT / "carried").rglob("states/*"))
+  found = sorted(UNFINISHED.rglob("states/*"))
   assert len(found) == 4
   for path in found:
     stored = store.read_arrays(path, path.stem)
@@ -362,7 +363,7 @@ def test_the_carried_states_go_on(tmp_path):
     for config in grids.expand(preset.GRIDS, given)
   }
   with Directory(tmp_path) as directory:
-    assert directory.merge(ROOT / "carried" / "tasks") == 4
+    assert directory.merge(UNFINISHED / "tasks") == 4
     for name in sweeps.state_names(tmp_path):
       state, curves, spent = flips.load_state(directory, configs[name])
       assert state.step == spent["updates"] == curves["update"][-1] > 0

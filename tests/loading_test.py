@@ -19,6 +19,7 @@ TINY = TaskConfig(
   length=12,
   hidden_size=6,
   batch_size=2,
+  algorithm="msgd_c",
   seeds=2,
   max_updates=2,
   check_every=2,
@@ -28,7 +29,7 @@ TINY = TaskConfig(
 ONE = TaskConfig(**vars(TINY) | {"seeds": 1, "first_seed": 1}).resolved()
 TEXT = CorpusConfig(
   data="ptb", hidden_size=5, chunk_length=8, max_epochs=1, batch_size=2,
-  eval_lanes=2, seeds=2,
+  eval_lanes=2, seeds=2, algorithm="msgd_c",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from steadygrad.runs.names import run_name
 from steadygrad.tasks import TASKS, make_task, register_task
 from steadygrad.training import options
 from steadygrad.training.config import CorpusConfig, TaskConfig
+from steadygrad.types import Task
 
 
 def first_bit(length, max_length=None, name="first_bit"):
@@ -35,6 +36,31 @@ def test_a_task_of_your_own_has_a_name_at_any_time():
   # Without the function too.
   TASKS["last_bit"] = functools.partial(first_bit, name="last_bit")
   assert TaskConfig(task="last_bit").task == "last_bit"
+
+
+@pytest.mark.usefixtures("own_tasks")
+@pytest.mark.parametrize("name", ["wrong", "chance_error"])
+def test_a_regression_is_for_loops_of_your_own(name):
+  """A `Task` may leave it out; `training` says that it needs it."""
+
+  def regression(length, max_length=None):
+    return first_bit(length, max_length, "regression")._replace(**{name: None})
+
+  task = first_bit(12)
+  fields = {f: getattr(task, f) for f in task._fields[:6]}
+  assert Task(**fields).wrong is Task(**fields).chance_error is None
+  register_task("regression", regression)
+  config = TaskConfig(task="regression", length=12)
+  with pytest.raises(ValueError, match=f"task regression must have {name}"):
+    training.experiment(config)
+
+
+def test_an_error_needs_what_is_wrong():
+  task = first_bit(12)._replace(wrong=None)
+  with pytest.raises(ValueError, match="task first_bit must have wrong"):
+    training.evaluation.count_wrong(
+      task, training.experiment(TaskConfig()).model, {}, None, 10, 1
+    )
 
 
 def test_an_activation_of_your_own_has_a_name_at_any_time(monkeypatch):

@@ -13,7 +13,6 @@ import pytest
 from steadygrad import files, records, runs, training
 from steadygrad.runs import (
   corpora,
-  directories,
   fleet,
   memory,
   names,
@@ -24,7 +23,7 @@ from steadygrad.runs import (
   store,
   sweeps,
 )
-from steadygrad.training.config import CorpusConfig, TaskConfig
+from steadygrad.training.config import BUDGETS, CorpusConfig, TaskConfig
 from tests import corpora_cases
 
 TASK = TaskConfig(
@@ -101,7 +100,7 @@ def wholes(train, tmp_path_factory):
 def test_a_larger_budget_trains_on_to_the_same_bits(
   wholes, train, config, budgets, tmp_path
 ):
-  field = directories.BUDGETS[type(config)]
+  field = BUDGETS[type(config)]
   made, clock = ("updates", "update") if config is TASK else ("epochs", "epoch")
   for budget in budgets:
     less = dataclasses.replace(config, **{field: budget})

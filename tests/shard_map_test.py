@@ -15,12 +15,18 @@ from flax import linen as nn
 
 from steadygrad import segments, training
 from steadygrad.adjoints import adjoints
-from steadygrad.cells import elman, linen
+from steadygrad.cells import elman, linen, stack
 from steadygrad.kernels import elman_scan
 from steadygrad.losses import squared_error
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.training.config import TaskConfig
-from steadygrad.transforms import msgd_cr, telemetry
+from steadygrad.trajectories import trajectory
+from steadygrad.transforms import (
+  msgd_cr,
+  omega_gradient,
+  omega_terms,
+  telemetry,
+)
 from steadygrad.types import Batch, Cell
 from tests import kernels_test
 
@@ -59,6 +65,7 @@ CELLS = {
   "gru": linen(nn.GRUCell(UNITS), INPUTS),
   "lstm": linen(nn.LSTMCell(UNITS), INPUTS),
   "counting": counting_cell(),
+  "stack": stack([elman(INPUTS, 3), elman(3, UNITS, form="h")]),
 }
 
 
@@ -157,6 +164,32 @@ def test_omega_is_that_of_the_whole_batch(monkeypatch, name, reduction, merged):
   whole = run(squared_error, params, batch)
   assert whole[1]["omega"][0] > 0
   chex.assert_trees_all_close(got, whole, rtol=3 * ROUNDING, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("what", ["deltas", "dys"])
+@pytest.mark.parametrize("name", ["x", "gru"])
+def test_a_trajectory_of_error_signals(name, what):
+  """Ω of it, its derivative and gradients are those of the whole batch."""
+  model, params, batch, split = setting(name, "every", (7, 0, 3, 2))
+  signals = jax.random.normal(jax.random.key(9), (STEPS, BATCH, UNITS))
+
+  def run(params, given):
+    batch, signals = given
+    seen = trajectory(
+      *(model.cell, params["cell"], batch.us),
+      **{what: signals},
+      lengths=batch.lengths,
+    )
+    terms = omega_terms(seen)
+    added = omega_gradient(model.cell, seen, terms.cotangents)
+    return terms.omega, added, seen.grads
+
+  got = split_over_devices(run, (split, P(None, AXIS)))(
+    params, (batch, signals)
+  )
+  whole = jax.jit(run)(params, (batch, signals))
+  assert whole[0] > 0 and (whole[2] is None) == (what == "deltas")
+  chex.assert_trees_all_close(got, whole, rtol=5 * ROUNDING, atol=ROUNDING)
 
 
 def test_a_whole_run_of_each_device():

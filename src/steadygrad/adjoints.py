@@ -15,9 +15,8 @@ everywhere but there, and an Omega of it that does nothing.
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
-from steadygrad import _passes, _validate, trees, varying
+from steadygrad import _passes, _validate, trajectories, trees, varying
 from steadygrad import unroll as unrolling
 from steadygrad.types import Array, Batch, Model, PyTree, Trajectory
 
@@ -32,8 +31,8 @@ def _check_arguments(model, loss_fn, checkpoint_every) -> None:
     _validate.check_integer("checkpoint_every", checkpoint_every)
 
 
-def _checked(model, params, batch, x_0) -> tuple[Batch, Array | None]:
-  """(batch, mask [T, B]) of what has no fault: a ValueError names any.
+def _checked(model, params, batch, x_0) -> tuple[Batch, Array, Array | None]:
+  """(batch, inputs of the cell, mask [T, B]): a ValueError names any fault.
 
   Lengths are an array then, and inputs beyond them finite.
   """
@@ -51,12 +50,14 @@ def _checked(model, params, batch, x_0) -> tuple[Batch, Array | None]:
     if x_0 is None
     else x_0,
   )
-  lengths = unrolling.check_run(model.cell, theta, batch.us, x_0, batch.lengths)
+  lengths = unrolling.check_lengths(batch.lengths, num_steps, batch_size)
   mask = unrolling.step_mask(lengths, num_steps, batch_size)
   us = unrolling.finite_beyond(batch.us, mask)
   batch = batch._replace(us=us, lengths=lengths)
+  us = model.before(us, lengths)
+  unrolling.check_run(model.cell, theta, us, x_0, lengths)
   _check_targets(model, batch)
-  return batch, mask
+  return batch, us, mask
 
 
 def _check_targets(model: Model, batch: Batch) -> None:
@@ -125,12 +126,12 @@ def adjoints(
   cell = model.cell
 
   def loss_and_adjoints(params, batch: Batch, x_0: PyTree | None = None):
-    batch, mask = _checked(model, params, batch, x_0)
-    batch_size, lengths = batch.us.shape[1], batch.lengths
+    batch, us, mask = _checked(model, params, batch, x_0)
+    lengths = batch.lengths
     theta = params["cell"]
     carried = x_0 is not None
     if not carried:
-      x_0 = cell.initial_state(theta, batch_size)
+      x_0 = cell.initial_state(theta, us.shape[1])
 
     def loss_of(readout, ys):
       loss, grads = jax.value_and_grad(
@@ -144,31 +145,21 @@ def adjoints(
     # Each device's own, see `varying`: what they add up to is summed once.
     own, own_x_0 = varying.alike((theta, x_0), params, batch)
     own = {"cell": own, "readout": params["readout"]}
-    arguments = model, loss_of, own, batch.us, own_x_0, lengths
+    arguments = model, loss_of, own, us, own_x_0, lengths
     if checkpoint_every is not None:
       done = _passes.rematerialised_pass(*arguments, checkpoint_every)
     elif cell.fused:
       done = _passes.fused_pass(cell.fused, *arguments)
     else:
       done = _passes.generic_pass(*arguments)
-    deltas, products, dx_0 = done.back
-    trajectory = Trajectory(
-      theta, x_0, done.xs, batch.us, deltas, products, mask, done.ys
+    back = done.back
+    seen = Trajectory(
+      theta, x_0, done.xs, us, back.deltas, back.products, mask, done.ys
     )
-    d_cell = done.d_cell
-    if d_cell is None and cell.fused:
-      d_cell = cell.fused.gradient(trajectory)
-    d_cell, dx_0 = varying.summed_like((d_cell, dx_0), (theta, x_0))
-    if not carried:
-      # A learned initial state is a function of the parameters.
-      _, vjp = trees.vjp(lambda p: cell.initial_state(p, batch_size), theta)
-      dx_0 = jax.tree.map(lambda g, x: g.astype(x.dtype), dx_0, x_0)
-      d_cell = jax.tree.map(jnp.add, d_cell, vjp(dx_0)[0])
-    parts = {"cell": d_cell, "readout": done.d_readout}
-    return (
-      done.loss,
-      trees.place(params, parts),
-      trajectory._replace(grads=d_cell),
+    trajectory = trajectories.with_gradients(
+      cell, seen, done.d_cell, back, carried=carried
     )
+    parts = {"cell": trajectory.grads, "readout": done.d_readout}
+    return done.loss, trees.place(params, parts), trajectory
 
   return loss_and_adjoints

@@ -81,14 +81,15 @@ class Fused(NamedTuple):
     backward: (params, x_0, xs, ys, dys, lengths) -> Backward, where `dys` is
       the gradient of the loss in the outputs, [T, B, N], or [1, B, N] where
       the loss sees the last one alone.
-    factors: Trajectory -> Factors.
+    factors: Trajectory -> Factors; None where no such form is known, as of
+      several layers.
     gradient: (Trajectory, slope=None) -> dE/dparams, a tree like params. With
       an `OmegaSlope` what is added in w_rec is the derivative of Ω.
   """
 
   forward: Callable[..., tuple[PyTree, Array]]
   backward: Callable[..., Backward]
-  factors: Callable[..., Factors]
+  factors: Callable[..., Factors] | None
   gradient: Callable[..., PyTree]
 
 
@@ -118,7 +119,10 @@ class Cell(NamedTuple):
     initial_state: (params, batch_size) -> x_0, leaves [B, ...].
     step: (params, x_tm1, u_t) -> x_t. Each sequence of the batch on its own.
     output: x_t -> y_t [B, N], what a readout sees. Works on leaves [..., N].
-    fused: optional `Fused` pair; only `adjoints` and Omega look at it.
+    fused: optional `Fused` pair; only `adjoints`, `trajectory` and Omega look
+      at it.
+    parts: Trajectory -> one Trajectory for each of the cells that this one is
+      made of, as of `cells.stack`; None of a cell that is one.
   """
 
   init: Callable[[Array], PyTree]
@@ -126,6 +130,7 @@ class Cell(NamedTuple):
   step: Callable[[PyTree, PyTree, Array], PyTree]
   output: Callable[[PyTree], Array]
   fused: Fused | None = None
+  parts: Callable[..., tuple["Trajectory", ...]] | None = None
 
 
 class Readout(NamedTuple):
@@ -151,6 +156,12 @@ class Readout(NamedTuple):
     return self.apply(params, ys)
 
 
+def as_it_is(sequence, lengths):
+  """What `recurrent` does before its cell: nothing."""
+  del lengths
+  return sequence
+
+
 class Model(NamedTuple):
   """A cell and a readout; params are `{"cell": ..., "readout": ...}`.
 
@@ -160,12 +171,14 @@ class Model(NamedTuple):
       differentiable forward pass; from `cell.initial_state` if x_0 is None.
     cell: the `Cell`.
     readout: the `Readout`.
+    before: (us, lengths) -> what the cell reads, [T, B, ...].
   """
 
   init: Callable[[Array], PyTree]
   apply: Callable[..., Array]
   cell: Cell
   readout: Readout
+  before: Callable[..., Array] = as_it_is
 
 
 class Batch(NamedTuple):
@@ -260,8 +273,10 @@ class Task(NamedTuple):
     reads: "last" if only the state after the last step is read, else "every".
     sample: (key, batch_size) -> Batch, on the device.
     loss: (outputs, batch) -> [], mean over the batch.
-    wrong: (outputs, batch) -> bool [B], which sequences are answered wrongly.
-    chance_error: error of the best answer that ignores the input.
+    wrong: (outputs, batch) -> bool [B], which sequences are answered wrongly;
+      None of a regression, where nothing is. `training` needs it.
+    chance_error: error of the best answer that ignores the input; None where
+      there is no `wrong`. `training` needs it.
     solved_below: success is an error under this.
     chance_loss: least loss of an answer that ignores the input; None if nobody
       worked it out.
@@ -273,7 +288,7 @@ class Task(NamedTuple):
   reads: str
   sample: Callable[[Array, int], Batch]
   loss: Callable[[Array, Batch], Array]
-  wrong: Callable[[Array, Batch], Array]
-  chance_error: float
+  wrong: Callable[[Array, Batch], Array] | None = None
+  chance_error: float | None = None
   solved_below: float = 0.01
   chance_loss: float | None = None

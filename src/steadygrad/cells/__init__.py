@@ -1,5 +1,7 @@
 """Cells: pure functions in a `Cell`."""
 
+from steadygrad.cells._nnx import nnx
+from steadygrad.cells._stack import stack
 from steadygrad.cells.diagonal import in_parallel, lru
 from steadygrad.cells.elman import elman, faster
 from steadygrad.cells.embedding import embedding
@@ -19,5 +21,7 @@ __all__ = [
   "linen",
   "lru",
   "lstm",
+  "nnx",
   "residual",
+  "stack",
 ]

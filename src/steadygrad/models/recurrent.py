@@ -1,13 +1,15 @@
 """A cell and a readout make a model."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
 from steadygrad.numerics import add, promoted
-from steadygrad.types import Cell, Model, Readout
-from steadygrad.unroll import batch_size, step_mask, unroll
+from steadygrad.types import Array, Cell, Model, Readout, as_it_is
+from steadygrad.unroll import batch_size, check_lengths, step_mask, unroll
 
 
 def linear_readout(
@@ -70,6 +72,13 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
     ValueError: if they are no `Cell` and no `Readout`. `apply` raises it where
       `unroll` does, and on inputs of no steps for a readout of the last.
   """
+  return unrolled(cell, readout, as_it_is)
+
+
+def unrolled(
+  cell: Cell, readout: Readout, before: Callable[..., Array]
+) -> Model:
+  """`recurrent`, with the model's `before`."""
   for name, part, kind in (("cell", cell, Cell), ("readout", readout, Readout)):
     if not isinstance(part, kind):
       raise ValueError(
@@ -85,8 +94,10 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
     batch_size(us)  # Which says whether us are an array at all.
     if readout.reads == "last" and not len(us):
       raise ValueError("us must have at least one step to be read, got 0")
-    xs = unroll(cell, params["cell"], us, x_0=x_0, lengths=lengths)
+    lengths = check_lengths(lengths, *us.shape[:2])
+    read = before(us, lengths)
+    xs = unroll(cell, params["cell"], read, x_0=x_0, lengths=lengths)
     mask = step_mask(lengths, *us.shape[:2]) if readout.masked else None
     return readout.read(params["readout"], cell.output(xs), mask)
 
-  return Model(init, apply, cell, readout)
+  return Model(init, apply, cell, readout, before)

@@ -57,15 +57,18 @@ def count_wrong(
     num_batches: may be traced.
 
   Raises:
-    ValueError: if batch_size is no integer of at least 1, or num_batches is
-      concretely none of at least 0.
+    ValueError: if batch_size is no integer of at least 1, num_batches is
+      concretely none of at least 0, or the task does not say what is wrong.
   """
   _validate.check_integer("batch_size", batch_size)
   _validate.check_integer("num_batches", num_batches, least=0, traced=True)
+  wrong = task.wrong
+  if wrong is None:
+    raise ValueError(f"task {task.name} must have wrong, got None")
 
   def wrong_of(key, batch_size):
     batch = task.sample(key, batch_size)
-    return task.wrong(model.apply(params, batch.us, batch.lengths), batch)
+    return wrong(model.apply(params, batch.us, batch.lengths), batch)
 
   lengths = jax.eval_shape(lambda k: task.sample(k, batch_size).lengths, key)
   one_length_a_batch = lengths is not None and lengths.ndim == 0

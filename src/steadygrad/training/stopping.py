@@ -68,7 +68,17 @@ def until_solved(
     test_size: sequences that decide.
     go_on: whether a seed trains on after its first success, and counts the
       checks that fail again.
+
+  Raises:
+    ValueError: if the task does not say what is wrong, or how much of it a
+      guess gets wrong, beside which its records show every error.
   """
+  for name in ("wrong", "chance_error"):
+    if getattr(task, name) is None:
+      raise ValueError(
+        f"task {task.name} must have {name} to be trained until it is solved,"
+        " got None; a loop of your own needs neither"
+      )
 
   def init(params):
     del params

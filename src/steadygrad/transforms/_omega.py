@@ -195,7 +195,7 @@ def omega_gradient(
   """
   _validate.check_same_shapes("cotangents", cotangents, trajectory.products)
   params = trajectory.params
-  if cell.fused:
+  if cell.fused and cell.fused.factors:
     _, rights, scales = cell.fused.factors(trajectory)
     lefts = cotangents
     if scales is not None:

@@ -86,8 +86,8 @@ def _fused_of(cell: Cell, merged: bool) -> Fused | None:
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
   _validate.check_one_of("merged", merged, (True, False))
-  if merged and cell.fused is None:
-    raise ValueError("merged=True needs a cell with a fused pair")
+  if merged and (cell.fused is None or cell.fused.factors is None):
+    raise ValueError("merged=True needs a cell with a fused pair of one layer")
   return cell.fused if merged else None
 
 

@@ -1,0 +1,50 @@
+"""Omega on the lowest layer of a stack: new lines say `# steadygrad`.
+
+`cell.parts` has each layer's trajectory as that of a network of its own, with
+all that lies above it in the loss.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from steadygrad import cells, models, transforms
+from steadygrad.adjoints import adjoints  # steadygrad
+from steadygrad.types import Batch
+
+T, B, N = 30, 16, 32
+layers = [cells.elman(1, N), cells.elman(N, N), cells.elman(N, N)]
+model = models.recurrent(cells.stack(layers), models.linear_readout(N, 1))
+tx = optax.chain(
+  transforms.add_omega_gradient(layers[0], at=("cell", "0")),  # steadygrad
+  transforms.clip_by_global_norm(1.0),  # steadygrad
+  optax.adam(3e-3),
+)
+
+
+def loss_fn(outputs, batch):
+  return jnp.mean((outputs - batch.targets) ** 2)
+
+
+def plain_loss(params, batch):
+  return loss_fn(model.apply(params, batch.us), batch)
+
+
+@jax.jit
+def train_step(params, state, batch):
+  # was: loss, grads = jax.value_and_grad(plain_loss)(params, batch)
+  loss, grads, seen = adjoints(model, loss_fn)(params, batch)  # steadygrad
+  lowest, *_ = model.cell.parts(seen)  # steadygrad
+  # was: new, state = tx.update(grads, state, params)
+  new, state = tx.update(grads, state, params, trajectory=lowest)  # steadygrad
+  return optax.apply_updates(params, new), state, loss, grads
+
+
+def main(num_updates=100):
+  params = model.init(jax.random.key(0))
+  state = tx.init(params)
+  for i in range(num_updates):
+    us = jax.random.normal(jax.random.key(i), (T, B, 1))
+    batch = Batch(us, us[0])
+    params, state, loss, grads = train_step(params, state, batch)
+  return loss, grads
