@@ -1,6 +1,7 @@
-"""Kills a run again and again, and compares the end with a run alone.
+r"""Kills a run, a sweep or one on music; compares its end with one alone.
 
-  PYTHONPATH=src:experiments:tests python tests/long/kills.py --kills=20
+  PYTHONPATH=src:experiments:tests python tests/long/kills.py \
+    --of=train --kills=40
 
 SIGKILL comes at random moments, in turns at any time and within milliseconds of
 a file that is being written. The same command then goes on; after the kills it
@@ -29,9 +30,11 @@ def saved_at(run_dir: pathlib.Path) -> int:
   return 0
 
 
-def kill(run_dir: pathlib.Path, draw: random.Random, at_writing: bool) -> str:
+def kill(
+  run_dir: pathlib.Path, work: str, draw: random.Random, at_writing: bool
+) -> str:
   """Starts the run and kills it; whether that was while it wrote."""
-  process = races.start(run_dir)
+  process = races.start(run_dir, work)
   before = saved_at(run_dir)
   most = races.SECONDS if at_writing else 1
   deadline = time.monotonic() + most
@@ -49,14 +52,14 @@ def kill(run_dir: pathlib.Path, draw: random.Random, at_writing: bool) -> str:
   return told
 
 
-def main(kills: int, seed: int) -> int:
+def main(work: str, kills: int, seed: int) -> int:
   draw, wrong = random.Random(seed), []
   with tempfile.TemporaryDirectory() as home:
     alone, run_dir = pathlib.Path(home, "alone"), pathlib.Path(home, "run")
-    races.end(races.start(alone))
+    races.end(races.start(alone, work))
     run_dir.mkdir()
-    told = [kill(run_dir, draw, bool(n % 2)) for n in range(kills)]
-    status, said = races.end(races.start(run_dir))
+    told = [kill(run_dir, work, draw, bool(n % 2)) for n in range(kills)]
+    status, said = races.end(races.start(run_dir, work))
     if status:
       wrong.append(f"status {status}: {said[-500:]}")
     elif races.left(run_dir) != races.left(alone):
@@ -67,13 +70,14 @@ def main(kills: int, seed: int) -> int:
   for text in wrong:
     print(text, file=sys.stderr)
   counts = ", ".join(f"{told.count(t)} {t}" for t in sorted(set(told)))
-  print(f"{kills} kills: {counts}; {len(wrong)} wrong")
+  print(f"{kills} kills of {work}: {counts}; {len(wrong)} wrong")
   return int(bool(wrong))
 
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--of", choices=races.WORKS, default="train")
   parser.add_argument("--kills", type=int, default=20, help="How many.")
   parser.add_argument("--seed", type=int, default=0, help="Of the moments.")
   given = parser.parse_args()
-  sys.exit(main(given.kills, given.seed))
+  sys.exit(main(given.of, given.kills, given.seed))

@@ -23,19 +23,39 @@ from steadygrad.runs import directories, store, sweeps
 from steadygrad.runs.launch import IN_USE
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FLAGS = (
-  "--length=10 --hidden_size=8 --batch_size=2 --seeds=2 --algorithm=msgd_c"
-  " --max_updates=20000 --check_every=20 --check_size=20 --test_size=20"
-  " --solved_below=1e-9 --noprogress"
-).split()
+_TASK = (
+  "--hidden_size=8 --batch_size=2 --seeds=2 --check_every=20 --check_size=20"
+  " --test_size=20 --solved_below=1e-9 --noprogress"
+)
+# What a process does: its program, its flags, and the flag of its directory.
+WORKS = {
+  "train": (
+    "train.py",
+    f"{_TASK} --length=10 --algorithm=msgd_c --max_updates=20000",
+    "run_dir",
+  ),
+  "sweep": (
+    "sweep.py",
+    f"{_TASK} --length=10,12 --algorithm=msgd_c,msgd_cr --max_updates=4000",
+    "sweep_dir",
+  ),
+  "music": (
+    "train.py",
+    "--data=jsb --hidden_size=8 --seeds=2 --max_epochs=30 --noprogress",
+    "run_dir",
+  ),
+}
 SECONDS = 300  # For one process, which takes ten.
 
 
-def start(run_dir: pathlib.Path) -> subprocess.Popen:
-  """A process of train.py."""
-  train = str(ROOT / "experiments" / "train.py")
+def start(run_dir: pathlib.Path, work: str = "train") -> subprocess.Popen:
+  """A process of a launcher; music wants $STEADYGRAD_DATA."""
+  program, flags, where = WORKS[work]
+  words = [*flags.split(), f"--{where}={run_dir}"]
+  if work == "music":
+    words.append(f"--data_dir={os.environ['STEADYGRAD_DATA']}")
   return subprocess.Popen(
-    [sys.executable, train, *FLAGS, f"--run_dir={run_dir}"],
+    [sys.executable, str(ROOT / "experiments" / program), *words],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -51,14 +71,17 @@ def end(process: subprocess.Popen) -> tuple[int, str]:
 
 def left(run_dir: pathlib.Path):
   """What is a function of the configuration in a run's directory."""
-  record = records.read_json(run_dir / directories.RECORD)
-  del record["provenance"]
+  made = {}
+  paths = [run_dir / directories.RECORD, *sweeps.records_in(run_dir)]
+  for path in filter(pathlib.Path.exists, paths):
+    made[path.name] = records.read_json(path)
+    del made[path.name]["provenance"]
   states = {
     (path.name, name): x.tobytes()
     for path in (run_dir / sweeps.STATES).glob(f"*{sweeps.STATE}")
     for name, x in store.read_arrays(path).arrays.items()
   }
-  return record, states
+  return made, states
 
 
 def outcome(status: int, said: str) -> str:
