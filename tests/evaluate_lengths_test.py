@@ -11,8 +11,6 @@ from evaluations import trained
 
 from steadygrad import records
 from steadygrad import runs as library
-from steadygrad.runs import grids
-from steadygrad.runs.directories import Directory
 from steadygrad.tasks import TASKS
 from steadygrad.training.config import TaskConfig
 
@@ -59,24 +57,21 @@ SAMPLE = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-  """A run of train.py with three seeds, and a sweep of one run, all cut."""
+  """A run of train.py with three seeds, all cut; a record for each of them."""
   home = tmp_path_factory.mktemp("runs")
   config = TaskConfig(seeds=3, first_seed=2, **TINY)
-  one = jax.devices()[:1]  # Each further one compiles the sweep's again.
+  one = jax.devices()[:1]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "devices", lambda: one)
     library.train(config, home / "run", progress=False)
-    configs = grids.expand([TINY], {"seeds": [1], "first_seed": [2]})
-    with Directory(home / "sweep") as directory:
-      library.sweep(configs, directory, progress=False)
   return home
 
 
 @pytest.fixture(scope="module")
 def tested(server, runs):
-  """What the launcher said of a run and of a sweep's record."""
+  """What the launcher said of a run and of the record of its first seed."""
   home = runs
-  record = sorted((home / "sweep" / "records").iterdir())[0]
+  record = sorted((home / "run" / "records").iterdir())[0]
   lengths = ",".join(map(str, LENGTHS))
   flags = ("--test=lengths", f"--lengths={lengths}", f"--size={SIZE}")
   words = ("evaluate.py", f"--runs={home / 'run'},{record}", *flags)
@@ -95,7 +90,7 @@ def test_errors_are_those_of_a_loop_over_the_same_sequences(tested):
     np.testing.assert_allclose(errors, expected, atol=1e-7)
 
 
-def test_a_run_of_a_sweep_is_that_of_the_training_launcher(tested):
+def test_a_seed_by_itself_has_the_errors_it_has_among_others(tested):
   said, run, record = tested
   one, many = said["errors"][str(record)], said["errors"][str(run)]
   assert one == [errors[:1] for errors in many]
@@ -148,6 +143,7 @@ def test_a_run_that_trained_on_is_tested_anew(tested, tmp_path):
 def test_a_directory_of_a_sweep_stands_for_its_solved_runs(tested, tmp_path):
   record = tested[2]
   shutil.copytree(record.parent.parent, tmp_path / "sweep")
+  (tmp_path / "sweep" / "record.json").unlink()
   solved = tmp_path / "sweep" / "records" / record.name
   assert trained.runs_of(str(tmp_path / "sweep")) == []
   made = records.read_json(solved)
@@ -163,6 +159,7 @@ def test_a_directory_of_train_stands_for_all_its_seeds(runs):
 def test_a_state_of_another_update_is_refused(tested, tmp_path):
   record = tested[2]
   shutil.copytree(record.parent.parent, tmp_path / "sweep")
+  (tmp_path / "sweep" / "record.json").unlink()
   later = tmp_path / "sweep" / "records" / record.name
   made = records.read_json(later)
   made["results"]["updates"] = [100]
