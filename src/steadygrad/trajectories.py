@@ -106,8 +106,8 @@ def trajectory(
     _check_sequence("deltas", deltas, xs)
     return _from_deltas(cell, seen, deltas)
   _check_sequence("dys", dys, ys)
-  own = varying.alike((params, x_0), us, dys, mask)
-  d_cell, back = _backward(cell, *own, seen, dys.astype(ys.dtype), lengths)
+  theta, start = varying.alike((params, x_0), us, dys, mask)
+  d_cell, back = _backward(cell, theta, start, seen, dys, lengths)
   return with_gradients(cell, seen, d_cell, back, carried=carried)
 
 
@@ -130,7 +130,7 @@ def with_gradients(
   """
   params, x_0 = seen.params, seen.x_0
   seen = seen._replace(deltas=back.deltas, products=back.products)
-  if d_cell is None:
+  if d_cell is None and cell.fused:
     d_cell = cell.fused.gradient(seen)
   d_cell, dx_0 = varying.summed_like((d_cell, back.dx_0), (params, x_0))
   if not carried:
@@ -219,6 +219,7 @@ def _from_deltas(cell: Cell, seen: Trajectory, deltas: PyTree) -> Trajectory:
 
 def _backward(cell, params, x_0, seen, dys, lengths):
   """(gradient in the parameters or None, Backward) from dys [T, B, N]."""
+  dys = jnp.asarray(dys, seen.ys.dtype)
   if cell.fused:
     back = cell.fused.backward(params, x_0, seen.xs, seen.ys, dys, lengths)
     return None, back

@@ -1,8 +1,10 @@
 """A Flax NNX `RNNCellBase` as a `Cell`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 from flax import nnx as flax_nnx
 
@@ -33,8 +35,8 @@ def nnx(
   Args:
     module: the cell, or a function that makes it of `rngs=nnx.Rngs(...)`, as
       `functools.partial(nnx.GRUCell, 3, 32)`. Of a function `Cell.init` makes
-      new parameters for every key. Of a module it gives the module's own,
-      whatever the key: seeds need the function.
+      new parameters for every key. Of a module it gives those that it has
+      now, whatever the key: seeds need the function.
     input_size: M.
     output: carry -> [B, N], what the readout sees. If None it is the leaf of
       the carry that the cell also returns as its output.
@@ -63,20 +65,20 @@ def nnx(
   (2, 4)
   """
   make = None if isinstance(module, flax_nnx.Module) else module
-  if make is not None:
-    module = _made(make, flax_nnx.Rngs(0))
-  _flax.check_arguments(module, flax_nnx.RNNCellBase, "an NNX", input_size)
-  name = type(module).__name__
-  structure, own, rest = flax_nnx.split(module, flax_nnx.Param, ...)
+  own_module: Any = module if make is None else _made(make, flax_nnx.Rngs(0))
+  _flax.check_arguments(own_module, flax_nnx.RNNCellBase, "an NNX", input_size)
+  name = type(own_module).__name__
+  split: Any = flax_nnx.split(own_module, flax_nnx.Param, ...)
+  structure, own, rest = split
   _check_variables(name, own, rest)
-  rest = flax_nnx.to_pure_dict(rest)
+  params, rest = map(flax_nnx.to_pure_dict, (own, rest))
 
-  def merged(params):
+  def merged(params) -> Any:
     return flax_nnx.merge(structure, trees.as_dicts(params), rest)
 
   def init(key):
     if make is None:
-      return flax_nnx.to_pure_dict(own)
+      return jax.tree.map(jnp.copy, params)
     new = _made(make, flax_nnx.Rngs(key))
     return flax_nnx.to_pure_dict(flax_nnx.state(new, flax_nnx.Param))
 
@@ -84,23 +86,20 @@ def nnx(
     rngs = flax_nnx.Rngs(seed)
     return merged(params).initialize_carry((batch_size, input_size), rngs)
 
-  def apply(params, x_tm1, u_t):
-    return merged(params)(x_tm1, u_t)
+  def step(params, x_tm1, u_t):
+    return merged(params)(x_tm1, u_t)[0]
 
   drew = []  # Whether the step drew random numbers, which Flax counts.
 
   def watched(params, x_tm1, u_t):
     copy = merged(params)
     result = copy(x_tm1, u_t)
-    after = flax_nnx.to_pure_dict(flax_nnx.split(copy, flax_nnx.Param, ...)[2])
+    after: Any = flax_nnx.split(copy, flax_nnx.Param, ...)[2]
+    after = flax_nnx.to_pure_dict(after)
     same = jax.tree.map(lambda x, y: x is y, after, rest)
     drew.append(not all(jax.tree.leaves(same)))
     return result
 
-  def step(params, x_tm1, u_t):
-    return apply(params, x_tm1, u_t)[0]
-
-  params = flax_nnx.to_pure_dict(own)
   leaf = _flax.find_output(name, params, initial_state, watched, input_size)
   if any(drew):
     raise _flax.no_random_numbers(name, "its RngState changed")
@@ -108,7 +107,7 @@ def nnx(
   return Cell(init, initial_state, step, output)
 
 
-def _made(make, rngs):
+def _made(make: Any, rngs: flax_nnx.Rngs) -> Any:
   """The cell of a function; itself where it is none."""
   if not callable(make) or isinstance(make, type | linen.Module):
     return make

@@ -19,7 +19,7 @@ from steadygrad.types import (
 )
 from steadygrad.unroll import check_lengths
 
-NAMES = ("forward", "backward")
+NAMES: tuple[str, ...] = ("forward", "backward")
 
 
 def reverse(sequence: Array, lengths: Array | None = None) -> Array:
@@ -164,16 +164,22 @@ def _side_by_side(cells: dict[str, Cell], width: int) -> Cell:
 
 def _split(trajectory: Trajectory, width: int) -> dict[str, Trajectory]:
   """{name: its own Trajectory}."""
-  given = trajectory._asdict() | {"us": _inputs(trajectory.us)}
-  if trajectory.ys is not None:
-    given["ys"] = _halves(trajectory.ys, width)
-  mask = given.pop("mask")
-
-  def of(name):
-    own = {k: None if x is None else x[name] for k, x in given.items()}
-    return Trajectory(mask=mask, **own)
-
-  return {name: of(name) for name in NAMES}
+  us, ys, grads = _inputs(trajectory.us), trajectory.ys, trajectory.grads
+  shown = None if ys is None else _halves(ys, width)
+  return {
+    name: Trajectory(
+      params=trajectory.params[name],
+      x_0=trajectory.x_0[name],
+      xs=trajectory.xs[name],
+      us=us[name],
+      deltas=trajectory.deltas[name],
+      products=trajectory.products[name],
+      mask=trajectory.mask,
+      ys=None if shown is None else shown[name],
+      grads=None if grads is None else grads[name],
+    )
+    for name in NAMES
+  }
 
 
 def _fused(cells: dict[str, Cell], width: int) -> Fused:
