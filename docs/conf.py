@@ -34,6 +34,7 @@ smartquotes = False  # They turn --flag into a dash.
 default_role = "code"
 # Names of other libraries have no page here.
 nitpick_ignore_regex = [("py:.*", r"(?!steadygrad\.).*")]
+_SECTION = re.compile(r"\s*(Args|Attributes|Raises|Returns|Yields):$")
 
 
 def _literal(lines: list[str]) -> list[str]:
@@ -48,12 +49,13 @@ def _literal(lines: list[str]) -> list[str]:
     if block is None and line.strip() and after_blank and out:
       before = next((x for x in reversed(out) if x.strip()), "")
       column = len(before) - len(before.lstrip())
-      if indent > column and not re.match(r"\s*[\w ]+:$", before):
+      if indent > column and not _SECTION.match(before):
         block = column
         while out and not out[-1].strip():
           out.pop()
         out += ["", f"{' ' * column}::", ""]
-    out.append(line if block is not None else _escaped(line))
+    as_is = block is not None or line.lstrip().startswith((">>>", "..."))
+    out.append(line if as_is else _escaped(line))
   return out
 
 
