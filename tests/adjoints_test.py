@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import transforms
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, transforms
 from steadygrad.types import Batch
 from tests import cases, oracles
 

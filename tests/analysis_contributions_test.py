@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from steadygrad import _passes
+from steadygrad import _passes, unroll
 from steadygrad.analysis import step_contributions, temporal_contributions
-from steadygrad.unroll import unroll
 from tests.analysis_models import (
   batch_of,
   model_of,

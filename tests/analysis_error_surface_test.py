@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from steadygrad import unroll
 from steadygrad.analysis import (
   curvature_along_gradient,
   descend,
@@ -16,7 +17,6 @@ from steadygrad.analysis import (
   surface,
 )
 from steadygrad.cells import elman
-from steadygrad.unroll import unroll
 from tests.analysis_models import batch_of, model_of, params_of, squared_error
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints
+from steadygrad._unroll import previous_states, unroll
 from steadygrad.analysis import (
   delta_norms_by_lag,
   elman_jacobians,
@@ -19,7 +20,6 @@ from steadygrad.analysis import (
 )
 from steadygrad.transforms.omega import omega_terms
 from steadygrad.types import Trajectory
-from steadygrad.unroll import previous_states, unroll
 from tests.analysis_models import (
   KINDS,
   batch_of,

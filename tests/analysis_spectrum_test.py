@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from steadygrad import unroll
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.analysis import (
   check_bound,
@@ -14,7 +15,6 @@ from steadygrad.analysis import (
   singular_values,
   step_jacobians,
 )
-from steadygrad.unroll import unroll
 from tests.analysis_models import batch_of, cell_of, params_of
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")

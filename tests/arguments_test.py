@@ -14,8 +14,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from steadygrad import initializers, losses, transforms
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, initializers, losses, transforms, unroll
 from steadygrad.cells import elman, linen
 from steadygrad.kernels import elman_scan
 from steadygrad.models import linear_readout, recurrent
@@ -23,7 +22,6 @@ from steadygrad.numerics import spectral_radius
 from steadygrad.tasks import TASKS
 from steadygrad.training import evaluation
 from steadygrad.types import Batch, Trajectory
-from steadygrad.unroll import unroll
 
 T, B, M, N, O = 5, 3, 2, 4, 6
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from benchmarks import epoch, peers, update
 
-from steadygrad import cells, models, transforms
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, cells, models, transforms
 from steadygrad.tasks import temporal_order
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

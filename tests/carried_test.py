@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints
 from steadygrad.models import linear_readout
 from steadygrad.types import Batch
 from tests import cases, oracles

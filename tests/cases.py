@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints
 from steadygrad.cells import elman, linen
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.types import Cell

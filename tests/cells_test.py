@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, unroll
 from steadygrad.cells import elman, linen
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.types import Batch
-from steadygrad.unroll import unroll
 from tests import adjoints_test, cases, oracles
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints
 from steadygrad.cells import elman
 from steadygrad.losses import cross_entropy
 from steadygrad.models import linear_readout, recurrent

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import cells, initializers, models
+from steadygrad import cells, initializers, models, unroll
 from steadygrad.models.positions import POSITIONS
-from steadygrad.unroll import unroll
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from steadygrad import transforms
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, transforms
 from steadygrad.cells import elman
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.types import Batch

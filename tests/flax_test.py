@@ -14,14 +14,12 @@ from flax import nnx
 from flax.training import train_state
 
 import steadygrad.flax
-from steadygrad import transforms
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, transforms, unroll
 from steadygrad.cells import _nnx, elman, linen
 from steadygrad.cells import nnx as cells_nnx
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.trajectories import trajectory
 from steadygrad.types import Batch, Readout
-from steadygrad.unroll import unroll
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 import pytest
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints
 from steadygrad.cells import elman
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.transforms import (

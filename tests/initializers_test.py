@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import initializers
+from steadygrad import initializers, unroll
 from steadygrad.cells import elman
 from steadygrad.tasks import temporal_order
-from steadygrad.unroll import unroll
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, unroll
 from steadygrad.cells import _stack, elman, linen, stack
 from steadygrad.models import (
   _bidirectional,
@@ -26,7 +26,6 @@ from steadygrad.transforms import (
   omega_terms,
 )
 from steadygrad.types import Batch
-from steadygrad.unroll import unroll
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints
 from steadygrad.analysis import (
   omega_derivatives,
   omega_total,

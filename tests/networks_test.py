@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import training
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, training
 from steadygrad.training import MODELS, CorpusConfig, Data, TaskConfig
 from steadygrad.training.config import ALGORITHMS
 from steadygrad.transforms import CLIPS

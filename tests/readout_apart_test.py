@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import training, transforms
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, training, transforms
 from steadygrad.training import Data, TaskConfig
 
 RATE, READOUT_RATE = 0.01, 3.0

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import models, segments
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, models, segments
 from steadygrad.cells import elman
 from steadygrad.transforms import add_omega_gradient
 from steadygrad.types import Batch

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from steadygrad import segments, training
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, segments, training
 from steadygrad.cells import elman, linen, stack
 from steadygrad.kernels import elman_scan
 from steadygrad.losses import squared_error

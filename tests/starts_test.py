@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import runs, training
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, runs, training
 from steadygrad.cells import faster
 from steadygrad.runs import starts, store
 from steadygrad.runs.directories import Directory

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import models
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, models
 from steadygrad.cells import elman
 from steadygrad.tasks import TASKS, temporal_order_with_waits
 from steadygrad.training import evaluation

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, unroll
 from steadygrad.cells import elman
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.types import Batch
-from steadygrad.unroll import unroll
 
 torch = pytest.importorskip("torch")
 

@@ -19,7 +19,7 @@ from steadygrad.training import (
   evaluation,
   stopping,
 )
-from steadygrad.training.experiment import omega_weight
+from steadygrad.training.algorithm import omega_weight
 from tests import corpora_cases, oracles
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints
 from steadygrad.cells import elman
 from steadygrad.losses import cross_entropy, squared_error
 from steadygrad.models import linear_readout, recurrent

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from steadygrad import unroll as unrolling
+from steadygrad import _unroll as unrolling
+from steadygrad import unroll
 from steadygrad.types import Cell
-from steadygrad.unroll import unroll
 from tests import cases, oracles
 
 # float64: rounding over 6 steps of 4 units, numbers of order 1.

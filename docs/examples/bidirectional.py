@@ -8,8 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import cells, losses, models, transforms
-from steadygrad.adjoints import adjoints  # steadygrad
+from steadygrad import (
+  adjoints,  # steadygrad
+  cells,
+  losses,
+  models,
+  transforms,
+)
 from steadygrad.types import Batch
 
 T, B, N = 20, 16, 16

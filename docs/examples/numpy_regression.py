@@ -4,8 +4,13 @@ import jax
 import numpy as np
 import optax
 
-from steadygrad import cells, losses, models, transforms
-from steadygrad.adjoints import adjoints  # steadygrad
+from steadygrad import (
+  adjoints,  # steadygrad
+  cells,
+  losses,
+  models,
+  transforms,
+)
 from steadygrad.types import Batch
 
 rng = np.random.default_rng(0)

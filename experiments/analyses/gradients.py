@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from analyses import networks
-from steadygrad import analysis
+from steadygrad import analysis, unroll
 from steadygrad.numerics import joint_norm
-from steadygrad.unroll import unroll
 
 GAINS = (0.7, 1.8)  # A recurrent matrix that vanishes and one that explodes.
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analyses import networks
-from steadygrad import analysis
-from steadygrad.unroll import unroll
+from steadygrad import analysis, unroll
 
 
 def spectrum(_):

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from steadygrad import initializers, models
-from steadygrad.adjoints import adjoints
+from steadygrad import adjoints, initializers, models
 from steadygrad.cells import elman, linen
-from steadygrad.tasks.temporal_order import temporal_order
+from steadygrad.tasks import temporal_order
 from steadygrad.transforms.clipping import clip_by_global_norm
 from steadygrad.transforms.omega import add_omega_gradient
 from steadygrad.types import Batch

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _unroll as unrolling
 from steadygrad import trees, varying
-from steadygrad import unroll as unrolling
 from steadygrad.types import Array, Backward, Cell, Fused, Model, PyTree
 
 LossOf = Callable[[PyTree, Array], tuple[PyTree, tuple[PyTree, Array]]]

@@ -14,7 +14,7 @@ class TrainState(train_state.TrainState):
 
   >>> import jax, jax.numpy as jnp, optax
   >>> from steadygrad import cells, models, transforms
-  >>> from steadygrad.adjoints import adjoints
+  >>> from steadygrad._adjoints import adjoints
   >>> from steadygrad.flax import TrainState
   >>> from steadygrad.types import Batch
   >>> cell = cells.elman(2, 4)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from steadygrad import _validate
+from steadygrad._unroll import check_lengths, step_mask
 from steadygrad.numerics import common_dtype, promoted
 from steadygrad.types import Array, Batch
-from steadygrad.unroll import check_lengths, step_mask
 
 
 def _mask(outputs: Array, batch: Batch) -> Array | None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from steadygrad import _passes, trees, varying
-from steadygrad import unroll as unrolling
+from steadygrad import _unroll as unrolling
 from steadygrad.types import Array, Backward, Cell, PyTree, Trajectory
 
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad import _unroll as unrolling
 from steadygrad import _validate, trees
-from steadygrad import unroll as unrolling
 from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
 from steadygrad.types import Array, Batch, Cell, Model, PyTree

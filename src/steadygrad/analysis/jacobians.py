@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from steadygrad import _unroll as unrolling
 from steadygrad import _validate
-from steadygrad import unroll as unrolling
+from steadygrad._adjoints import adjoints
 from steadygrad.activations import activation as find_activation
-from steadygrad.adjoints import adjoints
 from steadygrad.analysis import _checks, _states
 from steadygrad.numerics import joint_norm, promoted
 from steadygrad.types import Array, Batch, Cell, Model, PyTree, Trajectory

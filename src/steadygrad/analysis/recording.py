@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import _validate, numerics, trees
-from steadygrad.adjoints import adjoints
+from steadygrad._adjoints import adjoints
 from steadygrad.analysis import _checks, _states
 from steadygrad.analysis.basins import attractors
 from steadygrad.analysis.dynamics import autonomous

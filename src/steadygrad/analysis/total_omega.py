@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import trees
-from steadygrad.adjoints import adjoints
+from steadygrad._adjoints import adjoints
 from steadygrad.numerics import joint_norm
 from steadygrad.transforms.omega import omega_gradient, omega_terms
 from steadygrad.types import Array, Batch, Model, PyTree

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from steadygrad import _validate
-from steadygrad.cells.linen import linen
+from steadygrad.cells._linen import linen
 from steadygrad.types import Array, Cell, PyTree
 
 

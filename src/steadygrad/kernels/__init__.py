@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import _validate
+from steadygrad._unroll import check_lengths
 from steadygrad.activations import Activation
 from steadygrad.activations import activation as find_activation
 from steadygrad.kernels import _xla
 from steadygrad.numerics import promoted
 from steadygrad.types import Array
-from steadygrad.unroll import check_lengths
 
 __all__ = ["ElmanScan", "elman_scan"]
 

@@ -26,10 +26,10 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import varying
+from steadygrad._unroll import previous_states
 from steadygrad.activations import Activation
 from steadygrad.numerics import add, common_dtype, matmul
 from steadygrad.types import Array
-from steadygrad.unroll import previous_states
 
 
 def _valid(t: Array, lengths: Array | None) -> Array | None:

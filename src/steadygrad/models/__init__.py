@@ -1,8 +1,8 @@
 """Models: a cell and a readout, and what a model makes of its own outputs."""
 
 from steadygrad.models._bidirectional import bidirectional, reverse
+from steadygrad.models._recurrent import linear_readout, recurrent
 from steadygrad.models.attention import attention_readout
-from steadygrad.models.recurrent import linear_readout, recurrent
 from steadygrad.models.sampling import compose
 from steadygrad.models.transformer import Size, transformer_readout
 

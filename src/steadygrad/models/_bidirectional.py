@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from steadygrad.models.recurrent import unrolled
+from steadygrad._unroll import check_lengths
+from steadygrad.models._recurrent import unrolled
 from steadygrad.types import (
   Array,
   Backward,
@@ -17,7 +18,6 @@ from steadygrad.types import (
   Readout,
   Trajectory,
 )
-from steadygrad.unroll import check_lengths
 
 NAMES: tuple[str, ...] = ("forward", "backward")
 

@@ -6,20 +6,20 @@ is made, so that this may come at any time before.
 
 from collections.abc import Callable
 
-from steadygrad.tasks.adding import adding
-from steadygrad.tasks.addition import addition
-from steadygrad.tasks.copy import copy
+from steadygrad.tasks._adding import adding
+from steadygrad.tasks._addition import addition
+from steadygrad.tasks._copy import copy
+from steadygrad.tasks._multiplication import multiplication
+from steadygrad.tasks._random_permutation import random_permutation
+from steadygrad.tasks._temporal_order import (
+  temporal_order,
+  temporal_order_with_waits,
+)
+from steadygrad.tasks._three_bit_temporal_order import three_bit_temporal_order
 from steadygrad.tasks.memorization import (
   memorization_5_bits,
   memorization_20_bits,
 )
-from steadygrad.tasks.multiplication import multiplication
-from steadygrad.tasks.random_permutation import random_permutation
-from steadygrad.tasks.temporal_order import (
-  temporal_order,
-  temporal_order_with_waits,
-)
-from steadygrad.tasks.three_bit_temporal_order import three_bit_temporal_order
 from steadygrad.types import Task
 
 # (length, max_length) -> Task; max_length is None for one length.

@@ -1,5 +1,12 @@
 """Training: configurations, experiments, pure functions that move a seed."""
 
+from steadygrad.training._experiment import (
+  Experiment,
+  encoding,
+  experiment,
+  model_of,
+)
+from steadygrad.training._update import chunk, init, run, update
 from steadygrad.training.batches import Batches, Data
 from steadygrad.training.config import (
   CorpusConfig,
@@ -9,16 +16,9 @@ from steadygrad.training.config import (
   program,
   program_numbers,
 )
-from steadygrad.training.experiment import (
-  Experiment,
-  encoding,
-  experiment,
-  model_of,
-)
 from steadygrad.training.networks import MODELS
 from steadygrad.training.state import Status, Stream, TrainState
 from steadygrad.training.stopping import Stopping, by_patience, until_solved
-from steadygrad.training.update import chunk, init, run, update
 
 __all__ = [
   "MODELS",

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from steadygrad._unroll import select
 from steadygrad.data import streams
 from steadygrad.data.streams import Plan, Stream
 from steadygrad.training import state as states
 from steadygrad.types import Array, Batch, Model, PyTree, Task, Trajectory
-from steadygrad.unroll import select
 
 
 class Data(NamedTuple):

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import _validate, varying
+from steadygrad._unroll import step_mask, unroll
 from steadygrad.data.streams import Plan
 from steadygrad.training import batches
 from steadygrad.types import Array, Model, PyTree, Task
-from steadygrad.unroll import step_mask, unroll
 
 BATCH_SIZE = 250  # Large enough for the matrix products, small for the memory.
 

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import numerics, varying
+from steadygrad._unroll import select
 from steadygrad.data.corpus import SPLITS
 from steadygrad.training import evaluation
 from steadygrad.training.batches import Data
 from steadygrad.training.state import Status, Stream, TrainState
 from steadygrad.types import Array, Model, PyTree, Task
-from steadygrad.unroll import select
 
 
 class Stopping(NamedTuple):

@@ -1,5 +1,10 @@
 """Optax transformations: clipping, Ω, rules for inf and NaN; telemetry."""
 
+from steadygrad.transforms._telemetry import (
+  ThresholdAdvice,
+  choose_max_norm,
+  telemetry,
+)
 from steadygrad.transforms.chains import (
   adam,
   msgd,
@@ -25,11 +30,6 @@ from steadygrad.transforms.omega import (
   add_omega_gradient,
   omega_gradient,
   omega_terms,
-)
-from steadygrad.transforms.telemetry import (
-  ThresholdAdvice,
-  choose_max_norm,
-  telemetry,
 )
 
 __all__ = [

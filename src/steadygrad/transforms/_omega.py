@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import _validate, numerics, trees, varying
+from steadygrad._unroll import previous_states, take_step
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.types import Array, Cell, OmegaSlope, PyTree, Trajectory
-from steadygrad.unroll import previous_states, take_step
 
 MIN_SQUARED_NORM = 1e-20  # The authors' bound on |δ_t|².
 # Sums of squares between them, and their inverses, lose nothing.

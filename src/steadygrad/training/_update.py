@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from steadygrad import numerics, transforms, varying
-from steadygrad.adjoints import adjoints
+from steadygrad._adjoints import adjoints
+from steadygrad.training._experiment import Experiment
 from steadygrad.training.batches import Data
-from steadygrad.training.experiment import Experiment
 from steadygrad.training.state import TrainState
 from steadygrad.types import Array, PyTree
 

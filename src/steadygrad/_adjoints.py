@@ -17,7 +17,7 @@ from collections.abc import Callable
 import jax
 
 from steadygrad import _passes, _validate, trajectories, trees, varying
-from steadygrad import unroll as unrolling
+from steadygrad import _unroll as unrolling
 from steadygrad.types import Array, Batch, Model, PyTree, Trajectory
 
 

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import _validate, kernels, trees
+from steadygrad._unroll import previous_states
 from steadygrad.activations import activation as find_activation
 from steadygrad.initializers import Initializers, basic_tanh
 from steadygrad.numerics import add, matmul, promoted, sum_outer
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.types import Array, Backward, Cell, Factors, Fused, PyTree
-from steadygrad.unroll import previous_states
 
 
 def elman(

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
+from steadygrad._unroll import batch_size, check_lengths, step_mask, unroll
 from steadygrad.numerics import add, promoted
 from steadygrad.types import Array, Cell, Model, Readout, as_it_is
-from steadygrad.unroll import batch_size, check_lengths, step_mask, unroll
 
 
 def linear_readout(
