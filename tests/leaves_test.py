@@ -189,7 +189,10 @@ def test_links_take_any_mapping(make, mapping):
   grads, params = converted(mapping, grads), converted(mapping, params)
   got, _ = update(grads, tx.init(params), params)
   assert jax.tree.structure(got) == jax.tree.structure(params)
-  chex.assert_trees_all_equal(as_named(got), as_named(expected))
+  # The joint norm is a sum over leaves in the order of the mapping.
+  chex.assert_trees_all_close(
+    as_named(got), as_named(expected), rtol=ROUNDING, atol=ROUNDING
+  )
 
 
 def counting(exact: bool) -> Cell:
