@@ -76,6 +76,7 @@ def test_every_experiment_of_section_4_1_and_every_task_has_one():
   experiments |= {"thresholds", "omega_without_clipping"}
   ours = {"sigmoid_start", "quiet_start", "identity_start", "settled"}
   ours |= {"settled_identity", "quickened", "comparators_search"}
+  ours |= {"comparators_floors"}
   assert set(NAMES) == experiments | ours | set(TASKS) - {"temporal_order"}
 
 

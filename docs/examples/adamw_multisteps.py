@@ -9,12 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import (
-  adjoints,  # steadygrad
-  cells,
-  models,
-  transforms,
-)
+from steadygrad import adjoints  # steadygrad
+from steadygrad import cells, models, transforms
 from steadygrad.types import Batch
 
 T, B, N = 30, 16, 32

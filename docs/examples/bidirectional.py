@@ -8,13 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import (
-  adjoints,  # steadygrad
-  cells,
-  losses,
-  models,
-  transforms,
-)
+from steadygrad import adjoints  # steadygrad
+from steadygrad import cells, losses, models, transforms
 from steadygrad.types import Batch
 
 T, B, N = 20, 16, 16

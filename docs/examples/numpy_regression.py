@@ -4,13 +4,8 @@ import jax
 import numpy as np
 import optax
 
-from steadygrad import (
-  adjoints,  # steadygrad
-  cells,
-  losses,
-  models,
-  transforms,
-)
+from steadygrad import adjoints  # steadygrad
+from steadygrad import cells, losses, models, transforms
 from steadygrad.types import Batch
 
 rng = np.random.default_rng(0)

@@ -92,7 +92,7 @@ def transformer_readout(
       "b_out": jnp.zeros(output_size),
     }
     if positions == "learned":
-      places = (size.max_length, width)
+      places = (size.max_length or 0, width)
       params["places"] = 0.02 * jax.random.normal(key_places, places)
     return params
 
