@@ -5,6 +5,7 @@ that losses, gradients and Ω are those of the whole batch on one device.
 """
 
 import functools
+import inspect
 
 import chex
 import jax
@@ -225,13 +226,17 @@ def test_kernels_lower(kernel, shared):
   """Pallas's interpreter itself fails under these checks: lowered alone."""
   platform = kernels_test.PLATFORMS[kernel]
   kind, device_kind, cores = kernels_test.DEVICES[platform]
+  about = {"platform": kind, "device_kind": device_kind, "num_cores": cores}
+  # JAX 0.10.0 knows a device by its kind alone.
+  known = inspect.signature(jax.sharding.AbstractDevice).parameters
+  device = jax.sharding.AbstractDevice(
+    **{name: value for name, value in about.items() if name in known}
+  )
   mesh = jax.sharding.AbstractMesh(
     (2,),
     (AXIS,),
     axis_types=(jax.sharding.AxisType.Auto,),
-    abstract_device=jax.sharding.AbstractDevice(
-      platform=kind, device_kind=device_kind, num_cores=cores
-    ),
+    abstract_device=device,
   )
   scan = elman_scan("x", "tanh", implementation=kernel)
   operands = kernels_test.arrays(STEPS, BATCH, 5)

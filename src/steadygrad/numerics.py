@@ -77,7 +77,7 @@ def scaled_squares(tree: PyTree, batch_ndim: int = 0) -> tuple[Array, Array]:
   m = jax.lax.stop_gradient(jnp.where((m > 0) & jnp.isfinite(m), m, 1))
   # XLA divides by a broadcast scalar as a product with its reciprocal, and that
   # of a larger one would be subnormal and flushed to zero.
-  m = jnp.minimum(m, 1 / jnp.finfo(dtype).tiny)
+  m = jnp.minimum(m, jnp.asarray(1 / jnp.finfo(dtype).tiny, dtype))
 
   def squares(x, axis):
     scale = m.reshape(m.shape + (1,) * (x.ndim - batch_ndim))
