@@ -70,7 +70,6 @@ def main(
       take one; told to who writes --learning_rate=1,0.1.
   """
   sys.stderr = _Tolerant(sys.stderr)
-  sys.path.append("")  # A module of --task may lie where the command is given.
   app.run(
     lambda argv: _call(function, argv),
     flags_parser=lambda argv: _parse(argv, several),

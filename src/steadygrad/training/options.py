@@ -4,6 +4,10 @@ The one module below `runs` that knows absl.
 """
 
 import importlib
+import importlib.util
+import pathlib
+import sys
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -172,7 +176,7 @@ def task_of(word: str) -> str:
   if not colon:
     return word
   try:
-    factory = getattr(importlib.import_module(module), function)
+    factory = getattr(_module(module), function)
     if TASKS.get(function) is not factory:
       register_task(function, factory)
   except (ImportError, AttributeError, ValueError) as e:
@@ -181,6 +185,24 @@ def task_of(word: str) -> str:
       f" {word}: {e}"
     ) from e
   return function
+
+
+def _module(name: str) -> types.ModuleType:
+  """A module that can be imported, or lies where the command is given.
+
+  One of the second kind that imports its neighbours wants PYTHONPATH=. for it.
+  """
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError:
+    path = pathlib.Path(f"{name.replace('.', '/')}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+      raise
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    return module
 
 
 def parse(field: Any, word: str) -> Any:
