@@ -3,13 +3,13 @@ r"""Kills a run, a sweep or one on music; compares its end with one alone.
   PYTHONPATH=src:experiments:tests python tests/long/kills.py \
     --of=train --kills=40
 
-SIGKILL comes at random moments, in turns at any time and within milliseconds of
-a file that is being written. The same command then goes on; after the kills it
-runs to its end, to the record and states of a run alone, and no temporary
-file is left. The exit status is 1 if it was otherwise.
+SIGKILL comes at random moments, half of the time within milliseconds of a file
+that is being written. The same command then goes on; each run comes to its end,
+to the record and states of a run alone, and no temporary file is left. The exit status is 1 if it was otherwise.
 """
 
 import argparse
+import collections
 import contextlib
 import pathlib
 import random
@@ -20,6 +20,8 @@ import time
 import races
 
 from steadygrad.runs import sweeps
+
+WRITING, ENDED = "while it wrote", "after its end"
 
 
 def saved_at(run_dir: pathlib.Path) -> int:
@@ -44,33 +46,45 @@ def kill(
       break
     time.sleep(0.0005)
   time.sleep(draw.uniform(0, 0.002 if at_writing else 3))
-  told = "while it wrote" if at_writing else "at any time"
+  told = WRITING if at_writing else "at any time"
   if process.poll() is not None:
-    told = "after its end"
+    told = ENDED
   process.kill()
   process.communicate()
   return told
 
 
+def problems(run_dir: pathlib.Path, alone: pathlib.Path, work: str):
+  """What is wrong with a run that was killed, once it has come to its end."""
+  status, said = races.end(races.start(run_dir, work))
+  if status:
+    yield f"status {status}: {said[-500:]}"
+  elif races.left(run_dir) != races.left(alone):
+    yield "not the record and states of a run alone"
+  for name in (p.name for p in run_dir.rglob("*")):
+    if "damaged" in name or (name[0] == "." and name != ".lock"):
+      yield f"{name} was left"
+
+
 def main(work: str, kills: int, seed: int) -> int:
-  draw, wrong = random.Random(seed), []
+  """A run that ends before its next kill is compared, and another begins."""
+  draw, wrong, told, runs = random.Random(seed), [], collections.Counter(), 0
   with tempfile.TemporaryDirectory() as home:
-    alone, run_dir = pathlib.Path(home, "alone"), pathlib.Path(home, "run")
+    alone = pathlib.Path(home, "alone")
     races.end(races.start(alone, work))
-    run_dir.mkdir()
-    told = [kill(run_dir, work, draw, bool(n % 2)) for n in range(kills)]
-    status, said = races.end(races.start(run_dir, work))
-    if status:
-      wrong.append(f"status {status}: {said[-500:]}")
-    elif races.left(run_dir) != races.left(alone):
-      wrong.append("not the record and states of a run alone")
-    names = [p.name for p in run_dir.rglob("*")]
-    wrong += [f"{n} was left" for n in names if "damaged" in n]
-    wrong += [f"{n} was left" for n in names if n[0] == "." and n != ".lock"]
+    while told.total() < kills:
+      run_dir = pathlib.Path(home, str(runs))
+      run_dir.mkdir(exist_ok=True)
+      moment = kill(run_dir, work, draw, told[WRITING] < kills // 2)
+      if moment != ENDED:
+        told[moment] += 1
+      if moment == ENDED or told.total() == kills:
+        wrong += problems(run_dir, alone, work)
+        runs += 1
   for text in wrong:
     print(text, file=sys.stderr)
-  counts = ", ".join(f"{told.count(t)} {t}" for t in sorted(set(told)))
-  print(f"{kills} kills of {work}: {counts}; {len(wrong)} wrong")
+  counts = ", ".join(f"{told[t]} {t}" for t in sorted(told))
+  print(f"{kills} kills in {runs} of {work}: {counts}; {len(wrong)} wrong")
   return int(bool(wrong))
 
 
