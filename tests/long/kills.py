@@ -5,7 +5,8 @@ r"""Kills a run, a sweep or one on music; compares its end with one alone.
 
 SIGKILL comes at random moments, half of the time within milliseconds of a file
 that is being written. The same command then goes on; each run comes to its end,
-to the record and states of a run alone, and no temporary file is left. The exit status is 1 if it was otherwise.
+to the record and states of a run alone, and no temporary file is left. The exit
+status is 1 if it was otherwise.
 """
 
 import argparse
