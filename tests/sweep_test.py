@@ -322,7 +322,7 @@ def test_slots_give_every_run_its_own(swept, tmp_path):
   whole = results_of(swept[0])
   for job in jobs:
     job.spent["wall_seconds"] = 0
-    record = records.plain(machine.record(job))
+    record = records.plain(machine.records([job])[0])
     record.pop("provenance")
     assert json.loads(json.dumps(record)) == whole[job.name]
 

@@ -139,17 +139,22 @@ class Fleet:
     told = []
     for job, seat, n in zip(jobs, seats, updates, strict=True):
       state, own = jax.tree.map(lambda x, i=seat: x[i], (states, info))
-      job.take(state, own if ends else None, n, seconds)
-      told.append(job.told(state, own))
+      told.append(job.take(state, own if ends else None, n, seconds))
     return sum(updates), told if ends else None
 
-  def record(self, job: Job) -> dict[str, Any]:
-    """The record of a job that has ended."""
-    program = self._program(job.config)
-    counts, seats, keys, _, _, states, _ = self._pack([job], [0])
-    tested = program.test(counts, program.shared, keys, states)
-    tested = {k: np.asarray(v)[seats[0]] for k, v in tested.items()}
-    return results.record(job.exp, *job.last, tested, self.devices)
+  def records(self, jobs: list[Job]) -> list[dict[str, Any]]:
+    """The records of jobs of one program that have ended, tested together."""
+    if not jobs:
+      return []
+    program = self._program(jobs[0].config)
+    counts, seats, keys, _, _, states, _ = self._pack(jobs, [0] * len(jobs))
+    tested = jax.device_get(program.test(counts, program.shared, keys, states))
+    return [
+      results.record(
+        job.exp, *job.last, {k: v[i] for k, v in tested.items()}, self.devices
+      )
+      for job, i in zip(jobs, seats, strict=True)
+    ]
 
   def _program(self, config: Config) -> _Program:
     key = training.program(config)

@@ -79,16 +79,17 @@ class Job:
 
   def take(
     self, state: TrainState, info: dict | None, updates: int, seconds: float
-  ) -> None:
-    """What a part of a chunk brought, info if it was the last."""
+  ) -> dict[str, np.ndarray] | None:
+    """What a part of a chunk brought, info if it was the last; see `_told`."""
     self.spent["updates"] += updates
     self.spent["seconds"] += seconds
     if info is None:
       self.state = state
-      return
+      return None
+    told = self._told(state, info)
     cut = int(state.step) % self.exp.batches.period != 0
     curves = {k: [*v] for k, v in self.curves.items()} if cut else self.curves
-    for name, value in self.told(state, info).items():
+    for name, value in told.items():
       one = name in ("update", "epoch")
       curves.setdefault(name, []).append(value if one else value[None])
     if cut:
@@ -98,8 +99,9 @@ class Job:
     else:
       self.state, self.curves = state, curves
       self._end()
+    return told
 
-  def told(self, state: TrainState, info: dict) -> dict[str, np.ndarray]:
+  def _told(self, state: TrainState, info: dict) -> dict[str, np.ndarray]:
     """What was measured, and when, in the units of the record."""
     info, step = {k: np.asarray(v) for k, v in info.items()}, int(state.step)
     info.pop("step")

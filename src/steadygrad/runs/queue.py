@@ -69,10 +69,11 @@ def _work(
     for job in jobs:
       # The state before the record: one without the other could not go on.
       job.save(directory, force=stopping or job.final is not None)
-      if job.final is not None:
-        path = sweeps.record_path(directory.path, job.name)
-        records.write_json(path, fleet.record(job))
-        tally.finished(job, sweeps.read_record(path)["results"])
+    ended = [job for job in jobs if job.final is not None]
+    for job, record in zip(ended, fleet.records(ended), strict=True):
+      path = sweeps.record_path(directory.path, job.name)
+      records.write_json(path, record)
+      tally.finished(job, sweeps.read_record(path)["results"])
     jobs = [job for job in jobs if job.final is None]
     if stopping:
       return
