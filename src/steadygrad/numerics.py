@@ -38,6 +38,17 @@ def accumulator_dtype(*leaves: Array) -> jnp.dtype:
   return jnp.finfo(common_dtype(jnp.float32, *leaves)).dtype
 
 
+def normalised(x: Array, epsilon: float = 1e-6) -> Array:
+  """x [..., N] at mean 0 and variance 1 over N: a layer normalisation.
+
+  As Flax's, but for gain and offset. `jax.nn.standardize` takes the difference
+  of two means for the variance, which cancels where the mean is large.
+  """
+  mean = jnp.mean(x, -1, keepdims=True)
+  variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
+  return (x - mean) * jax.lax.rsqrt(variance + epsilon)
+
+
 def matmul(a: Array, b: Array) -> Array:
   """a b at full precision, accumulated in at least float32."""
   return jnp.matmul(

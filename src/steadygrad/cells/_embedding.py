@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
-from steadygrad.numerics import matmul
+from steadygrad.numerics import add, matmul
 from steadygrad.types import Cell
 
 
@@ -34,7 +34,7 @@ def embedding(input_size: int, hidden_size: int) -> Cell:
     return jnp.zeros((batch_size, hidden_size), params["w_in"].dtype)
 
   def step(params, x_tm1, u_t):
-    x_t = matmul(u_t, params["w_in"]) + params["b"][None]
+    x_t = add(matmul(u_t, params["w_in"]), params["b"])
     return x_t.astype(x_tm1.dtype)
 
   return Cell(init, initial_state, step, lambda x: x)

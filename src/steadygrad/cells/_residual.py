@@ -26,10 +26,8 @@ from jax.nn import initializers as jax_initializers
 from steadygrad import _validate
 from steadygrad.activations import activation as find_activation
 from steadygrad.initializers import Initializers
-from steadygrad.numerics import matmul
+from steadygrad.numerics import add, matmul, normalised
 from steadygrad.types import Array, Cell, PyTree
-
-EPSILON = 1e-6  # Of the layer normalisation, as Flax's.
 
 
 def orthogonal() -> Initializers:
@@ -202,10 +200,7 @@ def layer_norm(
 
   def step(params, x, u_t):
     summed = matmul(x, params["w_rec"]) + matmul(u_t, params["w_in"])
-    mean = jnp.mean(summed, -1, keepdims=True)
-    variance = jnp.mean(jnp.square(summed - mean), -1, keepdims=True)
-    normal = (summed - mean) * jax.lax.rsqrt(variance + EPSILON)
-    a = normal * params["gain"][None] + params["b"][None]
+    a = normalised(summed) * params["gain"][None] + params["b"][None]
     return sigma(a).astype(x.dtype)
 
   return _cell(input_size, hidden_size, step, initializers, True, more=more)
@@ -214,7 +209,7 @@ def layer_norm(
 def _summed(params: PyTree, x: Array, u_t: Array) -> Array:
   """The input of σ: x w_rec + u_t w_in + b."""
   summed = matmul(x, params["w_rec"]) + matmul(u_t, params["w_in"])
-  return summed + params["b"][None] if "b" in params else summed
+  return add(summed, params["b"]) if "b" in params else summed
 
 
 def _cell(

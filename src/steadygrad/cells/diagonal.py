@@ -18,10 +18,8 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
-from steadygrad.numerics import matmul
+from steadygrad.numerics import add, matmul, normalised
 from steadygrad.types import Array, Cell, PyTree
-
-EPSILON = 1e-6
 
 
 def lru(
@@ -124,11 +122,8 @@ def _eigenvalues(params: PyTree) -> tuple[Array, Array]:
 
 def _before(params: PyTree, us: Array):
   """(e, z, parts of γ ∘ (z B)) of inputs [..., M]."""
-  e = _plus(matmul(us, params["w_in"]), params["b_in"])
-  mean = jnp.mean(e, -1, keepdims=True)
-  variance = jnp.mean(jnp.square(e - mean), -1, keepdims=True)
-  z = (e - mean) * jax.lax.rsqrt(variance + EPSILON)
-  z = _plus(_times(z, params["scale"]), params["offset"])
+  e = add(matmul(us, params["w_in"]), params["b_in"])
+  z = add(_times(normalised(e), params["scale"]), params["offset"])
   gamma = jnp.exp(params["gamma"])
   driven = [_times(matmul(z, params[name]), gamma) for name in ("b_re", "b_im")]
   return e, z, driven
@@ -138,12 +133,8 @@ def _after(params: PyTree, e: Array, z: Array, re: Array, im: Array) -> Array:
   """y of states [..., S]."""
   real = matmul(re, params["c_re"]) - matmul(im, params["c_im"])
   s = jax.nn.gelu(real + _times(z, params["d"]))
-  gate = _plus(matmul(s, params["w_gate"]), params["b_gate"])
+  gate = add(matmul(s, params["w_gate"]), params["b_gate"])
   return e + s * jax.nn.sigmoid(gate)
-
-
-def _plus(x: Array, b: Array) -> Array:
-  return x + b.reshape((1,) * (x.ndim - 1) + b.shape)
 
 
 def _times(x: Array, b: Array) -> Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
-from steadygrad.numerics import matmul
+from steadygrad.numerics import add, matmul
 from steadygrad.types import Array, Readout
 
 
@@ -63,7 +63,7 @@ def attention_readout(
     shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=0)
     context = jnp.sum(shares[..., None] * ys, 0)
     both = jnp.concatenate([y, context], -1)
-    return matmul(both, params["w_out"]) + params["b_out"][None]
+    return add(matmul(both, params["w_out"]), params["b_out"])
 
   def apply(params, ys, mask):
     keys = matmul(ys, params["w_key"])

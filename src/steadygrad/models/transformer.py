@@ -19,10 +19,9 @@ from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
 from steadygrad.models import positions as position_rules
-from steadygrad.numerics import matmul
+from steadygrad.numerics import add, matmul, normalised
 from steadygrad.types import Array, PyTree, Readout
 
-EPSILON = 1e-6
 WIDER = 4  # Of the hidden layer of a block.
 
 
@@ -106,8 +105,7 @@ def transformer_readout(
     x = _norm(params["norm"], x)
     if reads == "last":
       x = x[:, -1] if lengths is None else _at(x, lengths - 1)
-    outputs = matmul(x, params["w_out"])
-    outputs += params["b_out"].reshape((1,) * (x.ndim - 1) + (-1,))
+    outputs = add(matmul(x, params["w_out"]), params["b_out"])
     return outputs if reads == "last" else jnp.swapaxes(outputs, 0, 1)
 
   return Readout(init, apply, "every", masked=True)
@@ -145,8 +143,8 @@ def _attend(block: PyTree, x: Array, heads: int, positions: str) -> Array:
 
 def _widen(block: PyTree, x: Array) -> Array:
   """The two layers behind the attention."""
-  inner = jax.nn.gelu(matmul(x, block["w_1"]) + block["b_1"][None, None])
-  return matmul(inner, block["w_2"]) + block["b_2"][None, None]
+  inner = jax.nn.gelu(add(matmul(x, block["w_1"]), block["b_1"]))
+  return add(matmul(inner, block["w_2"]), block["b_2"])
 
 
 def _init_norm(width: int) -> PyTree:
@@ -154,10 +152,7 @@ def _init_norm(width: int) -> PyTree:
 
 
 def _norm(params: PyTree, x: Array) -> Array:
-  mean = jnp.mean(x, -1, keepdims=True)
-  variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
-  normal = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
-  return normal * params["scale"][None, None] + params["offset"][None, None]
+  return add(normalised(x) * params["scale"][None, None], params["offset"])
 
 
 def _at(x: Array, steps: Array) -> Array:

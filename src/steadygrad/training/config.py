@@ -8,6 +8,8 @@ music and text share is in parts, `Network`, `Algorithm` and `Seeds`.
 import dataclasses
 from typing import Any, NamedTuple, Self
 
+import jax
+
 from steadygrad import losses, options
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.initializers import INITIALIZERS
@@ -370,6 +372,13 @@ class TaskConfig(_Run):
     """Steps that a network should remember, for --forget_bias=chrono."""
     return self.max_length or self.length
 
+  @property
+  def num_steps(self) -> int:
+    """Steps of its longest sequences, with what the task adds to them."""
+    task = make_task(self.task, self.length, self.max_length)
+    batch = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1))
+    return len(batch.us)
+
 
 @dataclasses.dataclass(frozen=True)
 class CorpusConfig(_Run):
@@ -440,6 +449,11 @@ class CorpusConfig(_Run):
   @property
   def memory(self) -> int:
     """Steps that a network should remember, for --forget_bias=chrono."""
+    return self.chunk_length
+
+  @property
+  def num_steps(self) -> int:
+    """Steps that it sees at a time."""
     return self.chunk_length
 
 

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from steadygrad import cells, models
-from steadygrad.initializers import INITIALIZERS, Initializers, irnn
+from steadygrad.initializers import INITIALIZERS, irnn
 from steadygrad.types import Cell, Model
 
-# Learned positions beyond the longest sequence, for what a task adds to it.
-EXTRA = 64
 MakeCell = Callable[[Any, int, str | None], Cell]
 
 
@@ -29,53 +27,34 @@ def _elman(config: Any, input_size: int, implementation: str | None) -> Cell:
   )
 
 
-def _leaky(config: Any, input_size: int, _: str | None) -> Cell:
-  return cells.leaky(
-    input_size,
-    config.hidden_size,
-    rate=config.leak,
-    form=config.form,
-    activation=config.activation,
-    initializers=_weights(config),
-    use_bias=config.use_bias,
-  )
+def _like_elman(make: Callable[..., Cell], **fields: str) -> MakeCell:
+  """Of a cell with the Elman network's weights; {argument: field} besides."""
+
+  def cell(config, input_size, implementation) -> Cell:
+    del implementation  # It has one.
+    return make(
+      input_size,
+      config.hidden_size,
+      activation=config.activation,
+      initializers=INITIALIZERS[config.init](),
+      **{name: getattr(config, field) for name, field in fields.items()},
+    )
+
+  return cell
 
 
-def _residual(config: Any, input_size: int, _: str | None) -> Cell:
-  return cells.residual(
-    input_size,
-    config.hidden_size,
-    rate=config.leak,
-    activation=config.activation,
-    initializers=_weights(config),
-    use_bias=config.use_bias,
-  )
+def _gated(make: Callable[..., Cell]) -> MakeCell:
+  """Of Flax's cells; a memory of the longest sequences."""
 
+  def cell(config, input_size, implementation) -> Cell:
+    del implementation
+    if config.forget_bias == "chrono":
+      gate = {"forget_bias": "chrono", "memory": config.memory}
+    else:
+      gate = {"forget_bias": float(config.forget_bias)}
+    return make(input_size, config.hidden_size, **gate)
 
-def _highway(config: Any, input_size: int, _: str | None) -> Cell:
-  return cells.highway(
-    input_size,
-    config.hidden_size,
-    activation=config.activation,
-    initializers=_weights(config),
-  )
-
-
-def _layer_norm(config: Any, input_size: int, _: str | None) -> Cell:
-  return cells.layer_norm(
-    input_size,
-    config.hidden_size,
-    activation=config.activation,
-    initializers=_weights(config),
-  )
-
-
-def _lstm(config: Any, input_size: int, _: str | None) -> Cell:
-  return cells.lstm(input_size, config.hidden_size, **_gate(config))
-
-
-def _gru(config: Any, input_size: int, _: str | None) -> Cell:
-  return cells.gru(input_size, config.hidden_size, **_gate(config))
+  return cell
 
 
 def _irnn(config: Any, input_size: int, implementation: str | None) -> Cell:
@@ -87,17 +66,6 @@ def _irnn(config: Any, input_size: int, implementation: str | None) -> Cell:
     initializers=irnn(),
     implementation=implementation,
   )
-
-
-def _weights(config: Any) -> Initializers:
-  return INITIALIZERS[config.init]()
-
-
-def _gate(config: Any) -> dict[str, Any]:
-  """Where the gate's bias starts; a memory of the longest sequences."""
-  if config.forget_bias == "chrono":
-    return {"forget_bias": "chrono", "memory": config.memory}
-  return {"forget_bias": float(config.forget_bias)}
 
 
 def _lru(config: Any, input_size: int, _: str | None) -> Cell:
@@ -121,7 +89,7 @@ def _transformer(
   config: Any, input_size: int, output_size: int, reads: str, _: str | None
 ) -> Model:
   size = models.Size(
-    config.hidden_size, config.layers, config.heads, config.memory + EXTRA
+    config.hidden_size, config.layers, config.heads, config.num_steps
   )
   readout = models.transformer_readout(
     size, output_size, positions=config.positions, reads=reads
@@ -147,13 +115,17 @@ def _recurrent(make_cell: MakeCell) -> Callable[..., Model]:
 
 MODELS = {
   "elman": _recurrent(_elman),
-  "leaky": _recurrent(_leaky),
-  "residual": _recurrent(_residual),
+  "leaky": _recurrent(
+    _like_elman(cells.leaky, rate="leak", form="form", use_bias="use_bias")
+  ),
+  "residual": _recurrent(
+    _like_elman(cells.residual, rate="leak", use_bias="use_bias")
+  ),
   "irnn": _recurrent(_irnn),
-  "highway": _recurrent(_highway),
-  "layer_norm": _recurrent(_layer_norm),
-  "lstm": _recurrent(_lstm),
-  "gru": _recurrent(_gru),
+  "highway": _recurrent(_like_elman(cells.highway)),
+  "layer_norm": _recurrent(_like_elman(cells.layer_norm)),
+  "lstm": _recurrent(_gated(cells.lstm)),
+  "gru": _recurrent(_gated(cells.gru)),
   "lru": _recurrent(_lru),
   "attention": _attention,
   "transformer": _transformer,
