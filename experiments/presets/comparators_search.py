@@ -3,7 +3,7 @@ r"""The learning rate of each network in `comparators`, on seeds of their own.
   python experiments/sweep.py --preset=comparators_search \
     --sweep_dir=runs/comparators_search
 
-189 runs, at most 1,890,000 updates. Three rates each, on seeds 90 to 92, which
+198 runs, at most 990,000 updates. Three rates each, on seeds 90 to 92, which
 `comparators` does not have: the best is the one with most seeds solved, then
 with the fewest updates, then with the smallest error.
 
@@ -21,12 +21,12 @@ COMMON = {
   "init": "orthogonal",
   "form": "h",
   "check_every": 250,
-  "max_updates": 10_000,
 }
 ADAM = COMMON | {"optimizer": "adam", "algorithm": "msgd_c"}
 LINES = [
   ADAM | {"model": MODELS},
   ADAM | {"model": GATED, "forget_bias": "1"},
+  ADAM | {"model": "transformer", "hidden_size": 64},
   ADAM | {"model": "elman"},
   ADAM | {"model": ("elman", "leaky"), "algorithm": "msgd_cr"},
 ]
@@ -36,6 +36,7 @@ _SEARCH = {
   "learning_rate": [0.0003, 0.001, 0.003],
   "first_seed": 90,
   "seeds": 3,
+  "max_updates": 5000,
 }
 _SGD = {"optimizer": "sgd", "learning_rate": [0.01, 0.1, 1.0]}
 GRIDS = [line | _SEARCH for line in LINES] + [
