@@ -56,6 +56,7 @@ from steadygrad.analysis.lyapunov import (
 from steadygrad.analysis.recording import DynamicsRecord, dynamics_recorder
 from steadygrad.analysis.saddle_nodes import SaddleNode, saddle_node
 from steadygrad.analysis.sensitivity import Sensitivity, orbit_sensitivity
+from steadygrad.analysis.signals import error_signals
 from steadygrad.analysis.spectrum import (
   BoundCheck,
   Conditions,
@@ -100,6 +101,7 @@ __all__ = [
   "delta_norms_by_lag",
   "descend",
   "dynamics_recorder",
+  "error_signals",
   "elman_jacobians",
   "fixed_points",
   "follow_branch",
