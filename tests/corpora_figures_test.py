@@ -6,13 +6,13 @@ import types
 import jax
 import numpy as np
 import pytest
-from evaluations import lengths, midi, samples, signals
-from figures import learning_curves, piano_roll, table1
-from figures import signals as signals_figure
-from presets import corpora as presets
 
 from steadygrad import records, runs, training
+from steadygrad.evaluations import lengths, midi, samples, signals
+from steadygrad.figures import learning_curves, piano_roll, table1
+from steadygrad.figures import signals as signals_figure
 from steadygrad.plots import corpus as corpus_figure
+from steadygrad.programs import presets
 from steadygrad.runs import corpora, sweeps
 from steadygrad.runs.names import run_name
 from steadygrad.training.config import CorpusConfig

@@ -8,10 +8,10 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from evaluations import every_step
-from figures import every_step as figure
 
 from steadygrad import records, runs, training
+from steadygrad.evaluations import every_step
+from steadygrad.figures import every_step as figure
 from steadygrad.runs import grids
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name

@@ -6,11 +6,11 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from evaluations import lengths as at_lengths
-from evaluations import trained
 
 from steadygrad import records
 from steadygrad import runs as library
+from steadygrad.evaluations import lengths as at_lengths
+from steadygrad.evaluations import trained
 from steadygrad.tasks import TASKS
 from steadygrad.training.config import TaskConfig
 

@@ -8,10 +8,10 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from evaluations import waits as tested
-from figures import waits as figure
 
 from steadygrad import runs, training
+from steadygrad.evaluations import waits as tested
+from steadygrad.figures import waits as figure
 from steadygrad.runs import grids
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name

@@ -60,11 +60,11 @@ class Server:
 def _preload() -> None:
   """Imports all that launchers import but the launchers, which define flags."""
   import analyses  # noqa: F401
-  import evaluations.lengths  # noqa: F401
-  import evaluations.samples  # noqa: F401
-  import figures.tables  # noqa: F401
   import matplotlib.pyplot  # noqa: F401
 
+  import steadygrad.evaluations.lengths  # noqa: F401
+  import steadygrad.evaluations.samples  # noqa: F401
+  import steadygrad.figures.tables  # noqa: F401
   import steadygrad.runs.running  # noqa: F401
 
 

@@ -45,6 +45,10 @@ LAYERS = (
   "training",
   "plots",
   "runs",
+  "figures",
+  "evaluations",
+  "programs",
+  "__main__",
   "flax",
 )
 _RECORDED = {"files", "schema", "records"}
@@ -65,6 +69,7 @@ ONLY = {
   "tasks": {*LOWEST, "losses", "options"},
   "training": {*LAYERS[: LAYERS.index("training")]} - _RECORDED - {"analysis"},
   "plots": {"files", "records"},
+  "figures": {*LAYERS[: LAYERS.index("runs") + 1]},
   "flax": {*LOWEST},
 }
 
@@ -74,13 +79,15 @@ HIDDEN = {"kernels": {"cells"}}
 # Packages that draw, print, read flags or files of a kind, and the layers or
 # modules that may import them.
 LAUNCHERS_ONLY = {
-  "matplotlib": {"plots"},
+  "matplotlib": {"plots", "figures"},
   "tqdm": {"runs"},
   "filelock": {"runs"},
   "safetensors": {"runs"},
-  "absl": {"runs", "training.options"},
+  "absl": {"runs", "programs", "training.options"},
   "scipy": {"data"},
 }
+# Code of the host: may compile, print and read the environment.
+HOST = ("runs", "evaluations", "programs", "__main__")
 # Not needed by whoever reads no files of data, keeps no runs and draws nothing.
 SPARED = LAUNCHERS_ONLY.keys() - {"absl"}
 # Names whose use is the host's business: compiling, printing, environment. The
@@ -164,7 +171,7 @@ def problems(module, source, known=frozenset(MODULES)):
     allowed = LAUNCHERS_ONLY.get(name.split(".")[0])
     if allowed is not None and not {layer, within(module)} & allowed:
       found.append(f"{module} imports {name}, which is for launchers")
-  for name in set(used(tree)) & FORBIDDEN_NAMES if layer != "runs" else ():
+  for name in set(used(tree)) & FORBIDDEN_NAMES if layer not in HOST else ():
     found.append(f"{module} uses {name}, which is for launchers")
   return found
 
@@ -263,7 +270,7 @@ def test_what_is_allowed_passes(module, source):
 
 def test_the_mathematics_needs_few_packages():
   """Modules that are not of these layers, where importing `SPARED` fails."""
-  own = ("data", "plots", "runs")
+  own = ("data", "plots", "figures", *HOST)
   modules = [m for m in MODULES if layer_of(m) not in own]
   code = f"""
 import importlib, sys
@@ -291,7 +298,6 @@ VERBS = {path.stem for path in EXPERIMENTS.glob("*.py")}
 NOUNS = {
   "analyses": set(),
   "benchmarks": set(),
-  "evaluations": {"figures"},
   "figures": set(),
   "presets": set(),
 }
@@ -322,10 +328,10 @@ def test_only_verbs_are_programs(folder):
   "folder, source, said",
   [
     ("figures", "import draw", "imports draw"),
-    ("evaluations", "from train import main", "imports train"),
+    ("analyses", "from train import main", "imports train"),
     ("figures", "from presets import figure_7", "imports presets"),
     ("presets", "from figures import labels", "imports figures"),
-    ("evaluations", "from presets import figure_7", "imports presets"),
+    ("analyses", "from presets import figure_7", "imports presets"),
     ("benchmarks", "from absl import flags", "imports absl"),
     ("benchmarks", "import sys\nsys.path.insert(0, 'a')", "uses sys.path"),
     ("figures", "if __name__ == '__main__':\n  main()", "uses __name__"),

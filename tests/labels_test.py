@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
-from figures.labels import METHODS, SHORT, WORDS, label
 
 from steadygrad import records
+from steadygrad.figures.labels import METHODS, SHORT, WORDS, label
 from steadygrad.training.config import ALGORITHMS, TaskConfig
 
 

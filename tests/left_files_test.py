@@ -8,10 +8,10 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from evaluations import lengths, trained
 from presets import identity_start, memorization_20_bits, quiet_start
 
 from steadygrad import records, runs
+from steadygrad.evaluations import lengths, trained
 from steadygrad.runs import (
   directories,
   gather,

@@ -315,7 +315,9 @@ def test_a_list_of_integers_is_checked(words, message):
 def test_numbers_of_launchers_have_limits():
   """Every number that is a flag of its own: both bounds, and no nan."""
   found = 0
-  for path in sorted((ROOT / "experiments").rglob("*.py")):
+  programs = ROOT / "src" / "steadygrad" / "programs"
+  scripts = [*programs.glob("*.py"), *(ROOT / "experiments").rglob("*.py")]
+  for path in sorted(scripts):
     calls = [
       node
       for node in ast.walk(ast.parse(path.read_text()))

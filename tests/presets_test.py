@@ -7,9 +7,10 @@ import re
 
 import pytest
 from absl import flags
-from presets import corpora
 
+import steadygrad
 from steadygrad import options, records, training, transforms
+from steadygrad.programs import presets as corpora
 from steadygrad.runs import grids, kinds, starts
 from steadygrad.runs.names import run_name, stem
 from steadygrad.tasks import TASKS
@@ -17,11 +18,9 @@ from steadygrad.training import CorpusConfig, TaskConfig
 from steadygrad.training import options as flags_of_fields
 from steadygrad.training.config import ALGORITHMS
 
+PROGRAMS = pathlib.Path(steadygrad.__file__).parent / "programs"
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
-# `corpora` has no grid: it completes what flags with --data say.
-NAMES = sorted(
-  {p.stem for p in (EXPERIMENTS / "presets").glob("[a-z]*.py")} - {"corpora"}
-)
+NAMES = sorted(p.stem for p in (EXPERIMENTS / "presets").glob("[a-z]*.py"))
 
 
 def docstring(name):
@@ -184,7 +183,7 @@ def test_thresholds_are_half_to_ten_times_the_average_norm():
 
 
 def test_commands_name_figures_that_there_are():
-  text = (EXPERIMENTS / "draw.py").read_text()
+  text = (PROGRAMS / "draw.py").read_text()
   said = [re.findall(r"--figure=(\w+)", docstring(n)) for n in NAMES]
   for figure in itertools.chain(*said):
     assert f'"{figure}"' in text

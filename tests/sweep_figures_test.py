@@ -6,16 +6,16 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from figures import (
+
+from steadygrad import records
+from steadygrad.figures import (
   error_curves,
   generalisation,
   groups,
   success_rate,
   tables,
 )
-from figures import updates_to_solve as dots
-
-from steadygrad import records
+from steadygrad.figures import updates_to_solve as dots
 from steadygrad.plots import style
 from steadygrad.runs import gather
 from steadygrad.training import evaluation

@@ -1,8 +1,7 @@
 """Omega's immediate derivative against its total one along two runs."""
 
-from figures.labels import METHODS
-
 from steadygrad import records
+from steadygrad.figures.labels import METHODS
 from steadygrad.plots import style
 
 

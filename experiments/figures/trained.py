@@ -1,9 +1,9 @@
 """Error signals by lag of a network, before training and after."""
 
 import numpy as np
-from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.figures.labels import METHODS
 from steadygrad.plots import style
 
 

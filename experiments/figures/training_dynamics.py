@@ -5,9 +5,9 @@ Draws any record with `curves` = {"update": [K], name: {fields of
 """
 
 import numpy as np
-from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.figures.labels import METHODS
 from steadygrad.plots import style
 
 ROWS = (

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from evaluations import lengths
 
 from steadygrad import records, runs, training
+from steadygrad.evaluations import lengths
 from steadygrad.runs import directories, gather, grids, names, requests, sweeps
 from steadygrad.runs.directories import Directory, Progress
 from steadygrad.runs.loading import Run

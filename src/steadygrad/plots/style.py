@@ -2,9 +2,11 @@
 
 import io
 import pathlib
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from steadygrad import files
 
@@ -14,7 +16,7 @@ COLUMN = 3.3  # Inches, the width of a column.
 # Dark and middle grey when printed without colour; the paper's blue and red.
 BLUE, RED, GREY = "#123f8c", "#d9534a", "0.45"
 # Light to dark, each with a dash of its own.
-LINES = (
+LINES: tuple[dict[str, Any], ...] = (
   dict(color="#123f8c", ls="-"),
   dict(color="#d9534a", ls=(0, (5, 1.5))),
   dict(color="#6c9a3d", ls=(0, (1, 1))),
@@ -22,7 +24,9 @@ LINES = (
 MORE_LINES = (*LINES, dict(color="#b08fd0", ls=(0, (5, 1, 1, 1))))
 
 
-def new(height: float, rows: int = 1, columns: int = 1, **options):
+def new(
+  height: float, rows: int = 1, columns: int = 1, **options
+) -> tuple[Figure, Any]:
   """Figure and axes at the width of a column."""
   plt.rcParams.update(
     {

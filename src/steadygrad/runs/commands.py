@@ -128,11 +128,11 @@ def help_text(about: str) -> str:
   """
   lines = [about.strip()]
   modules = flags.FLAGS.flags_by_module_dict()
-  launcher = [m for m in modules if m in sys.modules or m.endswith(".py")]
-  order = launcher + [m for m in modules if m not in launcher]
+  launcher = [m for m in modules if m.startswith("steadygrad.")]
+  launcher += [m for m in modules if m.endswith(".py")]  # Of a script.
+  # The rest are headings, and modules of other packages, such as absl's.
+  order = launcher + [m for m in modules if m not in {*launcher, *sys.modules}]
   for module in order:
-    if module.startswith("absl"):
-      continue
     heading = "This program" if module in launcher else module
     lines += ["", f"{heading}:"]
     for flag in sorted(modules[module], key=lambda f: f.name):
@@ -145,9 +145,10 @@ def help_text(about: str) -> str:
 
 
 def _own_flags() -> list[flags.Flag]:
-  """Those of launchers, not absl's."""
+  """Those of launchers, not of absl or chex."""
   modules = flags.FLAGS.flags_by_module_dict().items()
-  return [f for m, fs in modules if not m.startswith("absl") for f in fs]
+  others = {m for m in sys.modules if not m.startswith("steadygrad.")}
+  return [f for m, fs in modules if m not in others for f in fs]
 
 
 def _is_list(flag: flags.Flag) -> bool:

@@ -44,6 +44,8 @@ MISTAKE = 1
 IN_USE = 75  # EX_TEMPFAIL of sysexits.h: later the same command may do.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# Packages that not every program needs, and the extra that has each.
+_EXTRAS = {"matplotlib": "plots", "scipy": "data", "mido": "music"}
 _HELP = ("--help", "-help", "-h", "--h")
 _started = time.perf_counter()
 
@@ -59,28 +61,44 @@ def started() -> float:
 
 
 def main(
-  function: Callable[[], dict | str | None], *, several: str | None = None
+  function: Callable[[], dict | str | None],
+  *,
+  about: str | None = None,
+  several: str | None = None,
 ) -> None:
   """Parses the flags, calls `function`, and ends the process.
 
   Args:
     function: returns the last line on standard output, a dict as JSON. It
       raises ValueError for a mistake of the user.
+    about: what --help begins with; the docstring of what runs if None.
     several: the launcher whose flags take several values, where this one's
       take one; told to who writes --learning_rate=1,0.1.
   """
   sys.stderr = _Tolerant(sys.stderr)
   app.run(
     lambda argv: _call(function, argv),
-    flags_parser=lambda argv: _parse(argv, several),
+    flags_parser=lambda argv: _parse(argv, about, several),
   )
 
 
-def _parse(argv: list[str], several: str | None) -> list[str]:
+def missing(e: ModuleNotFoundError) -> str:
+  """What to say of a package that is not installed; raises `e` of others."""
+  package = (e.name or "").partition(".")[0]
+  if package not in _EXTRAS:
+    raise e
+  extra = f"steadygrad[{_EXTRAS[package]}]"
+  return f"{package} is not installed; pip install '{extra}' brings it"
+
+
+def _parse(
+  argv: list[str], about: str | None, several: str | None
+) -> list[str]:
   """Arguments that are no flags; says what is wrong with the flags."""
   logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend.
   if any(word in _HELP for word in argv[1:]):
-    _print_last(commands.help_text(sys.modules["__main__"].__doc__ or ""))
+    about = about or sys.modules["__main__"].__doc__ or ""
+    _print_last(commands.help_text(about))
     sys.exit(0)
   try:
     return commands.parse(argv, several)
@@ -118,8 +136,8 @@ def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
   except OSError as e:
     say(_of_files(e))
     return MISTAKE
-  except (ValueError, MemoryError) as e:
-    say(e if isinstance(e, ValueError) else f"out of memory: {e}")
+  except (ValueError, MemoryError, ModuleNotFoundError) as e:
+    say(_in_words(e))
     return MISTAKE
   except RuntimeError as e:
     if "RESOURCE_EXHAUSTED" not in str(e):
@@ -129,6 +147,12 @@ def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
   finally:
     signals.end()
   return 0
+
+
+def _in_words(e: ValueError | MemoryError | ModuleNotFoundError) -> object:
+  if isinstance(e, ModuleNotFoundError):
+    return missing(e)
+  return f"out of memory: {e}" if isinstance(e, MemoryError) else e
 
 
 def _of_files(e: OSError) -> str:

@@ -245,7 +245,9 @@ def _joined_curves(clock: str, curves: Sequence[dict]) -> dict[str, list]:
 def provenance(devices: Sequence[Any]) -> dict[str, Any]:
   """Versions, machine, commit, and the command of this process."""
   script = pathlib.Path(sys.argv[0])
-  words = ["python", f"{script.parent.name}/{script.name}"]
+  words = [script.name]  # Such as "steadygrad train", of `__main__`.
+  if script.suffix:
+    words = ["python", f"{script.parent.name}/{script.name}"]
   for word in sys.argv[1:]:
     # Records travel: a directory of this machine is told by its last part.
     flag, _, value = word.partition("=")

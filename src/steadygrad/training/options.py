@@ -224,7 +224,7 @@ def parse(field: Any, word: str) -> Any:
     ) from None
 
 
-def integers(name: str, words: Sequence[str], low: int = 1) -> list[int]:
+def integers(name: str, words: Sequence[int | str], low: int = 1) -> list[int]:
   """The integers of a flag that takes a list of them.
 
   Raises:
@@ -236,7 +236,7 @@ def integers(name: str, words: Sequence[str], low: int = 1) -> list[int]:
     found = [int(word) for word in words]
   except ValueError:
     raise ValueError(
-      f"{name} must be integers, got {','.join(words)}"
+      f"{name} must be integers, got {','.join(map(str, words))}"
     ) from None
   for number in found:
     if not low <= number <= options.INT32:

@@ -60,7 +60,8 @@ def _unusual_init(config: Config) -> str:
 
 
 def _init(config: Config) -> str:
-  return INITS.get(config["init"], config["init"])
+  name: str = config["init"]
+  return INITS.get(name, name)
 
 
 def _start(config: Config) -> str:

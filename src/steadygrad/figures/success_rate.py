@@ -1,8 +1,7 @@
 """Fig. 7: share of solved seeds against length, a panel for each start."""
 
-from figures import groups
-from figures.labels import INITS, METHODS
-
+from steadygrad.figures import groups
+from steadygrad.figures.labels import INITS, METHODS
 from steadygrad.plots import style
 
 

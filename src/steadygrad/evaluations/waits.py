@@ -7,14 +7,14 @@ the error tells which state of the network does not last.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from figures import waits as figure
 
-from evaluations import trained
 from steadygrad import training
+from steadygrad.evaluations import trained
 from steadygrad.tasks import temporal_order_with_waits
 from steadygrad.training.config import TaskConfig
 from steadygrad.types import Array, PyTree
@@ -41,6 +41,8 @@ def evaluate(
     ValueError: if there is no run, two have one name, or one is not one seed of
       the task that has ended; on another `size`, or an `out` that cannot be.
   """
+  from steadygrad.figures import waits as figure  # Matplotlib is an extra.
+
   if not 1 <= size <= MAX_SIZE:
     raise ValueError(
       f"size must be at least 1 and at most {MAX_SIZE}, got {size}"
@@ -88,9 +90,10 @@ def errors_by_wait(
 @functools.cache
 def _tester(program: TaskConfig, waits: tuple[int, ...], size: int):
   exp = training.experiment(program)
+  task: Any = exp.task
 
   def error(params, key):
     batch = temporal_order_with_waits(waits, key, size)
-    return jnp.mean(exp.task.wrong(exp.model.apply(params, batch.us), batch))
+    return jnp.mean(task.wrong(exp.model.apply(params, batch.us), batch))
 
   return jax.jit(error)

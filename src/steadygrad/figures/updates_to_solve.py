@@ -1,9 +1,9 @@
 """Updates to solve against length: every seed a dot, cut runs shown as cut."""
 
 import numpy as np
-from figures import groups
-from figures.labels import INITS, METHODS
 
+from steadygrad.figures import groups
+from steadygrad.figures.labels import INITS, METHODS
 from steadygrad.plots import style
 
 

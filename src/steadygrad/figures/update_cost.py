@@ -2,8 +2,7 @@
 
 import pathlib
 
-from figures.labels import METHODS
-
+from steadygrad.figures.labels import METHODS
 from steadygrad.plots import style
 from steadygrad.plots.style import plt
 

@@ -1,19 +1,21 @@
 """What tests of runs on music and text share."""
 
+from typing import Any
+
 import jax
 
 from steadygrad.runs import loading
 from steadygrad.training.config import CorpusConfig
 
 
-def named_runs(runs: list[str]) -> dict[str, loading.Run]:
+def named_runs(runs: list[str]) -> dict[str, Any]:
   """{model and algorithm: the run's first seed}, leaves [...]; of one data set.
 
   Raises:
     ValueError: if a run is on a task or has not ended, its files are
       damaged, two are of one model and algorithm, or of different data sets.
   """
-  found: dict[str, loading.Run] = {}
+  found: dict[str, Any] = {}
   for path in runs:
     if not isinstance(loading.read(path)[0], CorpusConfig):
       raise ValueError(f"runs must be on music or text, got {path}")

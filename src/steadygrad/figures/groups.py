@@ -1,10 +1,10 @@
 """Runs of one setting, several seeds: what figures of sweeps share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from figures.labels import INITS, SHORT, label
 
+from steadygrad.figures.labels import INITS, SHORT, label
 from steadygrad.runs import gather
 from steadygrad.training.evaluation import wilson_interval
 
@@ -115,7 +115,7 @@ def budget(runs: list[dict]) -> str:
   return span([run["config"]["max_updates"] for run in runs], "d")
 
 
-def median_and_range(values: list[float], form: str) -> str:
+def median_and_range(values: Sequence[float], form: str) -> str:
   """The text "median (least to most)", "none" without values."""
   if not values:
     return "none"

@@ -1,9 +1,9 @@
 """A Markdown table of training records: what each method solved."""
 
 import numpy as np
-from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.figures.labels import METHODS
 
 _HEADER = (
   "| method | seeds | solved, 95 % interval | updates to solve, median (range)"

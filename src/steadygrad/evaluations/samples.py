@@ -2,18 +2,18 @@
 
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from figures import piano_roll
 
-from evaluations import corpora, midi
 from steadygrad import models, training
-from steadygrad.data.corpus import Corpus
+from steadygrad.evaluations import corpora, midi
 from steadygrad.runs import commands
 from steadygrad.runs.corpora import load
 from steadygrad.runs.signals import say
+from steadygrad.training.config import MUSIC
 from steadygrad.types import Array, PyTree
 
 
@@ -46,6 +46,8 @@ def evaluate(
       cannot be written.
   """
   found = corpora.named_runs(runs)
+  if any(run.config.data in MUSIC for run in found.values()):
+    import steadygrad.plots.style  # noqa: F401  Fails before the work.
   commands.writable("out", out, directory=True)
   key, written = jax.random.key(seed), {}
   for name, run in found.items():
@@ -67,12 +69,13 @@ def compose(
   is_music: bool,
 ) -> Array:
   """Rows of the stream, [num_steps, ...], drawn one after the other."""
+  corpus: Any = exp.corpus
   draw = _draw_notes if is_music else jax.random.categorical
   sample = functools.partial(
     models.compose,
     exp.model,
     num_steps=num_steps,
-    encode=training.encoding(exp.config.data, exp.corpus.num_symbols)[0],
+    encode=training.encoding(exp.config.data, corpus.num_symbols)[0],
     draw=draw,
   )
   return jax.jit(sample)(params, key, first)
@@ -82,9 +85,11 @@ def _draw_notes(key: Array, logits: Array) -> Array:
   return jax.random.bernoulli(key, jax.nn.sigmoid(logits))
 
 
-def _write_music(exp, params, key, steps, corpus: Corpus, stem) -> list[str]:
+def _write_music(exp, params, key, steps, corpus, stem) -> list[str]:
   first = jnp.zeros(corpus.num_symbols, jnp.uint8)
   drawn = compose(exp, params, key, first, num_steps=steps, is_music=True)
+  from steadygrad.figures import piano_roll  # Matplotlib is an extra.
+
   roll = np.asarray(drawn)
   real = corpus.streams["test"]
   length = min(steps, real.lengths.max())
@@ -100,7 +105,7 @@ def _write_music(exp, params, key, steps, corpus: Corpus, stem) -> list[str]:
   return [picture.name, sound.name]
 
 
-def _write_text(exp, params, key, steps, corpus: Corpus, stem) -> list[str]:
+def _write_text(exp, params, key, steps, corpus, stem) -> list[str]:
   first = jnp.uint8(max(corpus.vocabulary.find("\n"), 0))
   drawn = compose(exp, params, key, first, num_steps=steps, is_music=False)
   text = "".join(corpus.vocabulary[i] for i in np.asarray(drawn))

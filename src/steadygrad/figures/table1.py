@@ -8,9 +8,9 @@ method are put together; which configuration they have stands below.
 from collections.abc import Callable
 
 import numpy as np
-from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.figures.labels import METHODS
 from steadygrad.training.config import TEXT, differences
 
 # (data set, algorithm) -> {field: value} of the paper's settings.
@@ -103,6 +103,7 @@ def groups(found: list[dict], paper: Preset) -> dict[tuple, list[dict]]:
 
 
 def seeds_of(record: dict) -> range:
+  """The seeds of a record."""
   config = record["config"]
   return range(config["first_seed"], config["first_seed"] + config["seeds"])
 

@@ -6,12 +6,11 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from figures import signals as figure
 
-from evaluations import corpora
 from steadygrad import records, training
 from steadygrad.analysis import last_step_delta_norms
 from steadygrad.data.corpus import Corpus
+from steadygrad.evaluations import corpora
 from steadygrad.runs import commands, results
 from steadygrad.runs.corpora import load
 from steadygrad.types import Batch, PyTree
@@ -43,6 +42,8 @@ def evaluate(
     ValueError: if a run cannot be tested, the data cannot be read, no piece has
       so many lags, or `out` cannot be written.
   """
+  from steadygrad.figures import signals as figure  # Matplotlib is an extra.
+
   found = corpora.named_runs(runs)
   commands.writable("out", out, directory=True)
   curves = {}

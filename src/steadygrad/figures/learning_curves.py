@@ -7,10 +7,10 @@ whose parameters were tested.
 import pathlib
 
 import numpy as np
-from figures import table1
-from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.figures import table1
+from steadygrad.figures.labels import METHODS
 from steadygrad.plots import style
 
 COLUMNS = 2
@@ -55,7 +55,7 @@ def draw(
     axis.set_ylabel(unit, fontsize=7)
     style.clean(axis)
   handles = [
-    figure.axes[0].plot([], [], **look, label=name)[0]
+    figure.axes[0].plot([], [], label=name, **look)[0]
     for name, look in zip(METHODS.values(), style.LINES, strict=True)
   ]
   figure.suptitle("validation error", fontsize=8)

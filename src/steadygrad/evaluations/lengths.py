@@ -11,13 +11,14 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evaluations import trained
 from steadygrad import files, records, training
+from steadygrad.evaluations import trained
 from steadygrad.runs import kinds, loading, placement, results
 from steadygrad.training import evaluation, options
 from steadygrad.training.config import TaskConfig
@@ -115,10 +116,11 @@ def errors_at(config: TaskConfig, length: int, params, size: int) -> np.ndarray:
 def _tester(program: TaskConfig, size: int):
   """Compiled for all runs of one program: (counts, seeds, params) -> errors."""
   exp = training.experiment(program)
+  task: Any = exp.task
 
   def error(seed, params):
     key = jax.random.fold_in(jax.random.key(seed), trained.STREAM)
-    return evaluation.error(exp.task, exp.model, params, key, size)
+    return evaluation.error(task, exp.model, params, key, size)
 
   return jax.jit(placement.map_seeds(error, jax.devices())[0])
 

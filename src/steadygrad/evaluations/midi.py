@@ -1,4 +1,4 @@
-"""Piano-rolls as MIDI files, by mido: `pip install -e ".[music]"`."""
+"""Piano-rolls as MIDI files, by mido: `pip install 'steadygrad[music]'`."""
 
 import pathlib
 
@@ -24,7 +24,7 @@ def write(roll: np.ndarray, path: str | pathlib.Path) -> None:
     ValueError: if mido is not installed.
   """
   try:
-    import mido
+    import mido  # pyright: ignore[reportMissingImports]
   except ImportError:
     raise ValueError(
       f'{path} needs mido, which is not installed: pip install -e ".[music]"'

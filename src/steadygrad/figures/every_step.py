@@ -3,10 +3,10 @@
 import pathlib
 
 import numpy as np
-from figures import groups
-from figures.labels import SHORT, label
 from matplotlib.ticker import MaxNLocator
 
+from steadygrad.figures import groups
+from steadygrad.figures.labels import SHORT, label
 from steadygrad.plots import style
 
 AROUND = 20  # Steps shown on either side of the longest trained length.

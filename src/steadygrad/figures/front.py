@@ -1,10 +1,10 @@
 """The README's picture and table: what Omega and clipping do together."""
 
 import numpy as np
-from figures import groups, tables
-from figures.labels import label
 
 from steadygrad import records
+from steadygrad.figures import groups, tables
+from steadygrad.figures.labels import label
 from steadygrad.plots import style
 
 _NAMES = {

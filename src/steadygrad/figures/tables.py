@@ -1,10 +1,12 @@
 """Tables of sweeps, in Markdown: a row for each setting, over its seeds."""
 
+from typing import Any
+
 import numpy as np
-from figures import groups
-from figures.labels import METHODS, label
 
 from steadygrad import records
+from steadygrad.figures import groups
+from steadygrad.figures.labels import METHODS, label
 
 # Success of the paper's MSGD-CR, ICML, section 4.1; arXiv v2 has 1 of 8 for the
 # random permutation.
@@ -156,7 +158,7 @@ def comparators(runs: list[dict]) -> str:
   columns = sorted({p for row in found.values() for p in row}, key=str)
   rows = []
   for network, row in found.items():
-    config = dict(zip(_NETWORK, network, strict=True))
+    config: dict[str, Any] = dict(zip(_NETWORK, network, strict=True))
     rows.append(
       [
         label(config, ("model",)),

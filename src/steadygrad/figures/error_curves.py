@@ -6,9 +6,9 @@ one before it.
 """
 
 import numpy as np
-from figures import groups
-from figures.labels import METHODS, label
 
+from steadygrad.figures import groups
+from steadygrad.figures.labels import METHODS, label
 from steadygrad.plots import style
 
 _MOST = len(style.MORE_LINES)  # Settings that lines tell apart.

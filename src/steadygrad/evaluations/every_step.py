@@ -6,13 +6,13 @@ pass over long sequences gives the error at all lengths.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import numpy as np
-from figures import every_step as figure
 
-from evaluations import trained
 from steadygrad import models, training
+from steadygrad.evaluations import trained
 from steadygrad.training import evaluation
 from steadygrad.training.config import TaskConfig
 from steadygrad.types import Array, PyTree
@@ -39,6 +39,8 @@ def evaluate(
     ValueError: if there is no run, two have one name, or one is not one seed of
       the task that has ended; on another `size`, or an `out` that cannot be.
   """
+  from steadygrad.figures import every_step as figure  # Matplotlib is an extra.
+
   path = trained.picture(out)
   trained.check_size(size)
   names = trained.named_runs(runs, TASK)
@@ -64,16 +66,17 @@ def errors_by_step(
 ) -> Array:
   """Share of `size` sequences answered wrongly after step t, [length]."""
   exp = training.experiment(config)
+  task: Any = exp.task
   readout = models.linear_readout(
-    config.hidden_size, exp.task.output_size, reads="every"
+    config.hidden_size, task.output_size, reads="every"
   )
   model = models.recurrent(exp.model.cell, readout)
   batch_size = evaluation.batch_size_for(size)
 
   def wrong(key):
-    batch = exp.task.sample(key, batch_size)
+    batch = task.sample(key, batch_size)
     outputs = model.apply(params, batch.us)
-    return jax.vmap(exp.task.wrong, in_axes=(0, None))(outputs, batch).sum(1)
+    return jax.vmap(task.wrong, in_axes=(0, None))(outputs, batch).sum(1)
 
   keys = jax.random.split(key, size // batch_size)
   return jax.lax.map(wrong, keys).sum(0) / size

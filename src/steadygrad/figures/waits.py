@@ -2,9 +2,8 @@
 
 import pathlib
 
-from figures import groups
-from figures.labels import label
-
+from steadygrad.figures import groups
+from steadygrad.figures.labels import label
 from steadygrad.plots import style
 
 PLACES = ("before the first symbol", "between the two", "after the second")

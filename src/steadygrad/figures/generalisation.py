@@ -1,8 +1,7 @@
 """Error against the length of the test sequences, every seed a line."""
 
-from figures import groups
-from figures.labels import WORDS, label
-
+from steadygrad.figures import groups
+from steadygrad.figures.labels import WORDS, label
 from steadygrad.plots import style
 
 _FIELDS = ("length", "max_length", "algorithm", "init", "solved_below")

@@ -51,7 +51,7 @@ def check_size(size: int) -> None:
     )
 
 
-def load_one(run: str, task: str) -> tuple[loading.Run, Array]:
+def load_one(run: str, task: str) -> tuple[Any, Array]:
   """A run of one seed of this task, leaves [...], and a key for its test.
 
   Raises:

@@ -3,9 +3,9 @@
 import pathlib
 
 import numpy as np
-from figures.labels import METHODS
 
 from steadygrad import records
+from steadygrad.figures.labels import METHODS
 from steadygrad.plots import style
 
 
