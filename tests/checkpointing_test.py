@@ -7,9 +7,14 @@ import jax.numpy as jnp
 import pytest
 
 from steadygrad import adjoints
-from steadygrad.cells import elman
+from steadygrad.cells import elman, embedding
 from steadygrad.losses import cross_entropy
-from steadygrad.models import linear_readout, recurrent
+from steadygrad.models import (
+  Size,
+  linear_readout,
+  recurrent,
+  transformer_readout,
+)
 from steadygrad.types import Batch
 
 # float64 sums in another order.
@@ -54,6 +59,37 @@ def test_states_of_several_leaves(x64):
   chex.assert_trees_all_close(recomputed, kept, rtol=ROUNDING, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("length, every", [(1, 1), (12, 2), (300, 10)])
+def test_sqrt_is_the_interval_that_takes_least(length, every):
+  model = recurrent(elman(1, 4), linear_readout(4, 2))
+  params = model.init(jax.random.key(0))
+  batch = Batch(jnp.ones((length, 2, 1)), jnp.zeros(2, jnp.int32))
+
+  def program(interval):
+    run = adjoints(model, cross_entropy, checkpoint_every=interval)
+    return str(jax.make_jaxpr(run)(params, batch))
+
+  assert program("sqrt") == program(every) != program(every + 1)
+
+
+def test_blocks_of_a_transformer_are_computed_again():
+  def gradient(length=64, **options):
+    size = Size(16, layers=6, heads=2)
+    readout = transformer_readout(size, 2, **options)
+    model = recurrent(embedding(3, 16), readout)
+    params = model.init(jax.random.key(0))
+    us = jax.random.normal(jax.random.key(1), (length, 4, 3))
+    batch = Batch(us, jnp.zeros(4, jnp.int32))
+    run = jax.jit(lambda p, b: adjoints(model, cross_entropy)(p, b)[:2])
+    program = run.lower(params, batch).compile()
+    return program(params, batch), program.memory_analysis().temp_size_in_bytes
+
+  kept, memory = gradient()
+  again, less = gradient(checkpoint=True)
+  chex.assert_trees_all_close(again, kept, rtol=1e-4, atol=1e-6)
+  assert less < 0.5 * memory
+
+
 def test_memory_is_what_the_docstring_promises():
   """About T / K + 3 K states in place of 4 T, the inputs left aside."""
   length, batch_size, units, every = 3072, 8, 32, 32
@@ -79,8 +115,8 @@ def test_memory_is_what_the_docstring_promises():
   assert states() > 2 * length
 
 
-@pytest.mark.parametrize("every", [0, -3])
+@pytest.mark.parametrize("every", [0, -3, "root"])
 def test_a_wrong_interval_is_named(every):
   model = recurrent(elman(1, 2), linear_readout(2, 2))
-  with pytest.raises(ValueError, match=f"checkpoint_every.*1.*{every}"):
+  with pytest.raises(ValueError, match=f"checkpoint_every.*{every}"):
     adjoints(model, cross_entropy, checkpoint_every=every)

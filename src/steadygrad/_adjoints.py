@@ -12,6 +12,7 @@ stacked states instead gives dxs, which for a loss on the last step is zero
 everywhere but there, and an Omega of it that does nothing.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -27,8 +28,17 @@ def _check_arguments(model, loss_fn, checkpoint_every) -> None:
     raise ValueError(f"model must be a steadygrad Model, got {type(model)}")
   if not callable(loss_fn):
     raise ValueError(f"loss_fn must be a function, got {loss_fn!r}")
-  if checkpoint_every is not None:
+  if isinstance(checkpoint_every, str):
+    _validate.check_one_of("checkpoint_every", checkpoint_every, ("sqrt",))
+  elif checkpoint_every is not None:
     _validate.check_integer("checkpoint_every", checkpoint_every)
+
+
+def _interval(checkpoint_every: int | str, num_steps: int) -> int:
+  """K, of which T / K + 3 K states are fewest where it is √(T / 3)."""
+  if checkpoint_every == "sqrt":
+    return max(1, round(math.sqrt(num_steps / 3)))
+  return int(checkpoint_every)
 
 
 def _checked(model, params, batch, x_0) -> tuple[Batch, Array, Array | None]:
@@ -80,7 +90,7 @@ def adjoints(
   loss_fn: Callable,
   *,
   has_aux: bool = False,
-  checkpoint_every: int | None = None,
+  checkpoint_every: int | str | None = None,
 ) -> Callable:
   """Like `jax.value_and_grad` of the model's loss, and the trajectory with it.
 
@@ -88,12 +98,13 @@ def adjoints(
     model: the model.
     loss_fn: (outputs, batch) -> loss [], or (loss, aux) with `has_aux`.
     has_aux: as in `jax.value_and_grad`.
-    checkpoint_every: K; if given, only every K-th state is kept and the others
-      are recomputed in the backward pass, with the same gradients and by `step`
-      alone, without the fused pair. Under jit, where the trajectory is not used
-      and the readout reads the last step, that takes about T / K + 3 K states
-      in place of 4 T (K near √(T / 3) takes least) besides the inputs; a
-      trajectory that is used, as by Ω, is as long as ever.
+    checkpoint_every: K, or "sqrt" for the K near √(T / 3) that takes least; if
+      given, only every K-th state is kept and the others are recomputed in the
+      backward pass, with the same gradients and by `step` alone, without the
+      fused pair. Under jit, where the trajectory is not used and the readout
+      reads the last step, that takes about T / K + 3 K states in place of 4 T
+      besides the inputs; a trajectory that is used, as by Ω, is as long as
+      ever.
 
   Returns:
     (params, batch, x_0=None) -> (loss, grads, trajectory), with `loss` a pair
@@ -115,7 +126,8 @@ def adjoints(
     any optimiser but `msgd`, `msgd_c` and `msgd_cr` in `optax.masked`.
 
   Raises:
-    ValueError: if checkpoint_every is no integer of at least 1; if the batch is
+    ValueError: if checkpoint_every is no integer of at least 1, nor "sqrt"; if
+      the batch is
       no `Batch`, its inputs are not [T, B, M] with T and B at least 1 and the
       cell's M, its lengths are not integers [] or [B] in 0..T, or targets for a
       readout of the last step have T rows in place of B; if x_0 is not shaped
@@ -147,7 +159,8 @@ def adjoints(
     own = {"cell": own, "readout": params["readout"]}
     arguments = model, loss_of, own, us, own_x_0, lengths
     if checkpoint_every is not None:
-      done = _passes.rematerialised_pass(*arguments, checkpoint_every)
+      interval = _interval(checkpoint_every, len(us))
+      done = _passes.rematerialised_pass(*arguments, interval)
     elif cell.fused:
       done = _passes.fused_pass(cell.fused, *arguments)
     else:

@@ -47,6 +47,7 @@ def transformer_readout(
   *,
   positions: str = "sinusoidal",
   reads: str = "last",
+  checkpoint: bool = False,
 ) -> Readout:
   """Blocks of causal attention over all states, then a linear map.
 
@@ -57,6 +58,8 @@ def transformer_readout(
       `positions`.
     reads: "last" for outputs [B, O] at each sequence's last step, "every" for
       [T, B, O].
+    checkpoint: whether the backward pass computes each block again from the
+      residual stream before it, which is all that is then kept of a block.
 
   Raises:
     ValueError: on a size under 1, heads that do not divide the width (or its
@@ -95,13 +98,27 @@ def transformer_readout(
       params["places"] = 0.02 * jax.random.normal(key_places, places)
     return params
 
+  def pass_block(block, x):
+    x = x + _attend(block, _norm(block["norm_1"], x), size.heads, positions)
+    return x + _widen(block, _norm(block["norm_2"], x))
+
+  def pass_blocks(blocks, x):
+    if not checkpoint:
+      for block in blocks:
+        x = pass_block(block, x)
+      return x
+    # One after the other in a scan: of a program that has them all side by
+    # side XLA merges what was computed with what is to be computed again.
+    each = jax.checkpoint(lambda x, block: (pass_block(block, x), None))
+    return jax.lax.scan(
+      each, x, jax.tree.map(lambda *p: jnp.stack(p), *blocks)
+    )[0]
+
   def apply(params, ys, mask):
     x = jnp.swapaxes(ys, 0, 1)  # [B, T, N]
     x = position_rules.added(positions, x, params.get("places"))
     lengths = None if mask is None else jnp.maximum(jnp.sum(mask, 0), 1)
-    for block in params["blocks"]:
-      x = x + _attend(block, _norm(block["norm_1"], x), size.heads, positions)
-      x = x + _widen(block, _norm(block["norm_2"], x))
+    x = pass_blocks(params["blocks"], x)
     x = _norm(params["norm"], x)
     if reads == "last":
       x = x[:, -1] if lengths is None else _at(x, lengths - 1)
