@@ -4,6 +4,9 @@
                 size and on all cores; see benchmarks/update.py
   --of=epoch    a pass over long sequences in chunks, of music or text, on one
                 core; see benchmarks/epoch.py
+  --of=checkpointing
+                one update with all states kept and with some, by length: time
+                and memory; see benchmarks/checkpointing.py
 
   python experiments/benchmark.py --of=update --lengths=100 --units=50 --seeds=8
   python experiments/benchmark.py --of=epoch --problem=text --batch=16
@@ -23,7 +26,7 @@ from typing import Any
 
 import jax
 from absl import flags
-from benchmarks import epoch, peers, update
+from benchmarks import checkpointing, epoch, peers, update
 
 from steadygrad import records
 from steadygrad.options import INT32
@@ -31,22 +34,31 @@ from steadygrad.runs import commands, results
 from steadygrad.training.config import ALGORITHMS
 from steadygrad.training.options import integers
 
-RUN = {"update": update.run, "epoch": epoch.run}
-CORES = {"update": None, "epoch": 1}  # None: all.
+RUN = {
+  "update": update.run,
+  "epoch": epoch.run,
+  "checkpointing": checkpointing.run,
+}
+CORES = {"update": None, "epoch": 1, "checkpointing": 1}  # None: all.
 IMPLEMENTATIONS = {
   "update": peers.IMPLEMENTATIONS,
   "epoch": epoch.IMPLEMENTATIONS,
 }
 # Flags are the arguments of these functions, where their defaults stand.
-SHARED = ("units", "batch", "implementations", "rounds")
+SHARED = ("units", "batch", "rounds")
 OWN = {
-  "update": ("lengths", "seeds", "algorithms", "seconds"),
-  "epoch": ("problem", "length", "updates"),
+  "update": ("implementations", "lengths", "seeds", "algorithms", "seconds"),
+  "epoch": ("implementations", "problem", "length", "updates"),
+  "checkpointing": ("lengths", "models"),
 }
+ONE_SIZE = ("epoch", "checkpointing")  # Of --units.
 
 _OF = flags.DEFINE_enum("of", None, [*RUN], "What to time.", required=True)
 flags.DEFINE_list(
-  "units", None, "Values of N; one for --of=epoch, 300 for music, 500 for text."
+  "units",
+  None,
+  "Values of N; one for --of=epoch, 300 for music, 500 for text, and one for"
+  " --of=checkpointing.",
 )
 flags.DEFINE_integer(
   "batch", None, "B. Default 20, for --of=epoch 4.",
@@ -60,9 +72,20 @@ flags.DEFINE_list(
   f" {', '.join(IMPLEMENTATIONS['epoch'])}.",
 )
 flags.DEFINE_integer(
-  "rounds", None, "Turns of each. Default 7.", lower_bound=1, upper_bound=INT32
+  "rounds",
+  None,
+  "Turns of each. Default 7, or 5.",
+  lower_bound=1,
+  upper_bound=INT32,
 )
-flags.DEFINE_list("lengths", None, "--of=update: values of T.")
+flags.DEFINE_list(
+  "lengths", None, "--of=update and checkpointing: values of T."
+)
+flags.DEFINE_list(
+  "models",
+  None,
+  f"--of=checkpointing: any of {', '.join(checkpointing.MODELS)}.",
+)
 flags.DEFINE_list("seeds", None, "--of=update: values of S.")
 flags.DEFINE_list(
   "algorithms", None, f"--of=update: any of {', '.join(ALGORITHMS)}."
@@ -93,7 +116,7 @@ def main() -> None:
   options = _options(of)
   if _JSON.value:
     path = commands.writable("json", _JSON.value, suffix=".json")
-    keep = {"update": records.write_json, "epoch": _write_epoch}[of]
+    keep = _write_epoch if of == "epoch" else records.write_json
     options["keep"] = functools.partial(keep, path)
   launch.use_all_cores(CORES[of])
   RUN[of](**options)
@@ -107,7 +130,9 @@ def _options(of: str) -> dict[str, Any]:
   """
   given = {
     name: flags.FLAGS[name].value
-    for name in (*SHARED, *OWN["update"], *OWN["epoch"])
+    for name in dict.fromkeys(
+      (*SHARED, *(n for own in OWN.values() for n in own))
+    )
     if flags.FLAGS[name].value is not None
   }
   for name, value in given.items():
@@ -120,12 +145,13 @@ def _options(of: str) -> dict[str, Any]:
   for name, least in (("lengths", 10), ("units", 1), ("seeds", 1)):
     if name in given:
       given[name] = integers(name, given[name], least)
-  if of == "epoch" and "units" in given:
+  if of in ONE_SIZE and "units" in given:
     if len(given["units"]) > 1:
       text = ",".join(map(str, given["units"]))
-      raise ValueError(f"units must be one with --of=epoch, got {text}")
+      raise ValueError(f"units must be one with --of={of}, got {text}")
     (given["units"],) = given["units"]
-  allowed = {"algorithms": ALGORITHMS, "implementations": IMPLEMENTATIONS[of]}
+  allowed = {"algorithms": ALGORITHMS, "models": checkpointing.MODELS}
+  allowed["implementations"] = IMPLEMENTATIONS.get(of, ())
   for name in given.keys() & allowed:
     _check(name, given[name], allowed[name])
   return given

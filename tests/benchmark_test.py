@@ -122,3 +122,29 @@ def test_passes_are_timed_side_by_side(tmp_path, problem):
   assert rows["steadygrad"]["times_the_first"] == 1
   for row in rows.values():
     assert 0 < row["slowest"] <= row["steps_per_second"] <= row["fastest"]
+
+
+@pytest.mark.usefixtures("quickly_launched")
+def test_checkpointing_has_two_rows_of_each_size(tmp_path):
+  path = tmp_path / "rows.json"
+  words = ("--of=checkpointing", "--lengths=300,3000", "--units=8")
+  done = launch(*words, "--rounds=1", f"--json={path}")
+  assert done.returncode == 0, done.stderr
+  rows = json.loads(path.read_text())
+  pairs = list(zip(rows[::2], rows[1::2], strict=True))
+  assert [(k["model"], k["length"], k["omega"]) for k, _ in pairs] == [
+    *(("elman", n, omega) for n in (300, 3000) for omega in (False, True)),
+    *(("lstm", n, omega) for n in (300, 3000) for omega in (False, True)),
+    ("transformer", 300, False),  # None longer fits a machine.
+  ]
+  for kept, some in pairs:
+    assert (kept["checkpoint"], some["checkpoint"]) == (False, True)
+    # A trajectory that Ω reads is as long as ever.
+    assert (some["mib"] < 0.6 * kept["mib"]) != kept["omega"]
+  assert len(done.stdout.splitlines()) == 1 + len(pairs)
+
+
+def test_checkpointing_takes_no_implementations():
+  done = launch("--of=checkpointing", "--implementations=naive_jax")
+  assert done.returncode == 1
+  assert "implementations must be left out" in done.stderr
