@@ -7,6 +7,8 @@
   --of=checkpointing
                 one update with all states kept and with some, by length: time
                 and memory; see benchmarks/checkpointing.py
+  --of=networks an update of each network: parameters, time, memory; see
+                benchmarks/networks.py
 
   python experiments/benchmark.py --of=update --lengths=100 --units=50 --seeds=8
   python experiments/benchmark.py --of=epoch --problem=text --batch=16
@@ -26,20 +28,27 @@ from typing import Any
 
 import jax
 from absl import flags
-from benchmarks import checkpointing, epoch, peers, update
+from benchmarks import checkpointing, epoch, networks, peers, update
 
 from steadygrad import records
 from steadygrad.options import INT32
 from steadygrad.runs import commands, results
 from steadygrad.training.config import ALGORITHMS
+from steadygrad.training.networks import MODELS
 from steadygrad.training.options import integers
 
 RUN = {
   "update": update.run,
   "epoch": epoch.run,
   "checkpointing": checkpointing.run,
+  "networks": networks.run,
 }
-CORES = {"update": None, "epoch": 1, "checkpointing": 1}  # None: all.
+CORES = {
+  "update": None,
+  "epoch": 1,
+  "checkpointing": 1,
+  "networks": 1,
+}  # None: all.
 IMPLEMENTATIONS = {
   "update": peers.IMPLEMENTATIONS,
   "epoch": epoch.IMPLEMENTATIONS,
@@ -50,15 +59,17 @@ OWN = {
   "update": ("implementations", "lengths", "seeds", "algorithms", "seconds"),
   "epoch": ("implementations", "problem", "length", "updates"),
   "checkpointing": ("lengths", "models"),
+  "networks": ("lengths", "models"),
 }
-ONE_SIZE = ("epoch", "checkpointing")  # Of --units.
+PICKED = {"checkpointing": checkpointing.MODELS, "networks": [*MODELS]}
+ONE_SIZE = ("epoch", "checkpointing", "networks")  # Of --units.
 
 _OF = flags.DEFINE_enum("of", None, [*RUN], "What to time.", required=True)
 flags.DEFINE_list(
   "units",
   None,
   "Values of N; one for --of=epoch, 300 for music, 500 for text, and one for"
-  " --of=checkpointing.",
+  " --of=checkpointing and networks.",
 )
 flags.DEFINE_integer(
   "batch", None, "B. Default 20, for --of=epoch 4.",
@@ -74,17 +85,16 @@ flags.DEFINE_list(
 flags.DEFINE_integer(
   "rounds",
   None,
-  "Turns of each. Default 7, or 5.",
+  "Turns of each. Default 7, for --of=checkpointing 5.",
   lower_bound=1,
   upper_bound=INT32,
 )
-flags.DEFINE_list(
-  "lengths", None, "--of=update and checkpointing: values of T."
-)
+flags.DEFINE_list("lengths", None, "Values of T; not for --of=epoch.")
 flags.DEFINE_list(
   "models",
   None,
-  f"--of=checkpointing: any of {', '.join(checkpointing.MODELS)}.",
+  f"--of=checkpointing: any of {', '.join(checkpointing.MODELS)};"
+  " --of=networks: values of --model.",
 )
 flags.DEFINE_list("seeds", None, "--of=update: values of S.")
 flags.DEFINE_list(
@@ -150,7 +160,9 @@ def _options(of: str) -> dict[str, Any]:
       text = ",".join(map(str, given["units"]))
       raise ValueError(f"units must be one with --of={of}, got {text}")
     (given["units"],) = given["units"]
-  allowed = {"algorithms": ALGORITHMS, "models": checkpointing.MODELS}
+  allowed = {"algorithms": ALGORITHMS, "models": PICKED.get(of, ())}
+  if of == "networks":
+    given.setdefault("models", [*MODELS])
   allowed["implementations"] = IMPLEMENTATIONS.get(of, ())
   for name in given.keys() & allowed:
     _check(name, given[name], allowed[name])

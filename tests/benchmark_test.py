@@ -148,3 +148,21 @@ def test_checkpointing_takes_no_implementations():
   done = launch("--of=checkpointing", "--implementations=naive_jax")
   assert done.returncode == 1
   assert "implementations must be left out" in done.stderr
+
+
+@pytest.mark.usefixtures("quickly_launched")
+def test_networks_has_a_row_of_each(tmp_path):
+  path = tmp_path / "rows.json"
+  words = ("--of=networks", "--models=elman,lstm", "--units=8", "--lengths=20")
+  done = launch(*words, "--rounds=1", f"--json={path}")
+  assert done.returncode == 0, done.stderr
+  elman, lstm = json.loads(path.read_text())
+  assert elman["parameters"] == 8 * (8 + 6 + 1) + 4 * (8 + 1)
+  assert lstm["parameters"] == 4 * 8 * (8 + 6 + 1) + 4 * (8 + 1)
+  assert all(row["mib"] > 0 and row["seconds"][0] > 0 for row in (elman, lstm))
+
+
+def test_networks_are_those_of_the_registry():
+  done = launch("--of=networks", "--models=elman,perceptron")
+  assert done.returncode == 1
+  assert "models must be among" in done.stderr and "gru" in done.stderr
