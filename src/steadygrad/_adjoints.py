@@ -121,6 +121,19 @@ def adjoints(
       readout of the last step have T rows in place of B; if x_0 is not shaped
       as the cell's initial state, or holds numbers of another kind; or if a
       parameter or a state is a typed PRNG key.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad import adjoints, cells, models, tasks
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.elman(task.input_size, hidden_size=8)
+    >>> readout = models.linear_readout(8, task.output_size)
+    >>> model = models.recurrent(cell, readout)
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> loss, grads, trajectory = adjoints(model, task.loss)(params, batch)
+    >>> trajectory.deltas.shape  # dE/dx_t, [T, B, N].
+    (10, 5, 8)
   """
   _check_arguments(model, loss_fn, checkpoint_every)
   cell = model.cell

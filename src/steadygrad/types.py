@@ -216,6 +216,14 @@ class Batch(NamedTuple):
     Raises:
       ValueError: if us are not [B, T, M], reads is another word, or it is
         "every" and a leaf of targets is not [B, T, ...].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from steadygrad.types import Batch
+      >>> inputs, classes = jnp.ones((64, 30, 3)), jnp.zeros(64, int)
+      >>> batch = Batch.from_batch_major(inputs, classes)
+      >>> batch.us.shape, batch.targets.shape
+      ((30, 64, 3), (64,))
     """
     if len(jnp.shape(us)) != 3:
       raise ValueError(f"us must be [B, T, M], got shape {jnp.shape(us)}")

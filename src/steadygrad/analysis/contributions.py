@@ -148,6 +148,20 @@ def temporal_contributions(
   Raises:
     ValueError: if a step lies outside, the batch is no `Batch` or its inputs
       are not [T, B, M], or the parameters have not their two parts.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad import cells, models, tasks
+    >>> from steadygrad.analysis import temporal_contributions
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.elman(task.input_size, hidden_size=8)
+    >>> model = models.recurrent(cell, models.linear_readout(8, 4))
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> split = temporal_contributions(model, task.loss, steps=(-1,))
+    >>> loss, found = split(params, batch)
+    >>> found.norms.shape  # One t, all k.
+    (1, 10)
   """
   cell = model.cell
 

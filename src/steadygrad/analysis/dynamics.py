@@ -117,6 +117,14 @@ def fixed_points(
   Raises:
     ValueError: if an argument is not as above, the starts are concretely not
       finite, or f does not keep shape and dtype.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.analysis import fixed_points
+    >>> starts = jnp.array([[-2.0], [0.1], [2.0]])
+    >>> found = fixed_points(lambda x: jnp.tanh(2 * x), starts)
+    >>> int(found.count), found.stable.tolist()
+    (3, [True, False, True])
   """
   starts = check_map(f, starts)
   check_search(max_steps, tolerance)

@@ -181,6 +181,24 @@ def add_omega_gradient(
       negative or not finite; at update if `trajectory` is missing or of another
       network, no leaf that Ω touches lies below `at`, or the link stands behind
       an optimiser, see above.
+
+  Example:
+    >>> import jax, optax
+    >>> from flax import linen as nn
+    >>> from steadygrad import adjoints, cells, models, tasks, telemetry
+    >>> from steadygrad.transforms import add_omega_gradient
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.linen(nn.GRUCell(features=8), task.input_size)
+    >>> model = models.recurrent(cell, models.linear_readout(8, 4))
+    >>> tx = optax.chain(add_omega_gradient(cell), optax.adam(1e-3))
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> loss, grads, trajectory = adjoints(model, task.loss)(params, batch)
+    >>> updates, state = tx.update(
+    ...   grads, tx.init(params), params, trajectory=trajectory
+    ... )
+    >>> bool(telemetry(state)["omega"] > 0)
+    True
   """
   fused = _fused_of(cell, merged)
   _common.check_rate("weight", weight)
