@@ -13,12 +13,27 @@ everywhere but there, and an Omega of it that does nothing.
 """
 
 from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import jax
 
 from steadygrad import _passes, _validate, trajectories, trees, varying
 from steadygrad import _unroll as unrolling
-from steadygrad.types import Array, Batch, Model, PyTree, Trajectory
+from steadygrad.types import Array, Batch, LossFn, Model, PyTree, Trajectory
+
+_Aux = TypeVar("_Aux")
+_Loss = TypeVar("_Loss", covariant=True)  # [], or ([], aux).
+_Params = TypeVar("_Params")
+
+
+class Adjoints(Protocol[_Loss]):
+  """What `adjoints` returns, for type checkers."""
+
+  def __call__(
+    self, params: _Params, batch: Batch, x_0: PyTree | None = None
+  ) -> tuple[_Loss, _Params, Trajectory]:
+    """See `adjoints`."""
+    ...
 
 
 def _check_arguments(model, loss_fn, checkpoint_every) -> None:
@@ -75,13 +90,43 @@ def _check_targets(model: Model, batch: Batch) -> None:
     raise ValueError(f"targets must have B = {size} rows, got {shape[0]}{hint}")
 
 
+@overload
 def adjoints(
   model: Model,
-  loss_fn: Callable,
+  loss_fn: LossFn,
+  *,
+  has_aux: Literal[False] = False,
+  checkpoint_every: int | None = None,
+) -> Adjoints[Array]: ...
+
+
+@overload
+def adjoints(
+  model: Model,
+  loss_fn: Callable[[Array, Batch], tuple[Array, _Aux]],
+  *,
+  has_aux: Literal[True],
+  checkpoint_every: int | None = None,
+) -> Adjoints[tuple[Array, _Aux]]: ...
+
+
+@overload
+def adjoints(
+  model: Model,
+  loss_fn: Callable[[Array, Batch], Any],
+  *,
+  has_aux: bool,
+  checkpoint_every: int | None = None,
+) -> Adjoints[Any]: ...
+
+
+def adjoints(
+  model: Model,
+  loss_fn: Callable[[Array, Batch], Any],
   *,
   has_aux: bool = False,
   checkpoint_every: int | None = None,
-) -> Callable:
+) -> Adjoints[Any]:
   """Like `jax.value_and_grad` of the model's loss, and the trajectory with it.
 
   Args:

@@ -156,7 +156,7 @@ class Readout(NamedTuple):
     return self.apply(params, ys)
 
 
-def as_it_is(sequence, lengths):
+def as_it_is(sequence: Array, lengths: Array | None) -> Array:
   """What `recurrent` does before its cell: nothing."""
   del lengths
   return sequence
@@ -242,6 +242,10 @@ class Batch(NamedTuple):
 
     targets = jax.tree.map(time_first, targets)
     return cls(jnp.swapaxes(us, 0, 1), targets, lengths)
+
+
+# (outputs, batch) -> loss [].
+LossFn = Callable[[Array, Batch], Array]
 
 
 class Trajectory(NamedTuple):

@@ -20,7 +20,7 @@ from steadygrad import _unroll as unrolling
 from steadygrad import _validate, trees
 from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
-from steadygrad.types import Array, Batch, Cell, Model, PyTree
+from steadygrad.types import Array, Batch, Cell, LossFn, Model, PyTree
 
 
 class Contributions(NamedTuple):
@@ -120,11 +120,11 @@ def step_contributions(  # noqa: PLR0913, one pass needs all of a sequence
 
 def temporal_contributions(
   model: Model,
-  loss_fn: Callable,
+  loss_fn: LossFn,
   *,
   steps: Sequence[int] | None = None,
   return_parts: bool = False,
-) -> Callable:
+) -> Callable[[PyTree, Batch], tuple[Array, Contributions]]:
   """dE_t/dθ of the cell's parameters split over k, for every chosen t.
 
   E_t is the part of the loss that sees the state through x_t; its derivative is

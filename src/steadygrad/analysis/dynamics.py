@@ -6,7 +6,7 @@ the arrays, marked, and `distinct` marks one representative of each answer.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,9 @@ def autonomous(
   return lambda x: step(x, u)
 
 
-def iterate(f: Callable, times: int) -> Callable:
+def iterate(
+  f: Callable[[Array], Array], times: int
+) -> Callable[[Array], Array]:
   """f applied `times` times: [N] -> [N]."""
   _validate.check_integer("times", times)
   return lambda x: jax.lax.scan(
@@ -171,7 +173,7 @@ def fixed_points(
 
 
 def cycles(
-  f: Callable[[Array], Array], starts: Array, period: int, **options
+  f: Callable[[Array], Array], starts: Array, period: int, **options: Any
 ) -> FixedPoints:
   """Points of cycles of exactly that period, stable or not.
 

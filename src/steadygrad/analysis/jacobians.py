@@ -95,7 +95,12 @@ def step_jacobians(
 
 
 def elman_jacobians(
-  w_rec: Array, x_tm1s: Array, *, activation: str, form: str = "x", xs=None
+  w_rec: Array,
+  x_tm1s: Array,
+  *,
+  activation: str,
+  form: str = "x",
+  xs: Array | None = None,
 ) -> Array:
   """J_t of the Elman network in closed form.
 

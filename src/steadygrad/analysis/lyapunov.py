@@ -39,7 +39,7 @@ class Lyapunov(NamedTuple):
 
 
 def lyapunov_exponents(
-  f: Callable,
+  f: Callable[..., Array],
   x_0: Array,
   *,
   num_steps: int | None = None,

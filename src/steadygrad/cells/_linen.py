@@ -1,16 +1,22 @@
 """A Flax linen `RNNCellBase` as a `Cell`."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from steadygrad import trees
 from steadygrad.cells import _flax
-from steadygrad.types import Cell
+from steadygrad.types import Array, Cell, PyTree
 
 
 def linen(
-  cell: nn.RNNCellBase, input_size: int, *, output=None, seed: int = 0
+  cell: nn.RNNCellBase,
+  input_size: int,
+  *,
+  output: Callable[[PyTree], Array] | None = None,
+  seed: int = 0,
 ) -> Cell:
   """Adapts a Flax cell: the carry is the state, the parameters are its own.
 

@@ -17,7 +17,7 @@ def linear_readout(
   output_size: int,
   *,
   reads: str = "last",
-  initializer=None,
+  initializer: Callable[..., Array] | None = None,
   use_bias: bool = True,
   dtype: jnp.dtype = jnp.float32,
 ) -> Readout:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from steadygrad import _validate
 from steadygrad.types import Array, PyTree
@@ -77,7 +78,7 @@ class ThresholdAdvice(NamedTuple):
 
 
 def choose_max_norm(
-  gradient_norms, max_norm: float | None = None
+  gradient_norms: ArrayLike, max_norm: float | None = None
 ) -> ThresholdAdvice:
   """The paper's rule for the threshold (section 3.2), on the host.
 

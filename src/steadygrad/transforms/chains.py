@@ -9,7 +9,9 @@ from steadygrad.transforms import _common, clipping, omega
 from steadygrad.types import Array, Cell
 
 
-def msgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+def msgd(
+  learning_rate: optax.ScalarOrSchedule,
+) -> optax.GradientTransformationExtraArgs:
   """MSGD: plain minibatch SGD. The first link only measures the norm.
 
   Example:
@@ -26,7 +28,7 @@ def msgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
 
 def msgd_c(
   learning_rate: optax.ScalarOrSchedule, max_norm: float | Array
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
   """MSGD-C: SGD with Algorithm 1. Links "clip", "sgd".
 
   Example:
@@ -49,7 +51,7 @@ def msgd_cr(
   cell: Cell,
   learning_rate: optax.ScalarOrSchedule,
   max_norm: float | Array,
-  weight,
+  weight: omega.Weight,
   *,
   ratio: str = "squared",
   reduction: str = "mean",

@@ -29,6 +29,9 @@ __all__ = [
   "omega_terms",
 ]
 
+# α, or a schedule of it: Optax's or a function of the update count.
+Weight = optax.ScalarOrSchedule | Callable[[Array], Array]
+
 
 class OmegaState(NamedTuple):
   """State of `add_omega_gradient`.
@@ -96,7 +99,7 @@ def _cell_gradient(
   fused: Fused | None,
   trajectory: Trajectory,
   terms: OmegaTerms,
-  alpha: float | Array,
+  alpha: jax.typing.ArrayLike,
 ) -> PyTree:
   """∂Ω/∂w_rec; of a fused pair the loss's gradient in the cell + α ∂Ω/∂w_rec.
 
@@ -123,7 +126,7 @@ def _combine(merged, alpha, u, g):
 
 def add_omega_gradient(
   cell: Cell,
-  weight: float | Array | Callable[[Array], Array] = 4.0,
+  weight: Weight = 4.0,
   *,
   ratio: str = "squared",
   reduction: str = "mean",
