@@ -7,11 +7,17 @@ project = "steadygrad"
 author = "the steadygrad authors"
 project_copyright = author
 extensions = [
-  "myst_parser",
+  "myst_nb",
   "sphinx.ext.autodoc",
   "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]  # The second is MyST-NB's.
+# Notebooks are committed without outputs and run at every build; the option
+# -D nb_execution_mode=off leaves that out.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 html_theme = "furo"
 html_title = "steadygrad"
 html_copy_source = False

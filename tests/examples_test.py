@@ -6,6 +6,7 @@ above one that changed. Without those lines it is the loop that was there.
 
 import ast
 import contextlib
+import difflib
 import importlib.util
 import pathlib
 import re
@@ -16,6 +17,9 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
+GUIDE = FOLDER.parent / "guides" / "own_loop.md"
+# Those that the guide shows as what changes.
+SHOWN = ("plain_jax", "linen_lstm", "nnx_gru", "equinox_rnn")
 MARK = "# steadygrad"
 WAS = re.compile(r"^( *)# was: (.*)$", re.MULTILINE)
 
@@ -30,6 +34,17 @@ def original(source):
   """The loop before the change."""
   kept = [x for x in source.splitlines() if not x.endswith(MARK)]
   return WAS.sub(r"\1\2", "\n".join(kept)) + "\n"
+
+
+def difference(source):
+  """What changes, a line of context around it, as the guide shows it."""
+  after = "\n".join(x for x in source.splitlines() if not WAS.match(x))
+  after = after.replace(f"  {MARK}", "")
+  lines = difflib.unified_diff(
+    original(source).splitlines(), after.splitlines(), n=1, lineterm=""
+  )
+  kept = [x for x in list(lines)[3:] if x != " "]
+  return "\n".join("" if x.startswith("@@") else x for x in kept) + "\n"
 
 
 def changes(source):
@@ -82,9 +97,22 @@ def test_few_lines_change(name):
   assert 1 <= len(changes(source)) <= MOST_CHANGES, changes(source)
   before = original(source)
   compile(before, name, "exec")
-  for word in ("add_omega_gradient", "trajectory=", "clip_by_global_norm"):
+  assert "clip_by_global_norm" in source
+  for word in ("add_omega_gradient", "trajectory="):
     assert word in source
     assert word not in before
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_guide_shows_what_changes(name):
+  shown = difference((FOLDER / f"{name}.py").read_text())
+  assert f"```diff\n{shown}```\n" in GUIDE.read_text()
+  new = [x for x in shown.splitlines() if x.startswith("+")]
+  assert len([x for x in new if "import " not in x]) <= MOST_CHANGES
+
+
+def test_the_guide_shows_no_other_change():
+  assert GUIDE.read_text().count("```diff") == len(SHOWN)
 
 
 @pytest.mark.usefixtures("quickly_compiled")

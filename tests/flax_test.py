@@ -1,6 +1,5 @@
 """Cells of Flax NNX, and Flax's TrainState with a trajectory."""
 
-import doctest
 import functools
 
 import chex
@@ -15,7 +14,7 @@ from flax.training import train_state
 
 import steadygrad.flax
 from steadygrad import adjoints, transforms, unroll
-from steadygrad.cells import _nnx, elman, linen
+from steadygrad.cells import elman, linen
 from steadygrad.cells import nnx as cells_nnx
 from steadygrad.models import linear_readout, recurrent
 from steadygrad.trajectories import trajectory
@@ -343,8 +342,3 @@ def test_perturb_gives_what_omega_reads():
   chex.assert_trees_all_close(
     updates["lstm"], expected, rtol=SINGLE, atol=SINGLE
   )
-
-
-@pytest.mark.parametrize("module", [_nnx, steadygrad.flax])
-def test_the_examples(module):
-  assert doctest.testmod(module).failed == 0

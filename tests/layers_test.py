@@ -1,7 +1,5 @@
 """Networks of several cells: stacked, and side by side in both directions."""
 
-import doctest
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,9 +9,8 @@ import pytest
 from flax import linen as nn
 
 from steadygrad import adjoints, unroll
-from steadygrad.cells import _stack, elman, linen, stack
+from steadygrad.cells import elman, linen, stack
 from steadygrad.models import (
-  _bidirectional,
   bidirectional,
   linear_readout,
   recurrent,
@@ -326,11 +323,6 @@ def test_reverse_is_its_own_inverse():
 def test_mistakes_are_named(make, said):
   with pytest.raises(ValueError, match=said):
     make()
-
-
-@pytest.mark.parametrize("module", [_stack, _bidirectional])
-def test_the_examples(module):
-  assert doctest.testmod(module).failed == 0
 
 
 def test_sizes_that_do_not_fit():

@@ -18,6 +18,7 @@ PAGES = [
   ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 ]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
+NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = PYTHON.findall(README)
 COMMANDS = re.findall(r"python (experiments/train\.py[^\n`]*)", README)
@@ -44,7 +45,7 @@ def test_the_code_of_a_page_runs_as_written(page, tmp_path, monkeypatch):
     exec(compile(block, f"{page.name} block {number}", "exec"), names)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES + NOTEBOOKS, ids=lambda page: page.stem)
 def test_links_lead_to_files(page):
   text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.M)
   for link in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -58,6 +59,13 @@ def test_links_lead_to_files(page):
       heads = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
       slugs = [re.sub(r"[^\w\s-]", "", h.lower()) for h in heads]
       assert heading in [s.replace(" ", "-") for s in slugs], link
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
+def test_notebooks_have_no_outputs(page):
+  """The build of the docs runs them."""
+  for cell in json.loads(page.read_text())["cells"]:
+    assert not cell.get("outputs") and not cell.get("execution_count")
 
 
 def test_the_readme_is_short():

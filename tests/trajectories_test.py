@@ -1,6 +1,5 @@
 """`trajectory`: what Omega reads, from a loop's own error signals."""
 
-import doctest
 import functools
 
 import chex
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import trajectories
 from steadygrad.cells import elman
 from steadygrad.trajectories import trajectory
 from steadygrad.transforms import omega_gradient, omega_terms
@@ -231,7 +229,3 @@ def test_mistakes_are_named(arguments, said):
   for words in said:
     with pytest.raises(ValueError, match=words):
       trajectory(params=params, **arguments)
-
-
-def test_the_example():
-  assert doctest.testmod(trajectories).failed == 0

@@ -1,11 +1,11 @@
-"""Omega and the clip for an Equinox GRU: new lines say `# steadygrad`."""
+"""Omega for an Equinox GRU: new lines say `# steadygrad`."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import trajectories, transforms, types  # steadygrad
+from steadygrad import Cell, add_omega_gradient, trajectory  # steadygrad
 
 T, B, N = 30, 16, 32
 
@@ -32,10 +32,10 @@ def loss_fn(net, us, targets):
   return head_loss(net, rnn(net.gru, us), targets)
 
 
-cell = types.Cell(None, start, step, lambda h: h)  # steadygrad
+cell = Cell(None, start, step, lambda h: h)  # steadygrad
 tx = optax.chain(
-  transforms.add_omega_gradient(cell, at=("gru",)),  # steadygrad
-  transforms.clip_by_global_norm(1.0),  # steadygrad
+  add_omega_gradient(cell, at=("gru",)),  # steadygrad
+  optax.clip_by_global_norm(1.0),
   optax.adam(3e-3),
 )
 
@@ -44,7 +44,7 @@ tx = optax.chain(
 def train_step(net, state, us, targets):
   loss, grads = eqx.filter_value_and_grad(loss_fn)(net, us, targets)
   dys = jax.grad(head_loss, 1)(net, rnn(net.gru, us), targets)  # steadygrad
-  seen = trajectories.trajectory(cell, net.gru, us, dys=dys)  # steadygrad
+  seen = trajectory(cell, net.gru, us, dys=dys)  # steadygrad
   # was: steps, state = tx.update(grads, state)
   steps, state = tx.update(grads, state, trajectory=seen)  # steadygrad
   return eqx.apply_updates(net, steps), state, loss, grads

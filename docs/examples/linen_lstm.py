@@ -1,4 +1,4 @@
-"""Omega and the clip for a Flax LSTM: new lines say `# steadygrad`.
+"""Omega for a Flax LSTM: new lines say `# steadygrad`.
 
 `nn.RNN` reads [B, T, M] unless it is told `time_major`; a trajectory is
 [T, B, ...]. In a module of one piece `self.perturb` after the `nn.RNN` gives
@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from steadygrad import cells, transforms  # steadygrad
+from steadygrad import add_omega_gradient, cells, trajectory  # steadygrad
 
 # was: from flax.training.train_state import TrainState
 from steadygrad.flax import TrainState  # steadygrad
-from steadygrad.trajectories import trajectory  # steadygrad
 
 T, B, N = 30, 16, 16
 rnn = nn.RNN(nn.OptimizedLSTMCell(N), time_major=True)
@@ -32,8 +31,8 @@ def head_loss(params, ys, targets):
 
 cell = cells.linen(nn.OptimizedLSTMCell(N), 1)  # steadygrad
 tx = optax.chain(
-  transforms.add_omega_gradient(cell, at=("rnn", "cell")),  # steadygrad
-  transforms.clip_by_global_norm(1.0),  # steadygrad
+  add_omega_gradient(cell, at=("rnn", "cell")),  # steadygrad
+  optax.clip_by_global_norm(1.0),
   optax.adam(3e-3),
 )
 

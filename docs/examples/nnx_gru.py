@@ -1,4 +1,4 @@
-"""Omega and the clip for a GRU of Flax NNX: new lines say `# steadygrad`.
+"""Omega for a GRU of Flax NNX: new lines say `# steadygrad`.
 
 `nnx.RNN` reads [B, T, M] unless it is told `time_major`; a trajectory is
 [T, B, ...].
@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from steadygrad import cells, transforms  # steadygrad
-from steadygrad.trajectories import trajectory  # steadygrad
+from steadygrad import add_omega_gradient, cells, trajectory  # steadygrad
 
 T, B, N = 30, 16, 32
 
@@ -33,8 +32,8 @@ def loss_fn(net, us, targets):
 net = Net(nnx.Rngs(0))
 cell = cells.nnx(net.rnn.cell, 1)  # steadygrad
 tx = optax.chain(
-  transforms.add_omega_gradient(cell, at=("rnn", "cell")),  # steadygrad
-  transforms.clip_by_global_norm(1.0),  # steadygrad
+  add_omega_gradient(cell, at=("rnn", "cell")),  # steadygrad
+  optax.clip_by_global_norm(1.0),
   optax.adam(3e-3),
 )
 optimizer = nnx.Optimizer(net, tx, wrt=nnx.Param)

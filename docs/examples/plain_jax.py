@@ -1,10 +1,10 @@
-"""Omega and the clip in a loop of plain JAX: new lines say `# steadygrad`."""
+"""Omega in a loop of plain JAX: new lines say `# steadygrad`."""
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import trajectories, transforms, types  # steadygrad
+from steadygrad import Cell, add_omega_gradient, trajectory  # steadygrad
 
 T, B, N = 30, 16, 32
 
@@ -31,10 +31,10 @@ def head(params, hs, targets):
   return jnp.mean((hs[-1] @ params["out"] - targets) ** 2)
 
 
-cell = types.Cell(init, start, step, lambda h: h)  # steadygrad
+cell = Cell(init, start, step, lambda h: h)  # steadygrad
 tx = optax.chain(
-  transforms.add_omega_gradient(cell, at=("rnn",)),  # steadygrad
-  transforms.clip_by_global_norm(1.0),  # steadygrad
+  add_omega_gradient(cell, at=("rnn",)),  # steadygrad
+  optax.clip_by_global_norm(1.0),
   optax.adam(3e-3),
 )
 
@@ -45,7 +45,7 @@ def train_step(params, state, us, targets):
     lambda p: head(p, rnn(p["rnn"], us), targets)
   )(params)
   dys = jax.grad(head, 1)(params, rnn(params["rnn"], us), targets)  # steadygrad
-  seen = trajectories.trajectory(cell, params["rnn"], us, dys=dys)  # steadygrad
+  seen = trajectory(cell, params["rnn"], us, dys=dys)  # steadygrad
   # was: steps, state = tx.update(grads, state, params)
   steps, state = tx.update(grads, state, params, trajectory=seen)  # steadygrad
   return optax.apply_updates(params, steps), state, loss, grads

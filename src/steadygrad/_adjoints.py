@@ -14,12 +14,30 @@ everywhere but there, and an Omega of it that does nothing.
 
 import math
 from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import jax
 
 from steadygrad import _passes, _validate, trajectories, trees, varying
 from steadygrad import _unroll as unrolling
-from steadygrad.types import Array, Batch, Model, PyTree, Trajectory
+from steadygrad.types import Array, Batch, LossFn, Model, PyTree, Trajectory
+
+_Aux = TypeVar("_Aux")
+_Loss = TypeVar("_Loss", covariant=True)  # [], or ([], aux).
+_Params = TypeVar("_Params")
+
+
+class Adjoints(Protocol[_Loss]):
+  """What `adjoints` returns, for type checkers."""
+
+  def __call__(
+    self, params: _Params, batch: Batch, x_0: PyTree | None = None
+  ) -> tuple[_Loss, _Params, Trajectory]:
+    """See `adjoints`."""
+    ...
+
+
+Every = int | Literal["sqrt"] | None
 
 
 def _check_arguments(model, loss_fn, checkpoint_every) -> None:
@@ -85,13 +103,43 @@ def _check_targets(model: Model, batch: Batch) -> None:
     raise ValueError(f"targets must have B = {size} rows, got {shape[0]}{hint}")
 
 
+@overload
 def adjoints(
   model: Model,
-  loss_fn: Callable,
+  loss_fn: LossFn,
+  *,
+  has_aux: Literal[False] = False,
+  checkpoint_every: Every = None,
+) -> Adjoints[Array]: ...
+
+
+@overload
+def adjoints(
+  model: Model,
+  loss_fn: Callable[[Array, Batch], tuple[Array, _Aux]],
+  *,
+  has_aux: Literal[True],
+  checkpoint_every: Every = None,
+) -> Adjoints[tuple[Array, _Aux]]: ...
+
+
+@overload
+def adjoints(
+  model: Model,
+  loss_fn: Callable[[Array, Batch], Any],
+  *,
+  has_aux: bool,
+  checkpoint_every: Every = None,
+) -> Adjoints[Any]: ...
+
+
+def adjoints(
+  model: Model,
+  loss_fn: Callable[[Array, Batch], Any],
   *,
   has_aux: bool = False,
-  checkpoint_every: int | str | None = None,
-) -> Callable:
+  checkpoint_every: Every = None,
+) -> Adjoints[Any]:
   """Like `jax.value_and_grad` of the model's loss, and the trajectory with it.
 
   Args:
@@ -133,6 +181,19 @@ def adjoints(
       readout of the last step have T rows in place of B; if x_0 is not shaped
       as the cell's initial state, or holds numbers of another kind; or if a
       parameter or a state is a typed PRNG key.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad import adjoints, cells, models, tasks
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.elman(task.input_size, hidden_size=8)
+    >>> readout = models.linear_readout(8, task.output_size)
+    >>> model = models.recurrent(cell, readout)
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> loss, grads, trajectory = adjoints(model, task.loss)(params, batch)
+    >>> trajectory.deltas.shape  # dE/dx_t, [T, B, N].
+    (10, 5, 8)
   """
   _check_arguments(model, loss_fn, checkpoint_every)
   cell = model.cell

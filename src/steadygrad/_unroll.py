@@ -184,6 +184,14 @@ def unroll(
   Raises:
     ValueError: if `us`, `lengths` or `x_0` has another shape or holds numbers
       of another kind, or lengths are concrete and outside 0..T.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from steadygrad import cells, unroll
+    >>> cell = cells.elman(input_size=2, hidden_size=4)
+    >>> params = cell.init(jax.random.key(0))
+    >>> unroll(cell, params, jnp.ones((5, 3, 2))).shape  # [T, B, N].
+    (5, 3, 4)
   """
   lengths = check_run(cell, params, us, x_0, lengths)
   mask = step_mask(lengths, *us.shape[:2])

@@ -50,6 +50,15 @@ def cross_entropy(
   Raises:
     ValueError: if the targets are not integers of the outputs' shape but for
       its last axis, there is no sequence, or smoothing is outside [0, 1).
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.losses import cross_entropy
+    >>> from steadygrad.types import Batch
+    >>> batch = Batch(us=jnp.zeros((5, 2, 1)), targets=jnp.array([0, 2]))
+    >>> logits = jnp.zeros((2, 3))  # All three classes are as likely: log 3.
+    >>> print(cross_entropy(logits, batch).round(4))
+    1.0986
   """
   _validate.check_number("smoothing", smoothing, below=1)
   classes, mask = _classes(outputs, batch), _mask(outputs, batch)

@@ -156,7 +156,7 @@ class Readout(NamedTuple):
     return self.apply(params, ys)
 
 
-def as_it_is(sequence, lengths):
+def as_it_is(sequence: Array, lengths: Array | None) -> Array:
   """What `recurrent` does before its cell: nothing."""
   del lengths
   return sequence
@@ -216,6 +216,14 @@ class Batch(NamedTuple):
     Raises:
       ValueError: if us are not [B, T, M], reads is another word, or it is
         "every" and a leaf of targets is not [B, T, ...].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from steadygrad.types import Batch
+      >>> inputs, classes = jnp.ones((64, 30, 3)), jnp.zeros(64, int)
+      >>> batch = Batch.from_batch_major(inputs, classes)
+      >>> batch.us.shape, batch.targets.shape
+      ((30, 64, 3), (64,))
     """
     if len(jnp.shape(us)) != 3:
       raise ValueError(f"us must be [B, T, M], got shape {jnp.shape(us)}")
@@ -234,6 +242,10 @@ class Batch(NamedTuple):
 
     targets = jax.tree.map(time_first, targets)
     return cls(jnp.swapaxes(us, 0, 1), targets, lengths)
+
+
+# (outputs, batch) -> loss [].
+LossFn = Callable[[Array, Batch], Array]
 
 
 class Trajectory(NamedTuple):

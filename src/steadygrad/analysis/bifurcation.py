@@ -7,7 +7,7 @@ pseudo-arclength: with y = (x, b) and the unit tangent τ,
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def bifurcation_diagram(
   family: Callable[[Array, Array], Array],
   parameters: Array,
   starts: Array,
-  **options,
+  **options: Any,
 ) -> FixedPoints:
   """All fixed points that many starts reach, at every parameter.
 

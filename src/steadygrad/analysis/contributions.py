@@ -20,7 +20,7 @@ from steadygrad import _unroll as unrolling
 from steadygrad import _validate, trees
 from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
-from steadygrad.types import Array, Batch, Cell, Model, PyTree
+from steadygrad.types import Array, Batch, Cell, LossFn, Model, PyTree
 
 
 class Contributions(NamedTuple):
@@ -120,11 +120,11 @@ def step_contributions(  # noqa: PLR0913, one pass needs all of a sequence
 
 def temporal_contributions(
   model: Model,
-  loss_fn: Callable,
+  loss_fn: LossFn,
   *,
   steps: Sequence[int] | None = None,
   return_parts: bool = False,
-) -> Callable:
+) -> Callable[[PyTree, Batch], tuple[Array, Contributions]]:
   """dE_t/dθ of the cell's parameters split over k, for every chosen t.
 
   E_t is the part of the loss that sees the state through x_t; its derivative is
@@ -148,6 +148,20 @@ def temporal_contributions(
   Raises:
     ValueError: if a step lies outside, the batch is no `Batch` or its inputs
       are not [T, B, M], or the parameters have not their two parts.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad import cells, models, tasks
+    >>> from steadygrad.analysis import temporal_contributions
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.elman(task.input_size, hidden_size=8)
+    >>> model = models.recurrent(cell, models.linear_readout(8, 4))
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> split = temporal_contributions(model, task.loss, steps=(-1,))
+    >>> loss, found = split(params, batch)
+    >>> found.norms.shape  # One t, all k.
+    (1, 10)
   """
   cell = model.cell
 

@@ -6,7 +6,7 @@ the arrays, marked, and `distinct` marks one representative of each answer.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,9 @@ def autonomous(
   return lambda x: step(x, u)
 
 
-def iterate(f: Callable, times: int) -> Callable:
+def iterate(
+  f: Callable[[Array], Array], times: int
+) -> Callable[[Array], Array]:
   """f applied `times` times: [N] -> [N]."""
   _validate.check_integer("times", times)
   return lambda x: jax.lax.scan(
@@ -117,6 +119,14 @@ def fixed_points(
   Raises:
     ValueError: if an argument is not as above, the starts are concretely not
       finite, or f does not keep shape and dtype.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.analysis import fixed_points
+    >>> starts = jnp.array([[-2.0], [0.1], [2.0]])
+    >>> found = fixed_points(lambda x: jnp.tanh(2 * x), starts)
+    >>> int(found.count), found.stable.tolist()
+    (3, [True, False, True])
   """
   starts = check_map(f, starts)
   check_search(max_steps, tolerance)
@@ -163,7 +173,7 @@ def fixed_points(
 
 
 def cycles(
-  f: Callable[[Array], Array], starts: Array, period: int, **options
+  f: Callable[[Array], Array], starts: Array, period: int, **options: Any
 ) -> FixedPoints:
   """Points of cycles of exactly that period, stable or not.
 

@@ -142,7 +142,9 @@ def descend(
   return Path(params, losses, norms, jnp.isfinite(losses) & jnp.isfinite(norms))
 
 
-def hessian_vector_product(loss: Callable, params: PyTree, v: PyTree) -> PyTree:
+def hessian_vector_product(
+  loss: Callable[[PyTree], Array], params: PyTree, v: PyTree
+) -> PyTree:
   """H v by forward over reverse, the cost of about two gradients."""
   _checks.check_floating("params", params)
   _validate.check_same_shapes("v", v, params)

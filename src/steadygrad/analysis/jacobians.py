@@ -95,7 +95,12 @@ def step_jacobians(
 
 
 def elman_jacobians(
-  w_rec: Array, x_tm1s: Array, *, activation: str, form: str = "x", xs=None
+  w_rec: Array,
+  x_tm1s: Array,
+  *,
+  activation: str,
+  form: str = "x",
+  xs: Array | None = None,
 ) -> Array:
   """J_t of the Elman network in closed form.
 
@@ -196,6 +201,19 @@ def delta_norms_by_lag(trajectory: Trajectory) -> DeltaProfile:
 
   Returns:
     `DeltaProfile`; states of several leaves count with their joint norm.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad import adjoints, cells, models, tasks
+    >>> from steadygrad.analysis import delta_norms_by_lag
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.elman(task.input_size, hidden_size=8)
+    >>> model = models.recurrent(cell, models.linear_readout(8, 4))
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> loss, grads, trajectory = adjoints(model, task.loss)(params, batch)
+    >>> delta_norms_by_lag(trajectory).norms.shape  # [T, B]
+    (10, 5)
   """
   norms = joint_norm(trajectory.deltas, batch_ndim=2)
   num_steps, size = norms.shape

@@ -39,7 +39,7 @@ class Lyapunov(NamedTuple):
 
 
 def lyapunov_exponents(
-  f: Callable,
+  f: Callable[..., Array],
   x_0: Array,
   *,
   num_steps: int | None = None,
@@ -73,6 +73,14 @@ def lyapunov_exponents(
   Raises:
     ValueError: on shapes or counts that do not fit, a concrete x_0 that is not
       finite, or an f that does not keep its shape and dtype.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.analysis import lyapunov_exponents
+    >>> f = lambda x: x * jnp.array([2.0, 0.5])
+    >>> found = lyapunov_exponents(f, jnp.ones(2), num_steps=20, burn_in=20)
+    >>> print(found.exponents.round(4))  # log 2 and log .5.
+    [ 0.6931 -0.6931]
   """
   x_0 = _checks.real_array("x_0", x_0, "[N]")
   us = jax.tree.map(jnp.asarray, us)

@@ -17,7 +17,7 @@ from steadygrad.analysis.basins import attractors
 from steadygrad.analysis.dynamics import autonomous
 from steadygrad.analysis.jacobians import delta_norms_by_lag
 from steadygrad.analysis.lyapunov import lyapunov_exponents
-from steadygrad.types import Array, Batch, Model, PyTree, Trajectory
+from steadygrad.types import Array, Batch, LossFn, Model, PyTree, Trajectory
 
 
 class DynamicsRecord(NamedTuple):
@@ -52,14 +52,14 @@ class DynamicsRecord(NamedTuple):
 
 def dynamics_recorder(
   model: Model,
-  loss_fn: Callable,
+  loss_fn: LossFn,
   *,
   matrix: Callable[[PyTree], Array] | None = None,
   num_sequences: int = 4,
   num_starts: int = 8,
   settle_steps: int = 500,
   max_period: int = 8,
-) -> Callable:
+) -> Callable[[PyTree, Batch], DynamicsRecord]:
   """(params, batch) -> `DynamicsRecord`: pure, to be jitted and vmapped.
 
   Args:

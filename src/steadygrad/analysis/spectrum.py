@@ -115,6 +115,13 @@ def conditions(w_rec: Array, gamma: float | Array) -> Conditions:
   Raises:
     ValueError: if w_rec is not square and real, or concretely not finite, or
       gamma is concretely not positive.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.analysis import conditions
+    >>> stands = conditions(0.5 * jnp.eye(3), gamma=1.0)
+    >>> bool(stands.vanishing_is_certain), bool(stands.explosion_is_possible)
+    (True, False)
   """
   w_rec = _checks.real_square("w_rec", w_rec)
   _validate.check_number("gamma", gamma, above=0, finite=False)
@@ -183,6 +190,13 @@ def power_iteration(
   Raises:
     ValueError: if w is not square and real or concretely not finite, or an
       option is not as above.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.analysis import power_iteration
+    >>> found = power_iteration(jnp.array([[0.0, 0.5], [-0.5, 0.0]]))
+    >>> print(abs(found.eigenvalue).round(4), found.converged)  # ±.5 i.
+    0.5 True
   """
   w = _checks.real_square("w", w)
   _validate.check_integer("max_iterations", max_iterations, traced=True)

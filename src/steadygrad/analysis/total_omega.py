@@ -5,7 +5,7 @@ on the parameters: the total derivative follows them, and needs the loss.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from steadygrad import trees
 from steadygrad._adjoints import adjoints
 from steadygrad.numerics import joint_norm
 from steadygrad.transforms.omega import omega_gradient, omega_terms
-from steadygrad.types import Array, Batch, Model, PyTree
+from steadygrad.types import Array, Batch, LossFn, Model, PyTree
 
 
 class OmegaDerivatives(NamedTuple):
@@ -36,7 +36,9 @@ class OmegaDerivatives(NamedTuple):
   norm_ratio: Array
 
 
-def omega_total(model: Model, loss_fn: Callable, **modes) -> Callable:
+def omega_total(
+  model: Model, loss_fn: LossFn, **modes: Any
+) -> Callable[[PyTree, Batch], tuple[Array, PyTree]]:
   """(Ω, dΩ/dθ): the error signals and states move with the parameters.
 
   Reverse mode through the whole explicit backward pass, about three times the
@@ -66,7 +68,9 @@ def omega_total(model: Model, loss_fn: Callable, **modes) -> Callable:
   return total
 
 
-def omega_derivatives(model: Model, loss_fn: Callable, **modes) -> Callable:
+def omega_derivatives(
+  model: Model, loss_fn: LossFn, **modes: Any
+) -> Callable[[PyTree, Batch], OmegaDerivatives]:
   """Immediate and total derivative of Ω and the angle between them.
 
   Args:

@@ -52,6 +52,16 @@ def elman(
     ValueError: on a size under 1, an unknown form, activation or
       implementation, a dtype that is not floating-point, or other
       initializers; at a step, on complex inputs.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from steadygrad.cells import elman
+    >>> cell = elman(input_size=3, hidden_size=8, activation="sigmoid")
+    >>> params = cell.init(jax.random.key(0))
+    >>> params["w_rec"].shape, params["w_in"].shape, params["b"].shape
+    ((8, 8), (3, 8), (8,))
+    >>> cell.step(params, cell.initial_state(params, 2), jnp.ones((2, 3))).shape
+    (2, 8)
   """
   _validate.check_integer("input_size", input_size)
   _validate.check_integer("hidden_size", hidden_size)

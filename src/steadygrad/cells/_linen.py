@@ -1,16 +1,22 @@
 """A Flax linen `RNNCellBase` as a `Cell`."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from steadygrad import trees
 from steadygrad.cells import _flax
-from steadygrad.types import Cell
+from steadygrad.types import Array, Cell, PyTree
 
 
 def linen(
-  cell: nn.RNNCellBase, input_size: int, *, output=None, seed: int = 0
+  cell: nn.RNNCellBase,
+  input_size: int,
+  *,
+  output: Callable[[PyTree], Array] | None = None,
+  seed: int = 0,
 ) -> Cell:
   """Adapts a Flax cell: the carry is the state, the parameters are its own.
 
@@ -43,6 +49,15 @@ def linen(
       step; if its carry is not [B, ...] or changes its shape; or if its output
       is no leaf of its new carry and no `output` was given. Nothing is compiled
       before.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import linen as nn
+    >>> from steadygrad.cells import linen
+    >>> cell = linen(nn.GRUCell(features=8), input_size=3)
+    >>> params = cell.init(jax.random.key(0))  # As Flax has them.
+    >>> cell.step(params, cell.initial_state(params, 2), jnp.ones((2, 3))).shape
+    (2, 8)
   """
   _flax.check_arguments(cell, nn.RNNCellBase, "a linen", input_size)
   key_carry = jax.random.key(seed)

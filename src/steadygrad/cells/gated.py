@@ -39,6 +39,14 @@ def lstm(
   Raises:
     ValueError: on a size under 1, another bias, or "chrono" without a memory of
       at least 3 steps.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad.cells import lstm
+    >>> cell = lstm(3, 8, forget_bias="chrono", memory=50)
+    >>> params = cell.init(jax.random.key(0))
+    >>> [x.shape for x in cell.initial_state(params, 2)]  # Memory and output.
+    [(2, 8), (2, 8)]
   """
   _check(hidden_size, forget_bias, memory)
   cell = linen(nn.OptimizedLSTMCell(features=hidden_size), input_size)

@@ -17,7 +17,7 @@ def linear_readout(
   output_size: int,
   *,
   reads: str = "last",
-  initializer=None,
+  initializer: Callable[..., Array] | None = None,
   use_bias: bool = True,
   dtype: jnp.dtype = jnp.float32,
 ) -> Readout:
@@ -37,6 +37,14 @@ def linear_readout(
   Raises:
     ValueError: on a size under 1, another `reads`, or a dtype that is not
       floating-point.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from steadygrad.models import linear_readout
+    >>> readout = linear_readout(input_size=4, output_size=2, reads="every")
+    >>> params = readout.init(jax.random.key(0))
+    >>> readout.apply(params, jnp.ones((5, 3, 4))).shape  # [T, B, O].
+    (5, 3, 2)
   """
   _validate.check_integer("input_size", input_size)
   _validate.check_integer("output_size", output_size)
@@ -71,6 +79,16 @@ def recurrent(cell: Cell, readout: Readout) -> Model:
   Raises:
     ValueError: if they are no `Cell` and no `Readout`. `apply` raises it where
       `unroll` does, and on inputs of no steps for a readout of the last.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from steadygrad.cells import elman
+    >>> from steadygrad.models import linear_readout, recurrent
+    >>> model = recurrent(elman(2, 4), linear_readout(4, 3))
+    >>> params = model.init(jax.random.key(0))
+    >>> lengths = jnp.array([5, 3])
+    >>> model.apply(params, jnp.ones((5, 2, 2)), lengths).shape  # [B, O].
+    (2, 3)
   """
   return unrolled(cell, readout, as_it_is)
 

@@ -5,6 +5,13 @@ reads a run that has ended.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from steadygrad.runs.directories import Directory
+  from steadygrad.runs.loading import Run, load
+  from steadygrad.runs.logs import csv_log
+  from steadygrad.runs.running import sweep, train
 
 _PUBLIC = {
   "Directory": "directories",

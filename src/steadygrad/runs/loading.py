@@ -43,6 +43,20 @@ def load(path: str | pathlib.Path) -> Run:
   Raises:
     ValueError: if the run has not ended, or a file is damaged or of another
       run, naming the file.
+
+  Example:
+    >>> import tempfile
+    >>> from steadygrad import runs
+    >>> from steadygrad.training import TaskConfig
+    >>> config = TaskConfig(
+    ...   length=10, seeds=2, max_updates=2, check_every=2, check_size=10,
+    ...   test_size=10,
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   record = runs.train(config, folder, progress=False)
+    ...   run = runs.load(folder)
+    >>> run.params["cell"]["w_rec"].shape  # Seeds first.
+    (2, 50, 50)
   """
   config, record = read(path)
   found = files_of(path)[1:]

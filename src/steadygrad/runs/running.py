@@ -59,6 +59,19 @@ def train(
     ValueError: if the directory holds another run, is in use or cannot be
       written, or the run does not fit into memory.
     Stopped: after SIGINT or SIGTERM, within seconds, states saved.
+
+  Example:
+    >>> import tempfile
+    >>> from steadygrad import runs
+    >>> from steadygrad.training import TaskConfig
+    >>> config = TaskConfig(
+    ...   length=10, seeds=2, max_updates=2, check_every=2, check_size=10,
+    ...   test_size=10,
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   record = runs.train(config, folder, progress=False)
+    >>> record["results"]["updates"]
+    [2, 2]
   """
   config = config.resolved()
   record = requests.ended(run_dir, config)

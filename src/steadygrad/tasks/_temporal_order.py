@@ -33,6 +33,16 @@ def temporal_order(length: int, max_length: int | None = None) -> Task:
 
   Raises:
     ValueError: on a length under 10 or a max_length under length.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from steadygrad.tasks import temporal_order
+    >>> task = temporal_order(length=50)
+    >>> batch = task.sample(jax.random.key(0), 20)
+    >>> batch.us.shape, batch.targets.shape
+    ((50, 20, 6), (20,))
+    >>> task.wrong(jnp.zeros((20, task.output_size)), batch).shape
+    (20,)
   """
   length, max_length = _lengths.check(
     "temporal_order", length, max_length, _ordered.MIN_LENGTH

@@ -105,6 +105,13 @@ def experiment(
 
   Raises:
     ValueError: if a `CorpusConfig` comes without a corpus.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad.training import TaskConfig, experiment
+    >>> exp = experiment(TaskConfig(length=20, algorithm="msgd_cr"))
+    >>> exp.task.name, exp.model.cell.init(jax.random.key(0))["w_rec"].shape
+    ('temporal_order', (50, 50))
   """
   numbers = traced or hyper(config)
   if isinstance(config, CorpusConfig):

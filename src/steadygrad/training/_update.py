@@ -158,6 +158,18 @@ def run(exp: Experiment, key: Array) -> tuple[TrainState, dict[str, Array]]:
 
   Raises:
     ValueError: on a corpus, whose passes are planned by the host.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad.training import TaskConfig, experiment, run
+    >>> config = TaskConfig(
+    ...   length=10, max_updates=4, check_every=2, check_size=10, test_size=10
+    ... )
+    >>> exp = experiment(config)
+    >>> seeds = jax.random.split(jax.random.key(0), 3)
+    >>> state, info = jax.jit(jax.vmap(lambda key: run(exp, key)))(seeds)
+    >>> info["loss"].shape  # Seeds, checks.
+    (3, 2)
   """
   if exp.corpus is not None:
     raise ValueError(f"run must be of a task, got {exp.config.data}")

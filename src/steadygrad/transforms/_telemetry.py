@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from steadygrad import _validate
 from steadygrad.types import Array, PyTree
@@ -24,6 +25,16 @@ def telemetry(opt_state: PyTree) -> dict[str, Array]:
   Returns:
     {name: scalar}, plain arrays, in the order of the chain outside jit. Where
     two links have the same name the later ones get "_2", "_3".
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.transforms import msgd_c
+    >>> from steadygrad.transforms import telemetry
+    >>> tx = msgd_c(learning_rate=0.5, max_norm=1.0)
+    >>> grads = {"w": jnp.array([3.0, 4.0])}
+    >>> updates, state = tx.update(grads, tx.init(grads))
+    >>> {name: value.item() for name, value in telemetry(state).items()}
+    {'gradient_norm': 5.0, 'clipped': True, 'finite': True}
   """
   found: dict[str, Array] = {}
 
@@ -67,7 +78,7 @@ class ThresholdAdvice(NamedTuple):
 
 
 def choose_max_norm(
-  gradient_norms, max_norm: float | None = None
+  gradient_norms: ArrayLike, max_norm: float | None = None
 ) -> ThresholdAdvice:
   """The paper's rule for the threshold (section 3.2), on the host.
 
@@ -85,6 +96,14 @@ def choose_max_norm(
   Raises:
     ValueError: if no norm is finite, one is negative, or max_norm is
       negative or no number.
+
+  Example:
+    >>> from steadygrad.transforms import choose_max_norm
+    >>> advice = choose_max_norm([0.5, 1.0, 1.5, 5.0])
+    >>> advice.suggested, advice.low, advice.high
+    (2.0, 1.0, 20.0)
+    >>> advice.role, advice.clipped_fraction
+    ('guard', 0.25)
   """
   try:
     norms = np.asarray(gradient_norms, np.float64).ravel()

@@ -9,15 +9,37 @@ from steadygrad.transforms import _common, clipping, omega
 from steadygrad.types import Array, Cell
 
 
-def msgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-  """MSGD: plain minibatch SGD. The first link only measures the norm."""
+def msgd(
+  learning_rate: optax.ScalarOrSchedule,
+) -> optax.GradientTransformationExtraArgs:
+  """MSGD: plain minibatch SGD. The first link only measures the norm.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.transforms import msgd
+    >>> tx = msgd(learning_rate=0.5)
+    >>> grads = {"w": jnp.array([3.0, 4.0])}
+    >>> updates, state = tx.update(grads, tx.init(grads))
+    >>> print(updates["w"])
+    [-1.5 -2. ]
+  """
   return msgd_c(learning_rate, jnp.inf)
 
 
 def msgd_c(
   learning_rate: optax.ScalarOrSchedule, max_norm: float | Array
-) -> optax.GradientTransformation:
-  """MSGD-C: SGD with Algorithm 1. Links "clip", "sgd"."""
+) -> optax.GradientTransformationExtraArgs:
+  """MSGD-C: SGD with Algorithm 1. Links "clip", "sgd".
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.transforms import msgd_c
+    >>> tx = msgd_c(learning_rate=0.5, max_norm=1.0)
+    >>> grads = {"w": jnp.array([3.0, 4.0])}
+    >>> updates, state = tx.update(grads, tx.init(grads))
+    >>> print(updates["w"])
+    [-0.3 -0.4]
+  """
   _common.check_rate("learning_rate", learning_rate)
   return optax.named_chain(
     ("clip", clipping.clip_by_global_norm(max_norm)),
@@ -29,7 +51,7 @@ def msgd_cr(
   cell: Cell,
   learning_rate: optax.ScalarOrSchedule,
   max_norm: float | Array,
-  weight,
+  weight: omega.Weight,
   *,
   ratio: str = "squared",
   reduction: str = "mean",
@@ -47,6 +69,23 @@ def msgd_cr(
     reduction: as there.
     min_squared_norm: as there.
     merged: as there.
+
+  Example:
+    >>> import jax
+    >>> from steadygrad import adjoints, cells, models, tasks
+    >>> from steadygrad.transforms import msgd_cr, telemetry
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.elman(task.input_size, hidden_size=8)
+    >>> model = models.recurrent(cell, models.linear_readout(8, 4))
+    >>> tx = msgd_cr(cell, learning_rate=0.01, max_norm=1.0, weight=4.0)
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> loss, grads, trajectory = adjoints(model, task.loss)(params, batch)
+    >>> updates, state = tx.update(
+    ...   grads, tx.init(params), params, trajectory=trajectory
+    ... )
+    >>> sorted(telemetry(state))
+    ['clipped', 'finite', 'gradient_norm', 'omega', 'omega_valid_fraction']
   """
   _common.check_rate("learning_rate", learning_rate)
   add_omega = omega.add_omega_gradient(

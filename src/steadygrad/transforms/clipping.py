@@ -74,6 +74,15 @@ def clip_by_global_norm(
 
   Raises:
     ValueError: see the table.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from steadygrad.transforms import clip_by_global_norm
+    >>> tx = clip_by_global_norm(1.0)
+    >>> grads = {"w": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}
+    >>> updates, state = tx.update(grads, tx.init(grads))
+    >>> print(updates["w"], updates["b"], state.gradient_norm)
+    [0.6 0. ] [0.8] 5.0
   """
   _validate.check_number("max_norm", max_norm, finite=False)
 

@@ -29,6 +29,9 @@ __all__ = [
   "omega_terms",
 ]
 
+# α, or a schedule of it: Optax's or a function of the update count.
+Weight = optax.ScalarOrSchedule | Callable[[Array], Array]
+
 
 class OmegaState(NamedTuple):
   """State of `add_omega_gradient`.
@@ -96,7 +99,7 @@ def _cell_gradient(
   fused: Fused | None,
   trajectory: Trajectory,
   terms: OmegaTerms,
-  alpha: float | Array,
+  alpha: jax.typing.ArrayLike,
 ) -> PyTree:
   """∂Ω/∂w_rec; of a fused pair the loss's gradient in the cell + α ∂Ω/∂w_rec.
 
@@ -123,7 +126,7 @@ def _combine(merged, alpha, u, g):
 
 def add_omega_gradient(
   cell: Cell,
-  weight: float | Array | Callable[[Array], Array] = 4.0,
+  weight: Weight = 4.0,
   *,
   ratio: str = "squared",
   reduction: str = "mean",
@@ -181,6 +184,24 @@ def add_omega_gradient(
       negative or not finite; at update if `trajectory` is missing or of another
       network, no leaf that Ω touches lies below `at`, or the link stands behind
       an optimiser, see above.
+
+  Example:
+    >>> import jax, optax
+    >>> from flax import linen as nn
+    >>> from steadygrad import adjoints, cells, models, tasks, telemetry
+    >>> from steadygrad.transforms import add_omega_gradient
+    >>> task = tasks.temporal_order(length=10)
+    >>> cell = cells.linen(nn.GRUCell(features=8), task.input_size)
+    >>> model = models.recurrent(cell, models.linear_readout(8, 4))
+    >>> tx = optax.chain(add_omega_gradient(cell), optax.adam(1e-3))
+    >>> params = model.init(jax.random.key(0))
+    >>> batch = task.sample(jax.random.key(1), 5)
+    >>> loss, grads, trajectory = adjoints(model, task.loss)(params, batch)
+    >>> updates, state = tx.update(
+    ...   grads, tx.init(params), params, trajectory=trajectory
+    ... )
+    >>> bool(telemetry(state)["omega"] > 0)
+    True
   """
   fused = _fused_of(cell, merged)
   _common.check_rate("weight", weight)
