@@ -115,14 +115,64 @@ def test_of_the_gru_the_biased_gate_is_the_one_that_keeps():
   np.testing.assert_allclose(cell.step(params, x, inputs()[0]), x, atol=1e-6)
 
 
-def test_all_steps_at_once_are_the_recurrence():
-  cell = cells.lru(M, N)
+PARALLEL = {
+  "lru": (cells.lru, cells.lru_in_parallel),
+  "mingru": (cells.mingru, cells.mingru_in_parallel),
+}
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("name", PARALLEL)
+def test_all_steps_at_once_are_the_recurrence(name, bits):
+  make, in_parallel = PARALLEL[name]
+  with jax.enable_x64(bits == 64):
+    cell = make(M, N)
+    params = cell.init(jax.random.key(0))
+    us = jax.random.normal(jax.random.key(1), (65, B, M))
+    one_by_one = cell.output(unroll(cell, params, us))
+    at_once = jax.jit(in_parallel)(params, us)
+  assert at_once.dtype == f"float{bits}"
+  gap = np.abs(at_once - one_by_one).max() / np.abs(one_by_one).max()
+  assert gap < (1e-6 if bits == 32 else 1e-12)
+
+
+def test_a_minimal_unit_is_its_definition():
+  cell, us = cells.mingru(M, N), inputs()
+  p, ys = states(cell, us)
+  np.testing.assert_array_equal(p["b_z"], np.full(N, -1.0))
+  x = np.zeros((B, N))
+  for t in range(T):
+    e, v = enter(p, np.asarray(us[t]))
+    z = 1 / (1 + np.exp(-(v @ p["w_z"] + p["b_z"])))
+    a = v @ p["w_h"]
+    x = (1 - z) * x + z * np.where(a < 0, 1 / (1 + np.exp(-a)), a + 0.5)
+    y = leave(p, e, x @ p["w_out"] + p["d"] * v)
+    np.testing.assert_allclose(ys[t], y, atol=5e-6)
+
+
+@pytest.mark.parametrize("bias", [-20.0, 30.0])
+def test_what_a_minimal_unit_keeps_is_exact_at_both_ends(bias):
+  """Also where z is 1 to float32's resolution, and what is kept is small."""
+  cell = cells.mingru(M, N, forget_bias=bias)
   params = cell.init(jax.random.key(0))
-  us = jax.random.normal(jax.random.key(1), (300, B, M))
-  one_by_one = cell.output(unroll(cell, params, us))
-  np.testing.assert_allclose(
-    cells.in_parallel(params, us), one_by_one, atol=2e-5
-  )
+  params["w_z"] = jnp.zeros_like(params["w_z"])
+
+  def state(x):
+    return cell.step(params, {"x": x, "y": x}, inputs()[0])["x"]
+
+  kept = jax.jvp(state, (jnp.ones((B, N)),), (jnp.ones((B, N)),))[1]
+  np.testing.assert_allclose(kept, 1 / (1 + np.exp(-bias)), rtol=1e-6)
+
+
+def enter(p, u):
+  e = u @ p["w_in"] + p["b_in"]
+  v = (e - e.mean(-1, keepdims=True)) / np.sqrt(e.var(-1, keepdims=True) + 1e-6)
+  return e, v * p["scale"] + p["offset"]
+
+
+def leave(p, e, s):
+  s = np.asarray(jax.nn.gelu(s.astype("f4")))
+  return e + s / (1 + np.exp(-(s @ p["w_gate"] + p["b_gate"])))
 
 
 def test_a_linear_recurrent_unit_is_its_complex_definition():
@@ -133,15 +183,10 @@ def test_a_linear_recurrent_unit_is_its_complex_definition():
   b, c = p["b_re"] + 1j * p["b_im"], p["c_re"] + 1j * p["c_im"]
   x = np.zeros((B, N), complex)
   for t in range(T):
-    e = np.asarray(us[t]) @ p["w_in"] + p["b_in"]
-    z = (e - e.mean(-1, keepdims=True)) / np.sqrt(
-      e.var(-1, keepdims=True) + 1e-6
-    )
-    z = z * p["scale"] + p["offset"]
-    x = lam * x + np.sqrt(1 - np.abs(lam) ** 2) * (z @ b)
-    s = np.asarray(jax.nn.gelu((x @ c).real.astype("f4") + p["d"] * z))
-    gate = 1 / (1 + np.exp(-(s @ p["w_gate"] + p["b_gate"])))
-    np.testing.assert_allclose(ys[t], e + s * gate, atol=2e-5)
+    e, v = enter(p, np.asarray(us[t]))
+    x = lam * x + np.sqrt(1 - np.abs(lam) ** 2) * (v @ b)
+    y = leave(p, e, (x @ c).real + p["d"] * v)
+    np.testing.assert_allclose(ys[t], y, atol=2e-5)
 
 
 def attention_by_hand(p, ys, length, t):
@@ -260,6 +305,8 @@ def test_learned_positions_end():
     (lambda: cells.residual(M, N, rate=0.0), "rate must be"),
     (lambda: cells.lstm(M, N, forget_bias="chrono"), "memory must be given"),
     (lambda: cells.lru(M, N, radius=(0.5, 1.0)), "radius must be"),
+    (lambda: cells.mingru(0, N), "input_size must be"),
+    (lambda: cells.mingru(M, N, forget_bias="chrono"), "memory must be given"),
     (lambda: models.attention_readout(N, 2, reads="all"), "reads must be"),
     (
       lambda: models.transformer_readout(models.Size(7, heads=2), 2),

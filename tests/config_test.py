@@ -220,6 +220,17 @@ def test_what_a_transformer_has_not(changes, said):
     TaskConfig(**right | changes)
 
 
+def test_minimal_units_have_two_layers_at_least():
+  for given, used in ((1, 2), (2, 2), (3, 3)):
+    config = TaskConfig(model="mingru", layers=given)
+    assert config.resolved().layers == used
+  assert TaskConfig(model="mingru", layers=2).digest() == (
+    TaskConfig(model="mingru").digest()
+  )
+  with pytest.raises(ValueError, match="layers must be 1 for --model=lru"):
+    TaskConfig(model="lru", layers=2)
+
+
 def test_what_a_program_depends_on():
   """Runs that differ in numbers and budget alone share a compilation."""
   same = dict(learning_rate=0.3, max_norm=2.0, seeds=1, max_updates=5)

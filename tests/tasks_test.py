@@ -24,6 +24,8 @@ MINIMUM = {
   "memorization_20_bits": 1,
   "copy": 1,
   "adding": 2,
+  "parity": 1,
+  "flip_flop": 2,
 }
 EXTRA_STEPS = {
   "memorization_5_bits": 10,
@@ -102,6 +104,29 @@ def parse_recalled(values, positions, ahead, us, target):
   return {"symbols": tuple(symbols), "rest": symbols}
 
 
+def parse_parity(us, target):
+  assert ((us == 0) | (us == 1)).all()
+  assert target == us.sum() % 2
+  return {"rest": us}
+
+
+def parse_flip_flop(us, target):
+  """By a loop that does what the instructions say."""
+  kinds, bits = symbols_of(us[:, :3]), us[:, 3:]
+  assert (bits[-1] == 0).all()
+  bits = [*symbols_of(bits[:-1]), None]
+  assert (kinds[0], kinds[-1]) == (0, 1)
+  memory = None
+  for kind, bit in zip(kinds, bits, strict=True):
+    if kind == 0:
+      memory = bit
+    elif kind == 1:
+      assert bit in (memory, None)
+  assert target == memory
+  free = [b for k, b in zip(kinds, bits, strict=True) if k != 1]
+  return {"kinds": kinds[1:-1], "rest": np.array(free)}
+
+
 def stretched_ranges(steps):
   return (0, steps // 10), (steps // 10, steps // 2)
 
@@ -124,6 +149,8 @@ PARSERS = {
   "memorization_20_bits": functools.partial(parse_recalled, 5, 10, 0),
   "copy": functools.partial(parse_recalled, 8, 10, 1),
   "adding": functools.partial(parse_marked, half_ranges, lambda a, b: a + b),
+  "parity": parse_parity,
+  "flip_flop": parse_flip_flop,
 }
 
 
@@ -228,6 +255,8 @@ def test_places_symbols_and_numbers_are_uniform(name):
       ("memorization_5_bits", "rest"): 2,
       ("memorization_20_bits", "rest"): 5,
       ("copy", "rest"): 8,
+      ("parity", "rest"): 2,
+      ("flip_flop", "rest"): 2,
     }.get((name, field))
     if expected is None and "order" not in name:
       continue
@@ -260,6 +289,19 @@ def test_marks_of_the_stretched_tasks_are_uniform(name):
     for i, (low, high) in enumerate(stretched_ranges(steps)):
       counts = np.bincount(np.array(places)[:, i] - low)
       assert_counts(counts, np.full(high - low, 1 / (high - low)))
+
+
+def test_eight_of_ten_instructions_are_ignored():
+  parsed = [parse_flip_flop(*s) for s in sequences("flip_flop", 37)]
+  kinds = np.concatenate([p["kinds"] for p in parsed])
+  assert_counts(np.bincount(kinds), np.array([0.1, 0.1, 0.8]))
+
+
+@pytest.mark.parametrize("name", ["parity", "flip_flop"])
+def test_both_answers_are_as_likely_at_every_length(name):
+  """Also where lengths are drawn and the sequence ends before the padding."""
+  targets = np.array([target for _, target in sequences(name, 20, 33)])
+  assert_counts(np.bincount(targets), np.array([0.5, 0.5]))
 
 
 # Chance: (the answer of an input-blind predictor, given a batch) -> outputs.
@@ -333,6 +375,8 @@ CHANCE = {
     1 / 6,
     functools.partial(constant, 1.0),
   ),
+  "parity": (1 / 2, one_class, math.log(2), one_class),
+  "flip_flop": (1 / 2, one_class, math.log(2), one_class),
 }
 
 

@@ -3,12 +3,14 @@
 A linear recurrent unit (LRU, arXiv 2303.06349) between a normalisation and a
 gate, around which the input goes as well:
 
-  e_t = u_t w_in + b_in,   z_t = norm(e_t)
-  x_t = λ ∘ x_{t-1} + γ ∘ (z_t B),   λ = exp(-exp(ν) + i exp(θ))
-  s_t = gelu(Re(x_t C) + d ∘ z_t),   y_t = e_t + s_t ∘ sigmoid(s_t w_gate)
+  e_t = u_t w_in + b_in,   v_t = norm(e_t) ∘ scale + offset
+  x_t = λ ∘ x_{t-1} + γ ∘ (v_t B),   λ = exp(-exp(ν) + i exp(θ))
+  s_t = gelu(Re(x_t C) + d ∘ v_t)
+  y_t = e_t + s_t ∘ sigmoid(s_t w_gate + b_gate)
 
 |λ| < 1 holds whatever is learned. An error signal shrinks by |λ| a step and is
-never turned by other units, so that T steps can be made at once: `in_parallel`.
+never turned by other units, so that T steps can be made at once:
+`lru_in_parallel`.
 """
 
 import math
@@ -18,7 +20,8 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
-from steadygrad.numerics import add, matmul, normalised
+from steadygrad.cells import _block
+from steadygrad.numerics import matmul
 from steadygrad.types import Array, Cell, PyTree
 
 
@@ -58,11 +61,7 @@ def lru(
     log_radius = 0.5 * jnp.log(area * (most**2 - least**2) + least**2)
     turn = jax.random.uniform(keys[1], (size,), minval=1e-4, maxval=1.0)
     wide = 1 / math.sqrt(2)
-    return {
-      "w_in": fan_in(keys[2], (input_size, hidden_size)),
-      "b_in": jnp.zeros(hidden_size),
-      "scale": jnp.ones(hidden_size),
-      "offset": jnp.zeros(hidden_size),
+    return _block.init_block(keys[2], keys[7], input_size, hidden_size) | {
       "nu": jnp.log(-log_radius),
       "theta": jnp.log(2 * math.pi * turn),
       "gamma": 0.5 * jnp.log1p(-jnp.exp(2 * log_radius)),
@@ -71,8 +70,6 @@ def lru(
       "c_re": fan_in(keys[5], (size, hidden_size)),
       "c_im": fan_in(keys[6], (size, hidden_size)),
       "d": jnp.ones(hidden_size),
-      "w_gate": fan_in(keys[7], (hidden_size, hidden_size)),
-      "b_gate": jnp.zeros(hidden_size),
     }
 
   def initial_state(params, batch_size):
@@ -81,23 +78,26 @@ def lru(
     return {"re": zeros, "im": zeros, "y": y}
 
   def step(params, x, u_t):
-    e, z, (b_re, b_im) = _before(params, u_t)
+    e, v, (b_re, b_im) = _before(params, u_t)
     l_re, l_im = _eigenvalues(params)
     re = l_re[None] * x["re"] - l_im[None] * x["im"] + b_re
     im = l_re[None] * x["im"] + l_im[None] * x["re"] + b_im
-    return {"re": re, "im": im, "y": _after(params, e, z, re, im)}
+    x_t = {"re": re, "im": im, "y": _after(params, e, v, re, im)}
+    return {name: new.astype(x[name].dtype) for name, new in x_t.items()}
 
   return Cell(init, initial_state, step, lambda x: x["y"])
 
 
-def in_parallel(params: PyTree, us: Array) -> Array:
+def lru_in_parallel(params: PyTree, us: Array) -> Array:
   """Outputs of `lru` from a state of zeros, all steps at once, [T, B, N].
+
+  `adjoints` goes step by step, see `mingru_in_parallel`.
 
   Args:
     params: of the cell.
     us: [T, B, M].
   """
-  e, z, (b_re, b_im) = _before(params, us)
+  e, v, (b_re, b_im) = _before(params, us)
   l_re, l_im = (jnp.broadcast_to(x, b_re.shape) for x in _eigenvalues(params))
 
   def after(left, right):
@@ -110,7 +110,7 @@ def in_parallel(params: PyTree, us: Array) -> Array:
     )
 
   _, _, re, im = jax.lax.associative_scan(after, (l_re, l_im, b_re, b_im))
-  return _after(params, e, z, re, im)
+  return _after(params, e, v, re, im)
 
 
 def _eigenvalues(params: PyTree) -> tuple[Array, Array]:
@@ -121,21 +121,15 @@ def _eigenvalues(params: PyTree) -> tuple[Array, Array]:
 
 
 def _before(params: PyTree, us: Array):
-  """(e, z, parts of γ ∘ (z B)) of inputs [..., M]."""
-  e = add(matmul(us, params["w_in"]), params["b_in"])
-  z = add(_times(normalised(e), params["scale"]), params["offset"])
+  """(e, v, parts of γ ∘ (v B)) of inputs [..., M]."""
+  e, v = _block.enter(params, us)
   gamma = jnp.exp(params["gamma"])
-  driven = [_times(matmul(z, params[name]), gamma) for name in ("b_re", "b_im")]
-  return e, z, driven
+  parts = [matmul(v, params[name]) for name in ("b_re", "b_im")]
+  return e, v, [_block.times(part, gamma) for part in parts]
 
 
-def _after(params: PyTree, e: Array, z: Array, re: Array, im: Array) -> Array:
+def _after(params: PyTree, e: Array, v: Array, re: Array, im: Array) -> Array:
   """y of states [..., S]."""
   real = matmul(re, params["c_re"]) - matmul(im, params["c_im"])
-  s = jax.nn.gelu(real + _times(z, params["d"]))
-  gate = add(matmul(s, params["w_gate"]), params["b_gate"])
-  return e + s * jax.nn.sigmoid(gate)
-
-
-def _times(x: Array, b: Array) -> Array:
-  return x * b.reshape((1,) * (x.ndim - 1) + b.shape)
+  through = real + _block.times(v, params["d"])
+  return _block.leave(params, e, jax.nn.gelu(through))

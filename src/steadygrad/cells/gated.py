@@ -48,11 +48,12 @@ def lstm(
     >>> [x.shape for x in cell.initial_state(params, 2)]  # Memory and output.
     [(2, 8), (2, 8)]
   """
-  _check(hidden_size, forget_bias, memory)
+  check_bias(hidden_size, forget_bias, memory)
   cell = linen(nn.OptimizedLSTMCell(features=hidden_size), input_size)
 
   def init(key):
-    params, bias = _drawn(cell, key, hidden_size, forget_bias, memory)
+    params = cell.init(key)
+    bias = draw_bias(key, hidden_size, forget_bias, memory)
     changed = {"hf": bias}
     if forget_bias == "chrono":
       changed["hi"] = -bias
@@ -79,17 +80,20 @@ def gru(
   Raises:
     ValueError: as `lstm`.
   """
-  _check(hidden_size, forget_bias, memory)
+  check_bias(hidden_size, forget_bias, memory)
   cell = linen(nn.GRUCell(features=hidden_size), input_size)
 
   def init(key):
-    params, bias = _drawn(cell, key, hidden_size, forget_bias, memory)
-    return _with_biases(params, {"iz": bias})
+    bias = draw_bias(key, hidden_size, forget_bias, memory)
+    return _with_biases(cell.init(key), {"iz": bias})
 
   return cell._replace(init=init)
 
 
-def _check(hidden_size, forget_bias, memory) -> None:
+def check_bias(
+  hidden_size: int, forget_bias: float | str, memory: int | None
+) -> None:
+  """ValueError unless gates of so many units can start at that bias."""
   _validate.check_integer("hidden_size", hidden_size)
   if forget_bias != "chrono":
     _validate.check_number("forget_bias", forget_bias, least=None)
@@ -99,16 +103,14 @@ def _check(hidden_size, forget_bias, memory) -> None:
   _validate.check_integer("memory", memory, 3)
 
 
-def _drawn(
-  cell: Cell, key: Array, size: int, forget_bias, memory
-) -> tuple[PyTree, Array]:
-  """(Flax's parameters, the bias of the gate, [N])."""
+def draw_bias(key: Array, size: int, forget_bias, memory) -> Array:
+  """Where the bias of a gate that keeps the old state starts, [N]."""
   if forget_bias != "chrono":
-    return cell.init(key), jnp.full(size, forget_bias, jnp.float32)
+    return jnp.full(size, forget_bias, jnp.float32)
   drawn = jax.random.uniform(
     jax.random.fold_in(key, 1), (size,), minval=1.0, maxval=memory - 1.0
   )
-  return cell.init(key), jnp.log(drawn)
+  return jnp.log(drawn)
 
 
 def _with_biases(params: Mapping, changed: dict[str, Array]) -> PyTree:

@@ -79,6 +79,7 @@ NETWORKS = {
   "layer_norm": "Elman with layer norm",
   "lstm": "LSTM",
   "gru": "GRU",
+  "mingru": "minGRU",
   "lru": "LRU",
   "attention": "Elman with attention",
   "transformer": "transformer",
@@ -92,12 +93,14 @@ def _model(config: Config) -> str:
   words = [NETWORKS[model]]
   if model in ("leaky", "residual"):
     words.append(f"rate {config['leak']:g}")
-  if model in ("lstm", "gru"):
+  if model in ("lstm", "gru", "mingru"):
     bias = config["forget_bias"]
     words.append("chrono bias" if bias == "chrono" else f"gate bias {bias}")
-  if model == "transformer":
+  if model in ("transformer", "mingru"):
     blocks = config["layers"]
-    words += [f"{blocks} block{'s' * (blocks > 1)}", config["positions"]]
+    words.append(f"{blocks} block{'s' * (blocks > 1)}")
+  if model == "transformer":
+    words.append(config["positions"])
   return ", ".join(words)
 
 

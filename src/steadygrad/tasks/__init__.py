@@ -9,7 +9,9 @@ from collections.abc import Callable
 from steadygrad.tasks._adding import adding
 from steadygrad.tasks._addition import addition
 from steadygrad.tasks._copy import copy
+from steadygrad.tasks._flip_flop import flip_flop
 from steadygrad.tasks._multiplication import multiplication
+from steadygrad.tasks._parity import parity
 from steadygrad.tasks._random_permutation import random_permutation
 from steadygrad.tasks._temporal_order import (
   temporal_order,
@@ -37,6 +39,8 @@ TASKS: dict[str, Factory] = {
     memorization_20_bits,
     copy,
     adding,
+    parity,
+    flip_flop,
   )
 }
 
@@ -45,10 +49,12 @@ __all__ = [
   "adding",
   "addition",
   "copy",
+  "flip_flop",
   "make_task",
   "memorization_20_bits",
   "memorization_5_bits",
   "multiplication",
+  "parity",
   "random_permutation",
   "register_task",
   "temporal_order",

@@ -30,6 +30,9 @@ MAX_SEEDS = 10_000
 MAX_SEED = 2**32 - 1  # A key is made of 32 bits.
 _WITHOUT_BIAS = ("elman", "leaky", "residual")
 _WITHOUT_OMEGA = ("msgd", "msgd_c")
+# The gates of a layer do not look at its own state: only those of a second one
+# choose what to keep by what came before.
+_LEAST_LAYERS = {"mingru": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +43,9 @@ class Network:
     "elman",
     "The paper's network; or one of what came after it: leaky, with a residual"
     " connection or a highway in time, ReLU from the identity, with layer"
-    " normalisation, Flax's LSTM and GRU, a linear recurrent unit; attention"
-    " over the states of the paper's network; a causal transformer.",
+    " normalisation, Flax's LSTM and GRU, minimal gated units, a linear"
+    " recurrent unit; attention over the states of the paper's network; a"
+    " causal transformer.",
     choices=MODELS,
     was="cell",
   )
@@ -77,30 +81,31 @@ class Network:
   )
   forget_bias: str = option(
     "0",
-    "Where the bias of the gate of --model=lstm and gru that keeps the old"
-    " state starts; chrono is for memories of the length of the sequences.",
+    "Where the bias of the gate of --model=lstm, gru and mingru that keeps the"
+    " old state starts; chrono is for memories of the length of the sequences.",
     choices=("0", "1", "chrono"),
     later=True,
-    models=("lstm", "gru"),
+    models=("lstm", "gru", "mingru"),
   )
   layers: int = option(
     1,
-    "Blocks of --model=transformer.",
+    "Blocks of --model=transformer and mingru; of mingru at least 2, since one"
+    " cannot select.",
     low=1,
     high=100,
     later=True,
-    models=("transformer",),
+    models=("transformer", "mingru"),
   )
   heads: int = option(
     4,
-    "Heads of its attention; they divide --hidden_size.",
+    "Heads of a transformer's attention; they divide --hidden_size.",
     low=1,
     later=True,
     models=("transformer",),
   )
   positions: str = option(
     "sinusoidal",
-    "How it knows the steps' positions.",
+    "How a transformer knows the steps' positions.",
     choices=POSITIONS,
     later=True,
     models=("transformer",),
@@ -257,12 +262,13 @@ class _Run(Seeds, Algorithm, Network):
     return options.digest(self.resolved())
 
   def resolved(self) -> Self:
-    """The same run with the defaults that depend on `init` written out."""
+    """The same run with what depends on `init` and `model` written out."""
     sigmoid = self.init == "sigmoid"
     return options.replaced(
       self,
       form=self.form or ("h" if sigmoid else "x"),
       activation=self.activation or ("sigmoid" if sigmoid else "tanh"),
+      layers=max(self.layers, _LEAST_LAYERS.get(self.model, 1)),
     )
 
 

@@ -1,7 +1,7 @@
 """Models by the name that they have on the command line.
 
 `MODELS` maps it to a function (config, input_size, output_size, reads,
-implementation) -> `Model`. A configuration has the fields of
+implementation) -> `Model`. A configuration, resolved, has the fields of
 `config.Network`; a model looks at what it has use for.
 """
 
@@ -48,13 +48,22 @@ def _gated(make: Callable[..., Cell]) -> MakeCell:
 
   def cell(config, input_size, implementation) -> Cell:
     del implementation
-    if config.forget_bias == "chrono":
-      gate = {"forget_bias": "chrono", "memory": config.memory}
-    else:
-      gate = {"forget_bias": float(config.forget_bias)}
-    return make(input_size, config.hidden_size, **gate)
+    return make(input_size, config.hidden_size, **_gate(config))
 
   return cell
+
+
+def _gate(config: Any) -> dict[str, Any]:
+  """How a gate that keeps the old state starts."""
+  if config.forget_bias == "chrono":
+    return {"forget_bias": "chrono", "memory": config.memory}
+  return {"forget_bias": float(config.forget_bias)}
+
+
+def _mingru(config: Any, input_size: int, _: str | None) -> Cell:
+  size, gate = config.hidden_size, _gate(config)
+  sizes = [input_size, *[size] * (config.layers - 1)]
+  return cells.stack([cells.mingru(m, size, **gate) for m in sizes])
 
 
 def _irnn(config: Any, input_size: int, implementation: str | None) -> Cell:
@@ -126,6 +135,7 @@ MODELS = {
   "layer_norm": _recurrent(_like_elman(cells.layer_norm)),
   "lstm": _recurrent(_gated(cells.lstm)),
   "gru": _recurrent(_gated(cells.gru)),
+  "mingru": _recurrent(_mingru),
   "lru": _recurrent(_lru),
   "attention": _attention,
   "transformer": _transformer,
