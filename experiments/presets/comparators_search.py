@@ -3,7 +3,7 @@ r"""The learning rate of each network in `comparators`, on seeds of their own.
   python experiments/sweep.py --preset=comparators_search \
     --sweep_dir=runs/comparators_search
 
-198 runs, at most 990,000 updates. Three rates each, on seeds 90 to 92, which
+216 runs, at most 1,080,000 updates. Three rates each, on seeds 90 to 92, which
 `comparators` does not have: the best is the one with most seeds solved, then
 with the fewest updates, then with the smallest error.
 
@@ -12,7 +12,7 @@ Source: ours.
 
 MODELS = ("leaky", "residual", "irnn", "highway", "layer_norm", "lru")
 MODELS = (*MODELS, "attention")
-GATED = ("lstm", "gru")
+GATED = ("lstm", "gru", "mingru")
 # Every line of the table; settings are the paper's where it has them.
 COMMON = {
   "hidden_size": 50,

@@ -6,11 +6,11 @@ import jax
 
 from steadygrad._adjoints import adjoints
 from steadygrad.trajectories import pull_inputs
-from steadygrad.types import Batch, Model, PyTree
+from steadygrad.types import Batch, LossFn, Model, PyTree
 
 
 def error_signals(
-  model: Model, loss_fn: Callable
+  model: Model, loss_fn: LossFn
 ) -> Callable[[PyTree, Batch], dict[str, PyTree]]:
   """The derivatives of the error in what stands at each step.
 
