@@ -47,6 +47,9 @@ WRONG = [
   ("start_speed", 0.0, "greater than 0"),
   ("label_smoothing", -0.1, "at least 0"),
   ("label_smoothing", 1.0, "under 1"),
+  ("checkpoint_every", "root", "sqrt, a number of steps"),
+  ("checkpoint_every", 0, "sqrt, a number of steps"),
+  ("checkpoint_every", "07", "sqrt, a number of steps"),
 ]
 
 

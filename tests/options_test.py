@@ -50,6 +50,8 @@ def said(config, **fields):
 def test_a_value_of_another_kind_names_field_and_value(config, field):
   kind = field.metadata["kind"]
   wrong = [*WRONG[kind], object()]
+  if field.name == "checkpoint_every":
+    wrong.remove(5)  # A number of steps may be given as one.
   if field.default is not None:
     wrong.append(None)
   for value in wrong:

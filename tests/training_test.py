@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -322,3 +323,27 @@ def test_an_easy_task_is_learnt():
   )
   _, info = jax.jit(lambda key: training.run(exp, key))(jax.random.key(0))
   assert float(info["test_error"]) < 0.5 * exp.task.chance_error
+
+
+@pytest.mark.parametrize("every", [3, "sqrt"])
+@pytest.mark.parametrize("model", ["elman", "lstm", "transformer"])
+def test_checkpointing_changes_memory_and_not_the_run(model, every):
+  layers = {"layers": 2} if model == "transformer" else {}
+  plain = TaskConfig(
+    model=model, length=12, hidden_size=8, algorithm="msgd_c", **layers
+  )
+  some = dataclasses.replace(plain, checkpoint_every=every)
+  assert some.checkpoint_every == str(every)
+  assert some.digest() != plain.digest()
+  key = jax.random.key(0)
+
+  def updated(config):
+    exp = training.experiment(config)
+    state = training.init(exp, key)
+    step = jax.jit(lambda s: training.update(exp, training.Data(), key, s)[0])
+    program = str(jax.make_jaxpr(step)(state))
+    return step(step(state)).params, program
+
+  (kept, _), (again, program) = updated(plain), updated(some)
+  chex.assert_trees_all_close(again, kept, rtol=1e-5, atol=1e-6)
+  assert program != updated(plain)[1]

@@ -6,6 +6,8 @@ the update's number, so that a state needs no generator and methods that are
 compared see the same initial weights and the same sequences.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -47,6 +49,14 @@ def init(exp: Experiment, key: Array, params: PyTree = None) -> TrainState:
   return varying.alike(state, key)
 
 
+def _interval(config) -> int | Literal["sqrt"] | None:
+  """`checkpoint_every` of `adjoints`; a transformer's blocks see to theirs."""
+  given = config.checkpoint_every
+  if given is None or config.model == "transformer":
+    return None
+  return "sqrt" if given == "sqrt" else int(given)
+
+
 def update(
   exp: Experiment, data: Data, key: Array, state: TrainState
 ) -> tuple[TrainState, dict[str, Array]]:
@@ -54,7 +64,9 @@ def update(
   batch, x_0 = exp.batches.draw(
     data, key, state.step, state.carry, state.params
   )
-  loss_and_adjoints = adjoints(exp.model, exp.loss, has_aux=True)
+  loss_and_adjoints = adjoints(
+    exp.model, exp.loss, has_aux=True, checkpoint_every=_interval(exp.config)
+  )
   (_, told), grads, trajectory = loss_and_adjoints(state.params, batch, x_0)
   updates, opt_state = exp.chain(state.verdict).update(
     grads, state.opt_state, state.params, trajectory=trajectory

@@ -35,6 +35,21 @@ _WITHOUT_OMEGA = ("msgd", "msgd_c")
 _LEAST_LAYERS = {"mingru": 2}
 
 
+class _Intervals:
+  """What `checkpoint_every` may be: "sqrt", or a number of steps."""
+
+  def __contains__(self, text: object) -> bool:
+    if not isinstance(text, str) or not text.isdecimal():
+      return text == "sqrt"
+    return text[0] != "0" and int(text) <= options.INT32
+
+  def __iter__(self):
+    return iter(("sqrt", "a number of steps"))
+
+
+INTERVALS = _Intervals()
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
   """Which network a run trains."""
@@ -109,6 +124,16 @@ class Network:
     choices=POSITIONS,
     later=True,
     models=("transformer",),
+  )
+  checkpoint_every: str | None = option(
+    None,
+    "If given, less memory for more time: the backward pass keeps every K-th"
+    " state, or sqrt for the K that takes least, and computes the others again."
+    " Of --model=transformer, whatever is given, it does so with each block."
+    " Omega reads every state, so that with it nothing is saved.",
+    kind=str,
+    choices=INTERVALS,
+    later=True,
   )
 
 
@@ -224,6 +249,8 @@ class _Run(Seeds, Algorithm, Network):
   """What every run has."""
 
   def __post_init__(self):
+    if type(every := self.checkpoint_every) is int:  # A text on command lines.
+      object.__setattr__(self, "checkpoint_every", str(every))
     options.check_fields(self)
     if self.first_seed > (most := MAX_SEED + 1 - self.seeds):
       raise ValueError(

@@ -101,7 +101,11 @@ def _transformer(
     config.hidden_size, config.layers, config.heads, config.num_steps
   )
   readout = models.transformer_readout(
-    size, output_size, positions=config.positions, reads=reads
+    size,
+    output_size,
+    positions=config.positions,
+    reads=reads,
+    checkpoint=config.checkpoint_every is not None,
   )
   cell = cells.embedding(input_size, config.hidden_size)
   return models.recurrent(cell, readout)
