@@ -30,6 +30,7 @@ from steadygrad.figures import (
   every_step,
   front,
   generalisation,
+  lags,
   learning_curves,
   methods,
   signals,
@@ -128,6 +129,7 @@ def _front(paths: Paths) -> tuple[list[dict], dict]:
 
 
 _every_step = functools.partial(_tested, like=kinds.EVERY_STEP)
+_lags = functools.partial(_tested, like=kinds.LAGS)
 _waits = functools.partial(_tested, like=kinds.WAITS)
 _curves = functools.partial(learning_curves.draw, paper=presets.paper)
 _table1 = functools.partial(table1.markdown, paper=presets.paper)
@@ -139,6 +141,7 @@ PICTURES = {
   "every_step": (every_step.draw, _one(_every_step)),
   "front": (front.draw, _front),
   "generalisation": (generalisation.draw, _runs),
+  "lags": (lags.draw, _one(_lags)),
   "learning_curves": (_curves, _each(kinds.read_corpus)),
   "signals": (signals.draw, _one(_reader(kinds.SIGNALS))),
   "success_rate": (success_rate.draw, _runs),

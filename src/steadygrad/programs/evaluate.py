@@ -6,12 +6,13 @@
   every_step  random permutation, asked after every step; writes --out, a PNG,
               and the record it is drawn from beside it
   waits       temporal order: at which of its waits it fails; writes the same
+  lags        |dE/du_t| by lag, before training and after it; writes the same
   signals     music and text: |dE_t/dx_k| by lag; writes a record and a PNG into
               the directory --out
   samples     music and text: what the networks compose; writes text, or a PNG
               and a MIDI file, into the directory --out
 
-The first three take records of sweep.py, or a directory of sweep.py for all
+The first four take records of sweep.py, or a directory of sweep.py for all
 solved runs in it; lengths also run directories of train.py. The others take
 directories of train.py --data, all of one data set. The last line on standard
 output is the path of the PNG, or one JSON object.
@@ -26,7 +27,14 @@ from typing import Any
 
 from absl import flags
 
-from steadygrad.evaluations import every_step, lengths, samples, signals, waits
+from steadygrad.evaluations import (
+  every_step,
+  lags,
+  lengths,
+  samples,
+  signals,
+  waits,
+)
 from steadygrad.options import INT32
 from steadygrad.runs import commands, launch
 from steadygrad.training.config import MAX_SEED
@@ -35,6 +43,7 @@ TESTS = {
   "lengths": lengths.evaluate,
   "every_step": every_step.evaluate,
   "waits": waits.evaluate,
+  "lags": lags.evaluate,
   "signals": signals.evaluate,
   "samples": samples.evaluate,
 }

@@ -111,6 +111,19 @@ WAITS = {
     }
   },
 }
+LAGS = {
+  "kind": "lags",
+  "config": {"task": str, "length": int, "size": int},
+  "runs": {
+    str: {
+      "config": dict,
+      "updates": int,
+      "solved": bool,
+      "signals": {str: [float]},
+      "exponent": dict,
+    }
+  },
+}
 SIGNALS = {
   "kind": ("signals", "natural_signals"),
   "data": str,

@@ -1,0 +1,70 @@
+"""Error signals in the inputs by lag, before and after training: by network."""
+
+import pathlib
+
+import numpy as np
+
+from steadygrad import records
+from steadygrad.figures import groups
+from steadygrad.figures.labels import label
+from steadygrad.plots import style
+
+COLUMNS = 3
+_FIELDS = ("model", "positions", "forget_bias", "optimizer", "algorithm")
+_SMALLEST = 1e-12  # Of the ordinate; what is smaller lies at its foot.
+_LOOKS = {"start": style.LINES[1], "end": style.LINES[0]}
+_NAMES = {"start": "before training", "end": "after it"}
+
+
+def draw(record: dict, path: str | pathlib.Path) -> None:
+  """Writes the picture of a record of kind "lags": a panel a network.
+
+  A line is the median over seeds, of |dE/du_t| over that of the last step.
+  """
+  told = record["config"]
+  settings = groups.by(list(record["runs"].values()), _FIELDS)
+  rows = -(-len(settings) // COLUMNS)
+  figure, axes = style.new(
+    1.05 * rows + 0.55, rows, COLUMNS, sharex=True, sharey=True, squeeze=False
+  )
+  flat = axes.ravel()
+  for axis, runs in zip(flat, settings.values(), strict=False):
+    for when, look in _LOOKS.items():
+      curve = profile(runs, when)
+      axis.plot(np.arange(len(curve)), curve, **look)
+    solved = sum(run["solved"] for run in runs)
+    name = label(runs[0]["config"], ("model", "algorithm"))
+    axis.set_title(f"{name}\n{solved} of {len(runs)} solved", fontsize=5.5)
+  for axis in flat[len(settings) :]:
+    axis.axis("off")
+  flat[0].set_yscale("log")
+  flat[0].set_ylim(_SMALLEST, 1e4)
+  flat[0].set_yticks([1e-10, 1e-5, 1])
+  for axis in axes[-1]:
+    axis.set_xlabel("lag (steps)", fontsize=6)
+  figure.supylabel(
+    r"$|\partial E/\partial u_{T-\mathrm{lag}}| \;/\;"
+    r" |\partial E/\partial u_T|$",
+    fontsize=7,
+  )
+  handles = [
+    flat[0].plot([], [], **look, label=_NAMES[when])[0]
+    for when, look in _LOOKS.items()
+  ]
+  length = told["max_length"] or told["length"]
+  figure.suptitle(
+    f"{told['task'].replace('_', ' ')}, {length} steps, {told['size']}"
+    " sequences, median over seeds",
+    fontsize=6,
+  )
+  figure.legend(handles=handles, loc="outside lower center", ncols=2)
+  style.clean(*flat)
+  style.save(figure, path)
+
+
+def profile(runs: list[dict], when: str) -> np.ndarray:
+  """Median over runs of the signal by lag, over that of the last step, [T]."""
+  found = np.array([records.numbers(run["signals"][when]) for run in runs])
+  with np.errstate(divide="ignore", invalid="ignore"):
+    ratios = found / found[:, :1]
+  return np.maximum(np.nanmedian(ratios, 0), _SMALLEST)
