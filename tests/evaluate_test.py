@@ -8,6 +8,7 @@ FLAGS = {
   "lengths": ["lengths", "size"],
   "every_step": ["steps", "size", "out"],
   "waits": ["size", "out"],
+  "lags": ["size", "out"],
   "signals": ["lags", "windows", "out", "data_dir", "check_data"],
   "samples": ["sample", "seed", "out", "data_dir", "check_data"],
 }

@@ -1,6 +1,7 @@
 """Error signals in the inputs by lag, before and after training: by network."""
 
 import pathlib
+import textwrap
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from steadygrad.figures.labels import label
 from steadygrad.plots import style
 
 COLUMNS = 3
-_FIELDS = ("model", "positions", "forget_bias", "optimizer", "algorithm")
+_METHOD = ("optimizer", "algorithm")
+_FIELDS = ("model", "positions", "forget_bias", *_METHOD)
+_WIDE = 26  # Letters of a line above a panel.
 _SMALLEST = 1e-12  # Of the ordinate; what is smaller lies at its foot.
 _LOOKS = {"start": style.LINES[1], "end": style.LINES[0]}
 _NAMES = {"start": "before training", "end": "after it"}
@@ -22,19 +25,21 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   A line is the median over seeds, of |dE/du_t| over that of the last step.
   """
   told = record["config"]
-  settings = groups.by(list(record["runs"].values()), _FIELDS)
+  everyone = list(record["runs"].values())
+  settings = groups.by(everyone, _FIELDS)
   rows = -(-len(settings) // COLUMNS)
+  # Told where they differ.
+  found = {tuple(run["config"][f] for f in _METHOD) for run in everyone}
+  methods = ("optimizer",) * (len(found) > 1)
   figure, axes = style.new(
-    1.05 * rows + 0.55, rows, COLUMNS, sharex=True, sharey=True, squeeze=False
+    1.15 * rows + 0.55, rows, COLUMNS, sharex=True, sharey=True, squeeze=False
   )
   flat = axes.ravel()
   for axis, runs in zip(flat, settings.values(), strict=False):
     for when, look in _LOOKS.items():
       curve = profile(runs, when)
       axis.plot(np.arange(len(curve)), curve, **look)
-    solved = sum(run["solved"] for run in runs)
-    name = label(runs[0]["config"], ("model", "algorithm"))
-    axis.set_title(f"{name}\n{solved} of {len(runs)} solved", fontsize=5.5)
+    axis.set_title(_title(runs, ("model", *methods)), fontsize=5.5)
   for axis in flat[len(settings) :]:
     axis.axis("off")
   flat[0].set_yscale("log")
@@ -60,6 +65,13 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   figure.legend(handles=handles, loc="outside lower center", ncols=2)
   style.clean(*flat)
   style.save(figure, path)
+
+
+def _title(runs: list[dict], fields: tuple[str, ...]) -> str:
+  """The network in at most two lines, and how many seeds solved."""
+  name = textwrap.fill(label(runs[0]["config"], fields), _WIDE)
+  solved = sum(run["solved"] for run in runs)
+  return f"{name}\n{solved} of {len(runs)} solved"
 
 
 def profile(runs: list[dict], when: str) -> np.ndarray:
