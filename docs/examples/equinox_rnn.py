@@ -1,11 +1,11 @@
-"""Omega for an Equinox GRU: new lines say `# steadygrad`."""
+"""Omega and clip for an Equinox GRU: new lines say `# steadygrad`."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import Cell, add_omega_gradient, trajectory  # steadygrad
+from steadygrad import Cell, add_omega_gradient, clip_by_global_norm, trajectory  # steadygrad
 
 T, B, N = 30, 16, 32
 
@@ -34,8 +34,7 @@ def loss_fn(net, us, targets):
 
 cell = Cell(None, start, step, lambda h: h)  # steadygrad
 tx = optax.chain(
-  add_omega_gradient(cell, at=("gru",)),  # steadygrad
-  optax.clip_by_global_norm(1.0),
+  add_omega_gradient(cell, at=("gru",)), clip_by_global_norm(1.0),  # steadygrad
   optax.adam(3e-3),
 )
 

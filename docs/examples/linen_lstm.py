@@ -1,4 +1,4 @@
-"""Omega for a Flax LSTM: new lines say `# steadygrad`.
+"""Omega and clip for a Flax LSTM: new lines say `# steadygrad`.
 
 `nn.RNN` reads [B, T, M] unless it is told `time_major`; a trajectory is
 [T, B, ...]. In a module of one piece `self.perturb` after the `nn.RNN` gives
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from steadygrad import add_omega_gradient, cells, trajectory  # steadygrad
+from steadygrad import add_omega_gradient, cells, clip_by_global_norm, trajectory  # steadygrad
 
 # was: from flax.training.train_state import TrainState
 from steadygrad.flax import TrainState  # steadygrad
@@ -31,8 +31,7 @@ def head_loss(params, ys, targets):
 
 cell = cells.linen(nn.OptimizedLSTMCell(N), 1)  # steadygrad
 tx = optax.chain(
-  add_omega_gradient(cell, at=("rnn", "cell")),  # steadygrad
-  optax.clip_by_global_norm(1.0),
+  add_omega_gradient(cell, at=("rnn", "cell")), clip_by_global_norm(1.0),  # steadygrad
   optax.adam(3e-3),
 )
 

@@ -1,4 +1,4 @@
-"""Omega for a GRU of Flax NNX: new lines say `# steadygrad`.
+"""Omega and clip for a GRU of Flax NNX: new lines say `# steadygrad`.
 
 `nnx.RNN` reads [B, T, M] unless it is told `time_major`; a trajectory is
 [T, B, ...].
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from steadygrad import add_omega_gradient, cells, trajectory  # steadygrad
+from steadygrad import add_omega_gradient, cells, clip_by_global_norm, trajectory  # steadygrad
 
 T, B, N = 30, 16, 32
 
@@ -32,8 +32,7 @@ def loss_fn(net, us, targets):
 net = Net(nnx.Rngs(0))
 cell = cells.nnx(net.rnn.cell, 1)  # steadygrad
 tx = optax.chain(
-  add_omega_gradient(cell, at=("rnn", "cell")),  # steadygrad
-  optax.clip_by_global_norm(1.0),
+  add_omega_gradient(cell, at=("rnn", "cell")), clip_by_global_norm(1.0),  # steadygrad
   optax.adam(3e-3),
 )
 optimizer = nnx.Optimizer(net, tx, wrt=nnx.Param)

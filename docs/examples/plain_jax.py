@@ -1,10 +1,10 @@
-"""Omega in a loop of plain JAX: new lines say `# steadygrad`."""
+"""Omega and clip in a loop of plain JAX: new lines say `# steadygrad`."""
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from steadygrad import Cell, add_omega_gradient, trajectory  # steadygrad
+from steadygrad import Cell, add_omega_gradient, clip_by_global_norm, trajectory  # steadygrad
 
 T, B, N = 30, 16, 32
 
@@ -33,8 +33,7 @@ def head(params, hs, targets):
 
 cell = Cell(init, start, step, lambda h: h)  # steadygrad
 tx = optax.chain(
-  add_omega_gradient(cell, at=("rnn",)),  # steadygrad
-  optax.clip_by_global_norm(1.0),
+  add_omega_gradient(cell, at=("rnn",)), clip_by_global_norm(1.0),  # steadygrad
   optax.adam(3e-3),
 )
 
