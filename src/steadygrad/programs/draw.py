@@ -26,6 +26,7 @@ from absl import flags
 
 from steadygrad import files, records
 from steadygrad.figures import (
+  costs,
   error_curves,
   every_step,
   front,
@@ -130,12 +131,14 @@ def _front(paths: Paths) -> tuple[list[dict], dict]:
 
 _every_step = functools.partial(_tested, like=kinds.EVERY_STEP)
 _lags = functools.partial(_tested, like=kinds.LAGS)
+_checkpointing = _reader(kinds.CHECKPOINTING_ROWS)
 _waits = functools.partial(_tested, like=kinds.WAITS)
 _curves = functools.partial(learning_curves.draw, paper=presets.paper)
 _table1 = functools.partial(table1.markdown, paper=presets.paper)
 
 # name: (what draws it, what reads its records).
 PICTURES = {
+  "checkpointing": (costs.draw_checkpointing, _each(_checkpointing)),
   "corpus": (corpus.draw, _one(kinds.read_corpus)),
   "error_curves": (error_curves.draw, _runs),
   "every_step": (every_step.draw, _one(_every_step)),
@@ -151,10 +154,12 @@ PICTURES = {
   "waits": (waits.draw, _one(_waits)),
 }
 TABLES = {
+  "checkpointing_table": (costs.checkpointing, _each(_checkpointing)),
   "comparators": (tables.comparators, _runs),
   "front_table": (front.table, _runs),
   "learning_rates": (tables.learning_rates, _runs),
   "methods": (methods.table, _each(kinds.read_training)),
+  "networks": (costs.networks, _each(_reader(kinds.NETWORK_ROWS))),
   "omega_modes": (tables.omega_modes, _runs),
   "omega_without_clipping": (tables.thresholds, _runs),
   "table1": (_table1, _each(kinds.read_corpus)),

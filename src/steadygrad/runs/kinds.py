@@ -137,6 +137,26 @@ ANALYSIS = {
   "curves": dict,
   "provenance": dict,
 }
+CHECKPOINTING_ROWS = [
+  {
+    "model": str,
+    "length": int,
+    "omega": bool,
+    "checkpoint": bool,
+    "mib": float,
+    "seconds": [float],
+  }
+]
+NETWORK_ROWS = [
+  {
+    "model": str,
+    "length": int,
+    "units": int,
+    "parameters": int,
+    "mib": float,
+    "seconds": [float],
+  }
+]
 UPDATE_ROWS = [
   {
     "implementation": str,
