@@ -84,6 +84,7 @@ NETWORKS = {
   "transformer": "transformer",
 }
 _OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
+_OPTIMIZERS["adamw"] = "AdamW"
 
 
 def _model(config: Config) -> str:
