@@ -228,6 +228,76 @@ def transformer(positions, reads="every", layers=2):
   return models.recurrent(cells.embedding(M, N), readout)
 
 
+def norm_by_hand(p, x):
+  x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+  return x * p["scale"] + p["offset"]
+
+
+def turned_by_hand(x, t):
+  """x [heads, D] at step t: pairs (i, i + D/2) as complex numbers."""
+  half = x.shape[-1] // 2
+  pairs = x[:, :half] + 1j * x[:, half:]
+  pairs *= np.exp(1j * t * 10_000.0 ** (-np.arange(half) / half))
+  return np.concatenate([pairs.real, pairs.imag], -1)
+
+
+def sinusoid_by_hand(t, width):
+  angles = t * 10_000.0 ** (-2 * np.arange(width // 2) / width)
+  return np.stack([np.sin(angles), np.cos(angles)], -1).ravel()
+
+
+def one_position_at_a_time(params, us, positions, heads):
+  """Outputs [T, O] of one sequence [T, M]; each block keeps keys and values."""
+  cell, p = params["cell"], params["readout"]
+  slopes = 2.0 ** (-8 * np.arange(1, heads + 1) / heads)
+  caches = [([], []) for _ in p["blocks"]]
+  outputs = []
+  for t, u in enumerate(us):
+    x = u @ cell["w_in"] + cell["b"]
+    if positions == "sinusoidal":
+      x = x + sinusoid_by_hand(t, N)
+    if positions == "learned":
+      x = x + p["places"][t]
+    for block, (keys, values) in zip(p["blocks"], caches, strict=True):
+      normed = norm_by_hand(block["norm_1"], x)
+      q, k, v = ((normed @ block[name]).reshape(heads, -1) for name in "qkv")
+      if positions == "rotary":
+        q, k = turned_by_hand(q, t), turned_by_hand(k, t)
+      keys.append(k)
+      values.append(v)
+      seen = np.zeros_like(v)
+      for h in range(heads):
+        scores = np.array([q[h] @ old[h] for old in keys]) / np.sqrt(N // heads)
+        if positions == "alibi":
+          scores -= slopes[h] * np.arange(t, -1, -1)
+        shares = np.exp(scores - scores.max())
+        for share, old in zip(shares / shares.sum(), values, strict=True):
+          seen[h] += share * old[h]
+      x = x + seen.ravel() @ block["out"]
+      a = norm_by_hand(block["norm_2"], x) @ block["w_1"] + block["b_1"]
+      inner = np.sqrt(2 / np.pi) * (a + 0.044715 * a**3)
+      x = x + 0.5 * a * (1 + np.tanh(inner)) @ block["w_2"] + block["b_2"]
+    outputs.append(norm_by_hand(p["norm"], x) @ p["w_out"] + p["b_out"])
+  return np.stack(outputs)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_all_positions_at_once_are_one_at_a_time(positions):
+  """A cache of keys and values gives the same, for lengths of any kind."""
+  last, every = transformer(positions, "last"), transformer(positions)
+  params, us = every.init(jax.random.key(2)), inputs()
+  plain = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  lengths = [T, 4, 1]
+  found = every.apply(params, us, jnp.array(lengths))
+  ends = last.apply(params, us, jnp.array(lengths))
+  for b, n in enumerate(lengths):
+    wanted = one_position_at_a_time(
+      plain, np.asarray(us[:n, b], np.float64), positions, 2
+    )
+    np.testing.assert_allclose(found[:n, b], wanted, atol=1e-5)
+    np.testing.assert_allclose(ends[b], wanted[-1], atol=1e-5)
+
+
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_no_step_sees_a_later_one(positions):
   model, us = transformer(positions), inputs()

@@ -17,7 +17,8 @@ WRONG = [
   ("init", "xavier", "basic_tanh"),
   ("model", "perceptron", "elman, leaky"),
   ("algorithm", "adam", "msgd_cr"),
-  ("optimizer", "lion", "sgd, nesterov, adam"),
+  ("optimizer", "lion", "sgd, nesterov, adam, adamw"),
+  ("weight_decay", -0.1, "at least 0"),
   ("clip", "by_luck", "by_norm"),
   ("average", 0.0, "greater than 0"),
   ("activation", "gelu", "tanh"),
@@ -221,6 +222,17 @@ def test_what_a_transformer_has_not(changes, said):
   assert TaskConfig(**right).positions == "sinusoidal"
   with pytest.raises(ValueError, match=said):
     TaskConfig(**right | changes)
+
+
+def test_weight_decay_is_of_adamw():
+  made = TaskConfig(optimizer="adamw")
+  assert made.resolved().weight_decay == 1e-4
+  given = dataclasses.replace(made, weight_decay=1e-4)
+  assert made.digest() == given.digest()
+  assert made.digest() != dataclasses.replace(made, weight_decay=0.0).digest()
+  said = "weight_decay must be none for --optimizer=adam, .* got 0.0"
+  with pytest.raises(ValueError, match=said):
+    TaskConfig(optimizer="adam", weight_decay=0.0)
 
 
 def test_minimal_units_have_two_layers_at_least():

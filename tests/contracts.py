@@ -50,6 +50,11 @@ LINKS = {
   "adam": Link(
     dict(learning_rate=0.1), lambda v: dict(learning_rate=v), (0.1, 1.0)
   ),
+  "adamw": Link(
+    dict(learning_rate=0.1, weight_decay=0.1),
+    lambda v: dict(learning_rate=0.1, weight_decay=v),
+    (0.0, 0.1, 1.0),
+  ),
   "add_omega_gradient": Link(
     dict(cell=CELL, weight=4.0),
     lambda v: dict(cell=CELL, weight=v),

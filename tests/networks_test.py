@@ -138,6 +138,25 @@ def test_every_algorithm_trains_it(name, clip, algorithm):
 
 
 @every_model
+def test_weight_decay_is_of_all_but_the_eigenvalues(name):
+  """Without a gradient parameters shrink by rate times decay."""
+  config = dataclasses.replace(
+    SMALL, model=name, algorithm="msgd_c", optimizer="adamw", weight_decay=0.5
+  )
+  exp = training.experiment(config)
+  tx, params = exp.chain(None), exp.init(KEY)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = tx.update(zeros, tx.init(params), params, trajectory=None)
+  for path, update in jax.tree_util.tree_leaves_with_path(updates):
+    wanted = params
+    for key in path:
+      wanted = wanted[getattr(key, "key", getattr(key, "idx", None))]
+    spared = name == "lru" and path[-1].key in ("nu", "theta", "gamma")
+    decay = 0.0 if spared else config.learning_rate * 0.5
+    np.testing.assert_allclose(update, -decay * wanted, rtol=1e-5)
+
+
+@every_model
 @pytest.mark.parametrize("kind", [TaskConfig, CorpusConfig])
 def test_every_kind_of_run_names_it(name, kind):
   config = kind(model=name, hidden_size=UNITS, algorithm="msgd_c")

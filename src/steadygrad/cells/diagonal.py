@@ -24,6 +24,10 @@ from steadygrad.cells import _block
 from steadygrad.numerics import matmul
 from steadygrad.types import Array, Cell, PyTree
 
+# Parameters of `lru` that weight decay would not make small: at zero |λ| is
+# 1 / e, its angle one radian, and γ one.
+EIGENVALUES = ("nu", "theta", "gamma")
+
 
 def lru(
   input_size: int,

@@ -85,6 +85,7 @@ NETWORKS = {
   "transformer": "transformer",
 }
 _OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
+_OPTIMIZERS["adamw"] = "AdamW"
 
 
 def _model(config: Config) -> str:

@@ -18,6 +18,7 @@ Preset = Callable[[str, str], dict]
 
 HELPS = {"msgd": "", "msgd_c": ", clipped", "msgd_cr": ", clipped, Ω"}
 OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
+OPTIMIZERS["adamw"] = "AdamW"
 CELLS = {"elman": "the paper's network", "lstm": "LSTM"}
 NAMES = {
   "piano": "Piano-midi.de",

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from steadygrad import transforms
+from steadygrad.cells.diagonal import EIGENVALUES
 from steadygrad.training.config import CorpusConfig, Hyper, TaskConfig
 from steadygrad.types import Array, Cell
 
@@ -13,6 +14,7 @@ OPTIMIZERS = {
   "sgd": transforms.sgd,
   "nesterov": functools.partial(optax.sgd, momentum=0.9, nesterov=True),
   "adam": transforms.adam,
+  "adamw": functools.partial(transforms.adamw, spared=EIGENVALUES),
 }
 
 
@@ -45,6 +47,8 @@ def chain(
   max_norm = jnp.inf if config.algorithm == "msgd" else numbers.max_norm
   links.append(("clip", transforms.CLIPS[config.clip](max_norm)))
   last = OPTIMIZERS[config.optimizer]
+  if config.optimizer == "adamw":
+    last = functools.partial(last, weight_decay=config.resolved().weight_decay)
   links.append((config.optimizer, last(_falling(config, rate))))
   tx = optax.named_chain(*links)
   if config.readout_learning_rate is not None:

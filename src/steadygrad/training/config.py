@@ -18,10 +18,11 @@ from steadygrad.options import like, option
 from steadygrad.tasks import TASKS, make_task
 from steadygrad.training.networks import MODELS
 from steadygrad.transforms import CLIPS
+from steadygrad.transforms.chains import WEIGHT_DECAY
 from steadygrad.types import Array
 
 ALGORITHMS = ("msgd", "msgd_c", "msgd_cr")
-OPTIMIZERS = ("sgd", "nesterov", "adam")
+OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw")
 MUSIC = ("piano", "nottingham", "musedata", "jsb")
 TEXT = {"ptb": 1, "ptb5": 5}  # How far ahead is the symbol asked for.
 # A run holds the networks of all its seeds and moves them together; ten
@@ -151,8 +152,18 @@ class Algorithm:
   optimizer: str = option(
     "sgd",
     "What follows Omega and the clipping: the paper's SGD, SGD with Nesterov"
-    " momentum .9, or Adam.",
+    " momentum .9, Adam, or Adam with weight decay.",
     choices=OPTIMIZERS,
+  )
+  weight_decay: float | None = option(
+    None,
+    "Weight decay of --optimizer=adamw, by which parameters shrink at every"
+    " update, in shares of the learning rate; not those that hold the"
+    " eigenvalues of --model=lru, and not a readout with"
+    f" --readout_learning_rate. Default {WEIGHT_DECAY:g}.",
+    kind=float,
+    low=0,
+    later=True,
   )
   batch_size: int = option(20, "Sequences or chunks an update, B.", low=1)
   learning_rate: float = option(
@@ -257,6 +268,11 @@ class _Run(Seeds, Algorithm, Network):
         f"first_seed must be at most {most} with {self.seeds} seeds, got"
         f" {self.first_seed}"
       )
+    if self.optimizer != "adamw" and self.weight_decay is not None:
+      raise ValueError(
+        f"weight_decay must be none for --optimizer={self.optimizer}, which has"
+        f" none, got {self.weight_decay}"
+      )
     if self.model not in _WITHOUT_BIAS and not self.use_bias:
       raise ValueError(
         f"use_bias must be true for --model={self.model}, got {self.use_bias}"
@@ -289,13 +305,16 @@ class _Run(Seeds, Algorithm, Network):
     return options.digest(self.resolved())
 
   def resolved(self) -> Self:
-    """The same run with what depends on `init` and `model` written out."""
-    sigmoid = self.init == "sigmoid"
+    """The same run with the defaults that depend on others written out."""
+    sigmoid, decay = self.init == "sigmoid", self.weight_decay
+    if self.optimizer == "adamw" and decay is None:
+      decay = WEIGHT_DECAY
     return options.replaced(
       self,
       form=self.form or ("h" if sigmoid else "x"),
       activation=self.activation or ("sigmoid" if sigmoid else "tanh"),
       layers=max(self.layers, _LEAST_LAYERS.get(self.model, 1)),
+      weight_decay=decay,
     )
 
 

@@ -7,6 +7,7 @@ from steadygrad.transforms._telemetry import (
 )
 from steadygrad.transforms.chains import (
   adam,
+  adamw,
   msgd,
   msgd_c,
   msgd_cr,
@@ -40,6 +41,7 @@ __all__ = [
   "OmegaTerms",
   "ThresholdAdvice",
   "adam",
+  "adamw",
   "add_omega_gradient",
   "choose_max_norm",
   "clip_by_global_norm",

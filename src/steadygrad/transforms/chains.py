@@ -1,5 +1,7 @@
 """The paper's three algorithms as named chains."""
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,6 +9,8 @@ import optax
 from steadygrad import numerics, trees
 from steadygrad.transforms import _common, clipping, omega
 from steadygrad.types import Array, Cell
+
+WEIGHT_DECAY = 1e-4  # Optax's own of AdamW.
 
 
 def msgd(
@@ -129,7 +133,51 @@ def adam(
   Args:
     learning_rate: number or schedule.
   """
-  tx = optax.with_extra_args_support(optax.adam(learning_rate))
+  return _with_derivative(_in_float32(optax.adam(learning_rate)))
+
+
+def adamw(
+  learning_rate: optax.ScalarOrSchedule,
+  weight_decay: float | Array = WEIGHT_DECAY,
+  *,
+  spared: Collection[str] = (),
+) -> optax.GradientTransformationExtraArgs:
+  """`optax.adamw` for the updates that have a derivative, as `adam`.
+
+    θ <- θ - η (adam(g) + λ θ)
+
+  Args:
+    learning_rate: η, a number or schedule.
+    weight_decay: λ.
+    spared: names of parameters that do not decay, those below them too, as the
+      eigenvalues of `lru`, which zero would not make small but turn.
+
+  Raises:
+    ValueError: on a concrete number that is negative or not finite, or a text
+      for `spared`; at update without parameters.
+  """
+  _common.check_rate("learning_rate", learning_rate)
+  _common.check_rate("weight_decay", weight_decay)
+  if isinstance(spared, str):
+    raise ValueError(f"spared must be a collection of names, got {spared!r}")
+
+  def decays(params):
+    _, numbers = trees.numbered(params)
+    named = {i: path for path, i in trees.named_leaves(numbers)}
+    return jax.tree.map(lambda i: not {*named[i]} & {*spared}, numbers)
+
+  return _with_derivative(
+    _in_float32(
+      optax.adamw(learning_rate, weight_decay=weight_decay, mask=decays)
+    )
+  )
+
+
+def _in_float32(
+  tx: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+  """`tx` on updates and parameters of float32 at least, strict mode or not."""
+  tx = optax.with_extra_args_support(tx)
 
   def wide(tree):
     return jax.tree.map(lambda x: x.astype(numerics.accumulator_dtype(x)), tree)
@@ -140,10 +188,8 @@ def adam(
       moved, state = tx.update(wide(updates), state, params, **extra_args)
     return jax.tree.map(lambda u, m: m.astype(u.dtype), updates, moved), state
 
-  return _with_derivative(
-    optax.GradientTransformationExtraArgs(
-      lambda params: tx.init(wide(params)), update
-    )
+  return optax.GradientTransformationExtraArgs(
+    lambda params: tx.init(wide(params)), update
   )
 
 
