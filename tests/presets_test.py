@@ -4,6 +4,7 @@ import importlib
 import itertools
 import pathlib
 import re
+import statistics
 
 import pytest
 from absl import flags
@@ -11,7 +12,7 @@ from absl import flags
 import steadygrad
 from steadygrad import options, records, training, transforms
 from steadygrad.programs import presets as corpora
-from steadygrad.runs import grids, kinds, starts
+from steadygrad.runs import gather, grids, kinds, starts
 from steadygrad.runs.names import run_name, stem
 from steadygrad.tasks import TASKS
 from steadygrad.training import CorpusConfig, TaskConfig
@@ -20,6 +21,7 @@ from steadygrad.training.config import ALGORITHMS
 
 PROGRAMS = pathlib.Path(steadygrad.__file__).parent / "programs"
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+RESULTS = EXPERIMENTS / "results"
 NAMES = sorted(p.stem for p in (EXPERIMENTS / "presets").glob("[a-z]*.py"))
 
 
@@ -216,3 +218,30 @@ def test_presets_of_corpora_are_those_of_the_committed_records():
     assert stem(kinds.config_of(record, path)) in made[of], path
     named += 1
   assert named > 20
+
+
+def test_the_rates_of_comparators_are_the_best_of_their_search():
+  from presets import comparators
+
+  runs = gather.read(RESULTS / "comparators_search.json").values()
+  found = {}
+  for run in runs:
+    config = run["config"]
+    method = config["model"], config["optimizer"], config["algorithm"]
+    rates = found.setdefault(method, {})
+    rates.setdefault(config["learning_rate"], []).append(run)
+
+  def rank(rate, runs):
+    solved = [r["updates"] for r in runs if r["outcome"] == "solved"]
+    error = sum(r["test_error"] for r in runs)
+    return -len(solved), statistics.median(solved or [0]), error, rate
+
+  assert all(len(r) == 3 for rates in found.values() for r in rates.values())
+  best = {
+    method: min(rates, key=lambda rate: rank(rate, rates[rate]))
+    for method, rates in found.items()
+  }
+  said = {(m, "adam", "msgd_c"): r for m, r in comparators.ADAM.items()}
+  said |= {(m, "sgd", "msgd_c"): r for m, r in comparators.SGD.items()}
+  said |= {(m, "adam", "msgd_cr"): r for m, r in comparators.OMEGA.items()}
+  assert said == best

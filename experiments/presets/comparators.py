@@ -16,17 +16,18 @@ Source: ours; parity and flip_flop as arXiv 2411.12537 and 2306.00946 have them.
 
 from presets import comparators_search as search
 
-# model: the best rate for Adam and, where one of three solves, for SGD.
+# The best rate of `comparators_search` for each network: most seeds solved,
+# then fewest updates in the median, then the smallest mean error.
 ADAM = {
-  "elman": 0.001,
+  "elman": 0.003,  # None of three solves.
   "leaky": 0.003,
   "residual": 0.003,
-  "irnn": 0.001,
+  "irnn": 0.0003,
   "highway": 0.003,
-  "layer_norm": 0.001,
+  "layer_norm": 0.001,  # None solves.
   "lstm": 0.001,
-  "gru": 0.001,
-  "mingru": 0.001,
+  "gru": 0.003,
+  "mingru": 0.003,
   "lru": 0.003,
   "attention": 0.001,
   "transformer": 0.001,
@@ -34,17 +35,17 @@ ADAM = {
 SGD = {
   "leaky": 0.1,
   "residual": 1.0,
-  "irnn": 0.1,
+  "irnn": 0.1,  # None solves.
   "highway": 1.0,
-  "layer_norm": 0.1,
-  "lstm": 1.0,
-  "gru": 1.0,
-  "mingru": 1.0,
+  "layer_norm": 0.1,  # None solves.
+  "lstm": 0.1,
+  "gru": 0.1,  # None solves.
+  "mingru": 0.1,
   "lru": 0.1,
   "attention": 0.1,
 }
 # With Omega as well.
-OMEGA = {"elman": 0.001, "leaky": 0.003}
+OMEGA = {"elman": 0.003, "leaky": 0.003}
 # Cheapest first: what is cut off when time is over is the dearest.
 PROBLEMS = (
   {"task": "parity", "length": 1, "max_length": 40},
