@@ -27,7 +27,7 @@ ADAM = {
   "layer_norm": 0.001,  # None solves.
   "lstm": 0.001,
   "gru": 0.003,
-  "mingru": 0.003,
+  "mingru": 0.001,
   "lru": 0.003,
   "attention": 0.001,
   "transformer": 0.001,
