@@ -123,6 +123,8 @@ class Cell(NamedTuple):
       at it.
     parts: Trajectory -> one Trajectory for each of the cells that this one is
       made of, as of `cells.stack`; None of a cell that is one.
+    feeds_back: which leaves of a state the next step reads, True or False for
+      each, or for all below it; None for all. Omega is of those.
   """
 
   init: Callable[[Array], PyTree]
@@ -131,6 +133,7 @@ class Cell(NamedTuple):
   output: Callable[[PyTree], Array]
   fused: Fused | None = None
   parts: Callable[..., tuple["Trajectory", ...]] | None = None
+  feeds_back: PyTree = None
 
 
 class Readout(NamedTuple):

@@ -13,7 +13,11 @@ import jax.numpy as jnp
 from steadygrad import trees
 from steadygrad._adjoints import adjoints
 from steadygrad.numerics import joint_norm
-from steadygrad.transforms.omega import omega_gradient, omega_terms
+from steadygrad.transforms.omega import (
+  omega_gradient,
+  omega_terms,
+  recurrent_part,
+)
 from steadygrad.types import Array, Batch, LossFn, Model, PyTree
 
 
@@ -59,6 +63,7 @@ def omega_total(
     def omega(theta):
       at = trees.place(params, {"cell": theta}, otherwise=lambda p: p)
       trajectory = adjoints(generic, loss_fn)(at, batch)[2]
+      trajectory = recurrent_part(generic.cell, trajectory)
       return omega_terms(trajectory, **modes).omega
 
     theta = params["cell"]
@@ -86,6 +91,7 @@ def omega_derivatives(
   def both(params, batch: Batch):
     omega, total = omega_total(model, loss_fn, **modes)(params, batch)
     trajectory = adjoints(model, loss_fn)(params, batch)[2]
+    trajectory = recurrent_part(model.cell, trajectory)
     cotangents = omega_terms(trajectory, **modes).cotangents
     sparse = omega_gradient(model.cell, trajectory, cotangents)
     leaves, structure = jax.tree.flatten(total)

@@ -70,7 +70,8 @@ def mingru(
     y_t = _after(params, e, v, x_t)
     return {"x": x_t, "y": y_t.astype(state["y"].dtype)}
 
-  return Cell(init, initial_state, step, lambda state: state["y"])
+  feeds = {"x": True, "y": False}
+  return Cell(init, initial_state, step, lambda x: x["y"], feeds_back=feeds)
 
 
 def mingru_in_parallel(params: PyTree, us: Array) -> Array:

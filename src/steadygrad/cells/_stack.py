@@ -87,7 +87,12 @@ def stack(cells: Sequence[Cell]) -> Cell:
     return cells[-1].output(x_t[-1])
 
   fused = _fused(cells) if all(cell.fused for cell in cells) else None
-  return Cell(init, initial_state, step, output, fused, _parts(cells))
+  parts, feeds = _parts(cells), None
+  if any(cell.feeds_back is not None for cell in cells):
+    feeds = tuple(
+      True if cell.feeds_back is None else cell.feeds_back for cell in cells
+    )
+  return Cell(init, initial_state, step, output, fused, parts, feeds)
 
 
 def _parts(cells):

@@ -89,7 +89,8 @@ def lru(
     x_t = {"re": re, "im": im, "y": _after(params, e, v, re, im)}
     return {name: new.astype(x[name].dtype) for name, new in x_t.items()}
 
-  return Cell(init, initial_state, step, lambda x: x["y"])
+  feeds = {"re": True, "im": True, "y": False}
+  return Cell(init, initial_state, step, lambda x: x["y"], feeds_back=feeds)
 
 
 def lru_in_parallel(params: PyTree, us: Array) -> Array:

@@ -159,7 +159,10 @@ def _side_by_side(cells: dict[str, Cell], width: int) -> Cell:
   fused = None
   if all(cell.fused for cell in cells.values()):
     fused = _fused(cells, width)
-  return Cell(init, initial_state, step, output, fused, parts)
+  feeds = None
+  if any(cell.feeds_back is not None for cell in cells.values()):
+    feeds = each(lambda c: True if c.feeds_back is None else c.feeds_back)
+  return Cell(init, initial_state, step, output, fused, parts, feeds)
 
 
 def _split(trajectory: Trajectory, width: int) -> dict[str, Trajectory]:

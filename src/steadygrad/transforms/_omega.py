@@ -55,6 +55,30 @@ def check_modes(
   _validate.check_number("min_squared_norm", min_squared_norm)
 
 
+def recurrent_part(cell: Cell, trajectory: Trajectory) -> Trajectory:
+  """The trajectory of those leaves of the states that feed back.
+
+  A leaf that the next step does not read sends nothing on, so that its error
+  signal is no part of what the recursion keeps or loses. The products are then
+  made again, from the error signals of the others alone.
+  """
+  if cell.feeds_back is None:
+    return trajectory
+  deltas = jax.tree.map(
+    lambda kept, part: part if kept else jax.tree.map(jnp.zeros_like, part),
+    cell.feeds_back,
+    trajectory.deltas,
+  )
+
+  def pull(x_tm1, u_t, delta_t):
+    _, vjp = trees.vjp(lambda x: cell.step(trajectory.params, x, u_t), x_tm1)
+    return vjp(delta_t)[0]
+
+  before = previous_states(trajectory.x_0, trajectory.xs)
+  products = jax.vmap(pull)(before, trajectory.us, deltas)
+  return trajectory._replace(deltas=deltas, products=products)
+
+
 def omega_terms(
   trajectory: Trajectory,
   *,

@@ -17,6 +17,7 @@ from steadygrad.transforms._omega import (
   check_trajectory,
   omega_gradient,
   omega_terms,
+  recurrent_part,
 )
 from steadygrad.types import Array, Cell, Fused, PyTree, Trajectory
 
@@ -218,6 +219,7 @@ def add_omega_gradient(
     del params, extra_args
     trajectory = check_trajectory(trajectory)
     _check_cell(cell, trajectory)
+    trajectory = recurrent_part(cell, trajectory)
     terms = omega_terms(
       trajectory,
       ratio=ratio,
