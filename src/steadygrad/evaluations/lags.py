@@ -124,7 +124,7 @@ def _tester(program: TaskConfig, size: int):
 
   def _exponent(cell, params, us):
     if program.model in _WITHOUT_RECURSION:
-      return jnp.nan
+      return jnp.asarray(jnp.nan)
     found = analysis.cell_lyapunov_exponents(
       cell, params["cell"], us, num_exponents=1
     )
