@@ -44,6 +44,7 @@ LAYERS = (
   "tasks",
   "training",
   "plots",
+  "reports",
   "runs",
   "figures",
   "evaluations",
@@ -70,6 +71,15 @@ ONLY = {
   "training": {*LAYERS[: LAYERS.index("training")]} - _RECORDED - {"analysis"},
   "plots": {"files", "records"},
   "figures": {*LAYERS[: LAYERS.index("runs") + 1]},
+  "reports": {
+    *LOWEST,
+    "files",
+    "records",
+    "numerics",
+    "transforms",
+    "plots",
+    "schema",
+  },
   "flax": {*LOWEST},
 }
 
@@ -87,7 +97,7 @@ LAUNCHERS_ONLY = {
   "scipy": {"data"},
 }
 # Code of the host: may compile, print and read the environment.
-HOST = ("runs", "evaluations", "programs", "__main__")
+HOST = ("reports", "runs", "evaluations", "programs", "__main__")
 # Not needed by whoever reads no files of data, keeps no runs and draws nothing.
 SPARED = LAUNCHERS_ONLY.keys() - {"absl"}
 # Names whose use is the host's business: compiling, printing, environment. The

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
   from steadygrad._adjoints import adjoints
   from steadygrad._unroll import unroll
   from steadygrad.models import linear_readout, recurrent
+  from steadygrad.reports import GradientWatch, gradient_report
   from steadygrad.trajectories import trajectory
   from steadygrad.transforms import (
     add_omega_gradient,
@@ -54,6 +55,8 @@ _NAMES = {
   "adjoints": "_adjoints",
   "unroll": "_unroll",
   "trajectory": "trajectories",
+  "GradientWatch": "reports",
+  "gradient_report": "reports",
   "linear_readout": "models",
   "recurrent": "models",
   "add_omega_gradient": "transforms",
@@ -86,6 +89,7 @@ _MODULES = (
 __all__ = [
   "Batch",
   "Cell",
+  "GradientWatch",
   "Model",
   "Readout",
   "Task",
@@ -96,6 +100,7 @@ __all__ = [
   "cells",
   "choose_max_norm",
   "clip_by_global_norm",
+  "gradient_report",
   "initializers",
   "linear_readout",
   "losses",

@@ -81,7 +81,12 @@ def save(figure, path: str | pathlib.Path, dots: int = 300) -> None:
   Raises:
     OSError: if it cannot be written; then the old picture is as it was.
   """
+  files.write_whole(path, png(figure, dots))
+
+
+def png(figure, dots: int = 300) -> bytes:
+  """The picture at so many dots an inch; closes the figure."""
   picture = io.BytesIO()
   figure.savefig(picture, dpi=dots, format="png")
   plt.close(figure)
-  files.write_whole(path, picture.getvalue())
+  return picture.getvalue()

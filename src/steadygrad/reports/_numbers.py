@@ -1,0 +1,114 @@
+"""What a profile of signals says: its slope, its half-life, a verdict.
+
+A signal that the recursion multiplies by c at each step is a straight line of
+slope ln c in ln |dE_T/dx_{T-lag}| against the lag. Over a sequence
+
+  keeps      the line moves by less than a factor of 2
+  vanishes   it falls by more
+  explodes   it rises by more
+  unread     there is none: the loss does not read what the scan ends with
+
+so that the bound on the slope is ln 2 / (T - 1).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+# Of float32: a part of a sum that is smaller than this is rounded away.
+RESOLUTION = float(np.finfo(np.float32).eps)
+_SMALLEST = 1e-35  # Norms below it have lost digits already.
+
+
+class Layer(NamedTuple):
+  """One floating leaf of the carry of one scan.
+
+  Attributes:
+    name: of the scan, with the number of the leaf where it has several.
+    length: T.
+    signal: |dE/dx_{T-lag}|, by whatever path, a mean over sequences, [T].
+    carried: what dE/dx_T becomes on its way back through the scan alone, [T].
+    slope: of ln carried by lag, a mean over sequences, from the first lag on
+      that has any (a leaf may be read one step later); -inf where it is zero
+      again at once, NaN if unread.
+    stderr: its standard error over sequences; NaN for one sequence.
+    half_life: steps in which it halves; None unless it vanishes.
+    reach: the first lag at which what is carried is under float32's resolution
+      of the last step's; None if none is.
+    verdict: "keeps", "vanishes", "explodes" or "unread".
+    margin: |slope| (T - 1) / ln 2: halvings or doublings over the sequence; 1
+      is the bound.
+    borderline: whether the bound lies within two standard errors.
+  """
+
+  name: str
+  length: int
+  signal: np.ndarray
+  carried: np.ndarray
+  slope: float
+  stderr: float
+  half_life: float | None
+  reach: int | None
+  verdict: str
+  margin: float
+  borderline: bool
+
+
+def slopes(norms: np.ndarray) -> np.ndarray:
+  """Slope of ln norms [T, B] against the lag, by least squares, [B].
+
+  From the first norm on that float32 holds to the last before one that it does
+  not: -inf where that is one alone, NaN where it holds none.
+  """
+  found = np.full(norms.shape[1], np.nan)
+  for b, column in enumerate(norms.T):
+    held = column > _SMALLEST
+    if not held.any():
+      continue
+    first = int(np.argmax(held))
+    lost = np.flatnonzero(~held[first:])
+    kept = column[first : first + lost[0]] if len(lost) else column[first:]
+    lags = np.arange(len(kept))
+    found[b] = (
+      np.polyfit(lags, np.log(kept), 1)[0] if len(lags) > 1 else -np.inf
+    )
+  return found
+
+
+def layer(name: str, signal: np.ndarray, carried: np.ndarray) -> Layer:
+  """What is said of one leaf.
+
+  Args:
+    name: of it.
+    signal: norms by lag, [T, B].
+    carried: the same, through the scan alone.
+  """
+  signal, carried = (np.asarray(x, np.float64) for x in (signal, carried))
+  length = len(carried)
+  each = slopes(carried)
+  each = each[~np.isnan(each)]  # Sequences whose end is read.
+  slope = float(np.mean(each)) if len(each) else math.nan
+  stderr = math.nan
+  if len(each) > 1 and np.isfinite(each).all():
+    stderr = float(np.std(each, ddof=1) / math.sqrt(len(each)))
+  bound = math.log(2) / (length - 1)
+  verdict = "keeps" if len(each) else "unread"
+  if abs(slope) > bound:
+    verdict = "vanishes" if slope < 0 else "explodes"
+  mean = carried.mean(1)
+  first = int(np.argmax(mean > 0))
+  under = first + np.flatnonzero(mean[first:] < RESOLUTION * mean[first])
+  return Layer(
+    name=name,
+    length=length,
+    signal=signal.mean(1),
+    carried=mean,
+    slope=slope,
+    stderr=stderr,
+    half_life=math.log(2) / -slope if verdict == "vanishes" else None,
+    reach=int(under[0]) if len(under) else None,
+    verdict=verdict,
+    margin=abs(slope) / bound,
+    borderline=bool(abs(abs(slope) - bound) < 2 * stderr),
+  )

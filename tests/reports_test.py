@@ -1,0 +1,500 @@
+"""`gradient_report`: what it finds in models that nobody wrote for it."""
+
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+from steadygrad import GradientWatch, adjoints, cells, gradient_report, models
+from steadygrad.reports import _numbers, _taps
+from steadygrad.tasks import temporal_order
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled", "promotion")
+
+T, B, M, N = 30, 6, 6, 8
+TASK = temporal_order(length=T)
+
+
+@functools.cache
+def batch(size=B):
+  return TASK.sample(jax.random.key(1), size)
+
+
+def made(cell, **options):
+  return models.recurrent(
+    cell, models.linear_readout(N, TASK.output_size, **options)
+  )
+
+
+CELLS = {
+  "elman_x": lambda: cells.elman(M, N),
+  "elman_h": lambda: cells.elman(M, N, form="h"),
+  "gru": lambda: cells.gru(M, N),
+  "lstm": lambda: cells.lstm(M, N),
+  "leaky": lambda: cells.leaky(M, N),
+  "lru": lambda: cells.lru(M, N),
+  "stack": lambda: cells.stack([cells.lstm(M, N), cells.gru(N, N)]),
+}
+
+
+@pytest.mark.parametrize("lengths", [None, (30, 12, 1, 0, 30, 29)])
+@pytest.mark.parametrize("name", CELLS)
+def test_total_signals_are_the_adjoints(name, lengths):
+  model = made(CELLS[name]())
+  params = model.init(jax.random.key(0))
+  given = batch()._replace(
+    lengths=None if lengths is None else jnp.asarray(lengths)
+  )
+
+  def loss_fn(params, given):
+    return TASK.loss(model.apply(params, given.us, given.lengths), given)
+
+  _, total, _ = _taps.gradients(loss_fn, params, given)
+  _, _, seen = jax.jit(adjoints(model, TASK.loss))(params, given)
+  wanted = jax.tree.leaves(seen.deltas)
+  mask = np.ones((T, B), bool) if seen.mask is None else np.asarray(seen.mask)
+  for got, leaf in zip(total[0].own, wanted, strict=True):
+    # Beyond a length a scan hands its state on; the adjoints end there.
+    got = np.asarray(got) * mask[..., None]
+    largest = float(np.abs(leaf).max())
+    # At its last step a held state has the signals of all that hold it.
+    if lengths is None:
+      np.testing.assert_allclose(got, leaf, rtol=1e-5, atol=1e-6 * largest)
+    else:
+      before = mask & np.roll(mask, -1, 0)
+      before[-1] = False
+      np.testing.assert_allclose(
+        got[before], np.asarray(leaf)[before], rtol=1e-5, atol=1e-6 * largest
+      )
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_of_a_loss_on_the_last_step_what_is_carried_is_all(name):
+  model = made(CELLS[name]())
+  params = model.init(jax.random.key(0))
+  loss_fn = lambda p, b: TASK.loss(model.apply(p, b.us), b)
+  _, total, carried = _taps.gradients(loss_fn, params, batch())
+  for one, other in zip(
+    jax.tree.leaves(total), jax.tree.leaves(carried), strict=True
+  ):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-9)
+
+
+def test_of_a_loss_on_every_step_the_last_steps_error_is_carried():
+  model = made(CELLS["gru"](), reads="every")
+  params = model.init(jax.random.key(0))
+  targets = jnp.zeros((T, B), jnp.int32)
+
+  def loss_fn(params, us, weights):
+    logits = model.apply(params, us)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    return jnp.sum(losses * weights[:, None])
+
+  us = batch().us
+  _, total, carried = _taps.gradients(loss_fn, params, us, jnp.ones(T))
+  last = jnp.zeros(T).at[-1].set(1.0)
+  _, alone, _ = _taps.gradients(loss_fn, params, us, last)
+  np.testing.assert_allclose(
+    carried[0].own[0], alone[0].own[0], rtol=1e-3, atol=1e-9
+  )
+  assert np.abs(total[0].own[0][0]).max() > 5 * np.abs(alone[0].own[0][0]).max()
+
+
+@pytest.mark.parametrize("tenths", range(50, 151))
+def test_a_linear_network_has_the_slope_of_its_factor(tenths):
+  """W = c I: slope ln c, and the verdict of a bound ln 2 over T - 1 steps."""
+  c = tenths / 100
+
+  def norms(steps):
+    return np.repeat((c ** np.arange(steps))[:, None], 4, 1)
+
+  found = _numbers.layer("w", norms(60), norms(60))
+  assert found.slope == pytest.approx(math.log(c), abs=1e-9)
+  bound = math.log(2) / 59
+  wanted = "keeps" if abs(math.log(c)) <= bound else "vanishes"
+  if math.log(c) > bound:
+    wanted = "explodes"
+  assert found.verdict == wanted
+  if wanted == "vanishes":
+    assert found.half_life == pytest.approx(math.log(2) / -math.log(c))
+
+
+@functools.cache
+def linear_report():
+  def loss_fn(w, us):
+    step = lambda x, u: (x @ w + u, None)
+    return jnp.sum(jax.lax.scan(step, jnp.zeros((B, N)), us)[0] ** 2)
+
+  watch = GradientWatch(loss_fn, 1)
+  return lambda c: watch(
+    0, c * jnp.eye(N), jax.random.normal(jax.random.key(0), (60, B, N))
+  )
+
+
+@pytest.mark.parametrize(
+  "c", [0.5, 0.9, 0.985, 0.99, 1.0, 1.01, 1.015, 1.1, 1.5]
+)
+def test_a_linear_network_through_the_whole_report(c):
+  (layer,) = linear_report()(c).layers
+  assert layer.slope == pytest.approx(math.log(c), abs=1e-4)
+  inside = abs(math.log(c)) <= math.log(2) / 59
+  wanted = "keeps" if inside else ("explodes" if c > 1 else "vanishes")
+  assert layer.verdict == wanted
+
+
+def report_of(cell, length, size=16, units=32):
+  task = temporal_order(length=length)
+  model = models.recurrent(cell, models.linear_readout(units, 4))
+  params = model.init(jax.random.key(0))
+  given = task.sample(jax.random.key(1), size)
+  return gradient_report(model, params, given, loss=task.loss)
+
+
+def test_a_gru_without_a_bias_vanishes_and_the_bias_is_named():
+  found = report_of(cells.gru(M, 32, forget_bias=0.0), 200)
+  (layer,) = found.layers
+  assert layer.verdict == "vanishes" and 1.5 < layer.half_life < 4
+  assert layer.reach is not None and layer.reach < 100
+  assert any(
+    "GRU" in line and "is 0 in the mean" in line for line in found.advice
+  )
+  better = report_of(cells.gru(M, 32, forget_bias=3.0), 200)
+  assert better.layers[0].half_life > 4 * layer.half_life
+  assert not any("bias" in line for line in better.advice)
+
+
+def test_a_residual_connection_explodes_and_a_leak_keeps_for_its_time():
+  (grown,) = report_of(cells.residual(M, 32), 200).layers
+  assert grown.verdict == "explodes" and grown.margin > 1
+  (leaky,) = report_of(cells.leaky(M, 32), 11).layers
+  assert leaky.verdict == "keeps"
+  assert report_of(cells.leaky(M, 32), 200).layers[0].half_life > 15
+
+
+def us(steps=20, features=3):
+  return jax.random.normal(jax.random.key(0), (4, steps, features))
+
+
+class Linen(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    x = nn.RNN(nn.OptimizedLSTMCell(5), name="lower")(x)
+    x = nn.RNN(nn.GRUCell(5), name="upper")(x)
+    return nn.Dense(1)(x[:, -1])
+
+
+class Bidirectional(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    back = nn.RNN(nn.SimpleCell(5), reverse=True, keep_order=True)
+    x = nn.Bidirectional(nn.RNN(nn.SimpleCell(5)), back)(x)
+    return nn.Dense(1)(x[:, -1])
+
+
+class Dropout(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    for _ in range(3):
+      x = nn.RNN(nn.GRUCell(5))(x)
+      x = nn.Dropout(0.1, deterministic=False)(x)
+    return nn.Dense(1)(x[:, -1])
+
+
+class Seq2Seq(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    carry, _ = nn.RNN(nn.LSTMCell(5), return_carry=True, name="encoder")(x)
+    decode = nn.RNN(nn.LSTMCell(5), name="decoder")
+    return nn.Dense(1)(decode(x[:, :7], initial_carry=carry))
+
+
+class Block(nn.Module):
+  @nn.compact
+  def __call__(self, x, _):
+    y = nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
+    return x + y + nn.Dense(6)(nn.gelu(nn.Dense(12)(x))), None
+
+
+class Transformer(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    layers = nn.scan(
+      Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=4
+    )
+    x, _ = layers(name="blocks")(nn.Dense(6)(x), None)
+    return nn.Dense(1)(x[:, -1])
+
+
+def linen_loss(module, **rngs):
+  def loss_fn(params, x):
+    keys = {name: jax.random.key(3) for name in rngs}
+    return jnp.mean(module.apply(params, x, rngs=keys) ** 2)
+
+  keys = {"params": jax.random.key(1), "dropout": jax.random.key(2)}
+  return loss_fn, module.init(keys, us())
+
+
+@pytest.mark.parametrize(
+  "module, layers",
+  [
+    (Linen(), ["Linen/lower[0]", "Linen/lower[1]", "Linen/upper"]),
+    (Dropout(), [f"Dropout/RNN_{i}" for i in range(3)]),
+    (
+      Seq2Seq(),
+      [f"Seq2Seq/{n}[{i}]" for n in ("encoder", "decoder") for i in (0, 1)],
+    ),
+    (Transformer(), ["Transformer"]),
+  ],
+  ids=lambda x: type(x).__name__,
+)
+def test_flax_linen(module, layers):
+  rngs = {"dropout": 1} if isinstance(module, Dropout) else {}
+  found = gradient_report(*linen_loss(module, **rngs), us())
+  assert [layer.name for layer in found.layers] == layers
+  assert all(np.isfinite(layer.slope) for layer in found.layers)
+
+
+def test_a_bidirectional_network_has_a_side_that_is_not_read():
+  found = gradient_report(*linen_loss(Bidirectional()), us())
+  forth, back = found.layers
+  assert forth.verdict in ("keeps", "vanishes", "explodes")
+  # It ends at the first step, and the loss reads the last.
+  assert back.verdict == "unread" and math.isnan(back.slope)
+  assert "does not read its last step" in str(found)
+
+
+def test_nnx():
+  class Net(nnx.Module):
+    def __init__(self, rngs):
+      self.rnn = nnx.RNN(nnx.LSTMCell(3, 5, rngs=rngs))
+      self.out = nnx.Linear(5, 1, rngs=rngs)
+
+    def __call__(self, x):
+      return self.out(self.rnn(x)[:, -1])
+
+  loss_fn = lambda net, x: jnp.mean(net(x) ** 2)
+  found = gradient_report(loss_fn, Net(nnx.Rngs(0)), us(), names=["rnn"])
+  assert [layer.name for layer in found.layers] == ["rnn[0]", "rnn[1]"]
+
+
+def test_equinox():
+  eqx = pytest.importorskip("equinox")
+  cell = eqx.nn.GRUCell(3, 5, key=jax.random.key(0))
+  params, static = eqx.partition(cell, eqx.is_array)
+
+  def loss_fn(params, x):
+    gru = jax.vmap(eqx.combine(params, static))
+    step = lambda h, u: (gru(u, h), None)
+    return jnp.sum(jax.lax.scan(step, jnp.zeros((4, 5)), x)[0] ** 2)
+
+  (layer,) = gradient_report(loss_fn, params, us().swapaxes(0, 1)).layers
+  assert layer.verdict == "vanishes"
+
+
+def test_haiku():
+  hk = pytest.importorskip("haiku")
+
+  def forward(x):
+    lstm = hk.LSTM(5)
+    ys, _ = hk.dynamic_unroll(lstm, x, lstm.initial_state(4))
+    return hk.Linear(1)(ys[-1])
+
+  net = hk.without_apply_rng(hk.transform(forward))
+  x = us().swapaxes(0, 1)
+  params = net.init(jax.random.key(0), x)
+  found = gradient_report(
+    lambda p, x: jnp.mean(net.apply(p, x) ** 2), params, x
+  )
+  assert len(found.layers) == 2
+
+
+W = 0.7 * jnp.eye(N)
+
+
+def scanned(body, w=W):
+  def loss_fn(w, us):
+    step = lambda x, u: (body(w, x, u), None)
+    return jnp.sum(jax.lax.scan(step, jnp.ones((B, N)), us)[0])
+
+  return loss_fn, w, jnp.ones((20, B, N))
+
+
+@pytest.mark.parametrize(
+  "body",
+  [
+    lambda w, x, u: x @ w + u,
+    jax.checkpoint(lambda w, x, u: x @ w + u),
+    jax.jit(lambda w, x, u: x @ w + u),
+    lambda w, x, u: jax.nn.relu(x @ w + u),
+  ],
+  ids=["plain", "remat", "jit", "custom_jvp"],
+)
+def test_calls_inside_a_body(body):
+  (layer,) = gradient_report(*scanned(body)).layers
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-4)
+
+
+def test_remat_around_a_scan():
+  loss_fn, w, x = scanned(lambda w, x, u: x @ w + u)
+  (layer,) = gradient_report(jax.checkpoint(loss_fn), w, x).layers
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-4)
+
+
+def test_a_reversed_scan_is_told_from_its_own_end():
+  def loss_fn(w, us):
+    step = lambda x, u: (x @ w + u, None)
+    x, _ = jax.lax.scan(step, jnp.zeros((B, N)), us, reverse=True)
+    return jnp.sum(x)
+
+  (layer,) = gradient_report(loss_fn, W, jnp.ones((20, B, N))).layers
+  assert layer.name == "scan_0 backward"
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-4)
+
+
+def test_scans_in_a_scan():
+  """Layers in a scan, each with a scan over time in its body."""
+
+  def loss_fn(ws, us):
+    def layer(ys, w):
+      step = lambda x, y: ((z := x @ w + y), z)
+      return jax.lax.scan(step, jnp.zeros((B, N)), ys)[1], None
+
+    return jnp.sum(jax.lax.scan(layer, us, ws)[0][-1])
+
+  ws, x = jnp.stack([W, 0.9 * W]), jnp.ones((20, B, N))
+  scans, total, _ = _taps.gradients(loss_fn, ws, x)
+  (outer,) = scans
+  assert outer.length == 2 and [s.length for s in outer.inner] == [20]
+  assert total[0].inner[0].own[0].shape == (2, 20, B, N)
+  # The gradient in the upper layer's states, by hand.
+  upper = total[0].inner[0].own[0][1]
+  np.testing.assert_allclose(
+    upper[:, 0, 0], (0.9 * 0.7) ** np.arange(19, -1, -1), rtol=1e-5
+  )
+
+
+@jax.custom_vjp
+def _custom(w, us):
+  return jnp.sum(jax.lax.scan(lambda x, u: (x @ w + u, None), us[0], us)[0])
+
+
+_custom.defvjp(
+  lambda w, us: (_custom(w, us), (w, us)), lambda r, g: (r[0], r[1])
+)
+
+
+def _while(w, us):
+  return jnp.sum(jax.lax.while_loop(
+    lambda c: c[0] < 3, lambda c: (c[0] + 1, jax.lax.scan(
+      lambda x, u: (x @ w, None), c[1], us)[0]), (0, us[0]))[1])  # fmt: skip
+
+
+def _cond(w, us):
+  run = lambda: jnp.sum(jax.lax.scan(lambda x, u: (x @ w, None), us[0], us)[0])
+  return jax.lax.cond(us[0, 0, 0] > 0, run, lambda: 0.0)
+
+
+DATA = jnp.ones((5, B, N))
+LINEAR = scanned(lambda w, x, u: x @ w)[0]
+BROKEN = W.at[0, 0].set(jnp.nan)
+BAD = {
+  "no scan": (lambda w, us: jnp.sum(us @ w), W, DATA, "hold a scan"),
+  "one step": (LINEAR, W, DATA[:1], "at least two steps"),
+  "integer": (lambda w, us: jnp.int32(1), W, DATA, "one floating number"),
+  "a vector": (lambda w, us: jnp.ones(3), W, DATA, "one floating number"),
+  "nan": (LINEAR, BROKEN, DATA, "params must be finite"),
+  "nan loss": (
+    lambda w, us: jnp.log(-1.0) + LINEAR(w, us),
+    W,
+    DATA,
+    "must be finite",
+  ),
+  "custom_vjp": (_custom, W, DATA, "custom_vjp"),
+  "while": (_while, W, DATA, "while_loop"),
+  "cond": (_cond, W, DATA, "cond"),
+  "no function": (3, W, DATA, "function or Model"),
+  "no batch": (LINEAR, W, iter([]), "got none"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_reported_is_said_in_a_sentence(name):
+  loss_fn, params, given, said = BAD[name]
+  with pytest.raises(ValueError, match=said):
+    gradient_report(loss_fn, params, given)
+
+
+def test_names_are_as_many_as_scans():
+  with pytest.raises(ValueError, match="names must be 1, got 2"):
+    gradient_report(*scanned(lambda w, x, u: x @ w), names=["a", "b"])
+
+
+def test_a_batch_of_one_has_no_error_bar():
+  loss_fn, w, _ = scanned(lambda w, x, u: x @ w + u)
+  one = lambda w, us: loss_fn(w, us)
+  (layer,) = gradient_report(one, w, jnp.ones((20, 1, N))).layers
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-4)
+
+  def of_one(w, us):
+    step = lambda x, u: (x @ w + u, None)
+    return jnp.sum(jax.lax.scan(step, jnp.ones((1, N)), us)[0])
+
+  (layer,) = gradient_report(of_one, w, jnp.ones((20, 1, N))).layers
+  assert math.isnan(layer.stderr) and not layer.borderline
+
+
+def test_an_iterator_gives_norms_and_a_threshold():
+  loss_fn, w, x = scanned(lambda w, x, u: x @ w + u)
+  batches = (x * scale for scale in np.linspace(0.5, 2, 40))
+  found = gradient_report(loss_fn, w, batches)
+  norms = [
+    float(jnp.linalg.norm(jax.grad(loss_fn)(w, x * s)))
+    for s in np.linspace(0.5, 2, 40)
+  ]
+  np.testing.assert_allclose(found.norms, norms, rtol=1e-5)
+  assert found.max_norm == pytest.approx(np.mean(norms), rel=1e-5)
+  assert "norms of 40 batches" in str(found)
+  assert gradient_report(loss_fn, w, x).max_norm is None
+
+
+def test_it_is_saved_as_page_picture_record_and_text(tmp_path):
+  found = gradient_report(*scanned(lambda w, x, u: x @ w + u))
+  for suffix in ("html", "png", "json", "txt"):
+    found.save(tmp_path / f"report.{suffix}")
+  page = (tmp_path / "report.html").read_text()
+  assert "vanishes" in page and "data:image/png;base64," in page
+  assert "http" not in page and "<script" not in page
+  told = json.loads((tmp_path / "report.json").read_text())
+  assert told["layers"][0]["verdict"] == "vanishes"
+  assert (tmp_path / "report.txt").read_text() == f"{found}\n"
+  with pytest.raises(ValueError, match=r"must end with .*report\.pdf"):
+    found.save(tmp_path / "report.pdf")
+
+
+def test_a_watch_reports_every_so_often_and_compiles_once():
+  traced = []
+  loss_fn, w, x = scanned(lambda w, x, u: x @ w + u)
+
+  def counted(w, us):
+    traced.append(1)
+    return loss_fn(w, us)
+
+  watch = GradientWatch(counted, every=2)
+  for step in range(5):
+    found = watch(step, w * (1 + step / 10), x)
+    assert (found is None) == (step % 2 == 1)
+    if step == 0:
+      first = len(traced)
+  assert len(traced) == first and [*watch.reports] == [0, 2, 4]
+  slopes = [r.layers[0].slope for r in watch.reports.values()]
+  wanted = [math.log(0.7 * (1 + step / 10)) for step in (0, 2, 4)]
+  np.testing.assert_allclose(slopes, wanted, atol=1e-4)
+  with pytest.raises(ValueError, match="every must be"):
+    GradientWatch(loss_fn, every=0)
