@@ -147,3 +147,25 @@ def test_help_shows_no_flags_of_other_packages(tmp_path):
   assert "Trains recurrent networks" in out and "--run_dir" in out
   assert "--hidden_size" in out and "chex" not in out
   assert out.count("This program:") == 1
+
+
+@pytest.mark.usefixtures("quickly_launched")
+def test_a_run_is_reported_before_and_after(tmp_path):
+  path = ROOT / "src"
+  words = ("train", *SHORT, "--model=gru", "--algorithm=msgd_c")
+  assert call((*words, "--run_dir=run"), tmp_path, path)[0] == 0
+  words = ("report", "--run=run", "--out=page.html", "--size=5")
+  status, out, err = call(words, tmp_path, path)
+  assert status == 0, err
+  told = json.loads(out)
+  verdicts = {"keeps", "vanishes", "explodes"}
+  assert {*told["before"].values(), *told["after"].values()} <= verdicts
+  assert "before training" in err and "half-life" in err
+  assert "data:image/png" in (tmp_path / "page.html").read_text()
+  for flag, said in (
+    ("--out=a.pdf", "out must end with .html"),
+    ("--run=none", "none"),
+    ("--size=1", "size must be"),
+  ):
+    status, _, err = call(("report", "--run=run", flag), tmp_path, path)
+    assert status == 1 and said in err and "Traceback" not in err

@@ -8,6 +8,7 @@ PROGRAM is one of
   train      one configuration, several seeds
   sweep      grids of configurations
   evaluate   trained networks, tested: at other lengths and otherwise
+  report     how far back the gradients of a trained network reach
   draw       pictures and tables made of records
   collect    a sweep's records in one file
 
@@ -23,7 +24,7 @@ import sys
 
 from steadygrad.runs import launch
 
-PROGRAMS = ("train", "sweep", "evaluate", "draw", "collect")
+PROGRAMS = ("train", "sweep", "evaluate", "report", "draw", "collect")
 OF_CLONES = ("analyse", "benchmark")
 # Those whose flags take one value, and the one where they take several.
 _SEVERAL = {"train": "sweep.py"}
