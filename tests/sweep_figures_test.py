@@ -9,9 +9,11 @@ import pytest
 
 from steadygrad import records
 from steadygrad.figures import (
+  costs,
   error_curves,
   generalisation,
   groups,
+  rates,
   success_rate,
   tables,
 )
@@ -379,3 +381,69 @@ def test_fields_of_where_are_those_of_the_configuration():
   for name in (f.name for f in dataclasses.fields(TaskConfig)):
     with pytest.raises(ValueError, match=f"{name} must be|no run with {name}"):
       gather.keep(runs, [f"{name}=987654"])
+
+
+def test_rates_are_shares_of_solved_seeds(drawn):
+  outcomes = {
+    ("sgd", "msgd", 0.1): (500, 500, 750, "cut"),
+    ("sgd", "msgd", 1.0): ("diverged",) * 4,
+    ("sgd", "msgd_c", 0.1): ("cut", "cut", 750, "cut"),
+    ("adam", "msgd_c", 0.001): (500, 500),
+  }
+  runs = [
+    run(seed, outcome, optimizer=o, algorithm=a, learning_rate=r)
+    for (o, a, r), seeds in outcomes.items()
+    for seed, outcome in enumerate(seeds)
+  ]
+  left, right = drawn(rates.draw, runs).axes
+  assert [axis.get_title() for axis in (left, right)] == ["SGD", "Adam"]
+  plain, clipped = (bar.lines[0] for bar in left.containers)
+  assert [*plain.get_ydata()] == [0.75, 0]
+  assert [*clipped.get_ydata()] == [0.25]
+  assert [float(x) for x in plain.get_xdata()] == pytest.approx([0.1, 1], 0.1)
+  low, high = evaluation.wilson_interval(3, 4)
+  (bars,) = left.containers[0].lines[2]
+  np.testing.assert_allclose(
+    np.array(bars.get_segments()[0], float)[:, 1], [low, high]
+  )
+  with pytest.raises(ValueError, match="differ in length"):
+    rates.draw([*runs, run(0, 500, length=60)], "a.png")
+
+
+def cost_rows():
+  """Two sizes, all states kept and some."""
+  rows = []
+  for name, length, kept, some, ratio in (
+    ("elman", 100, 2.0, 0.5, 2.0),
+    ("lstm", 1000, 30.0, 3.0, 1.5),
+  ):
+    for again, mib, seconds in ((False, kept, 0.1), (True, some, 0.1 * ratio)):
+      rows.append(
+        {"model": name, "length": length, "omega": False, "checkpoint": again}
+        | {"mib": mib, "seconds": [seconds] * 3, "units": 8, "parameters": 5}
+      )
+  return rows
+
+
+def test_the_table_of_checkpointing_has_both_memories_and_their_ratios():
+  table = costs.checkpointing([cost_rows()]).splitlines()
+  assert table[2] == "| Elman | 100 | no | 2.0 | 0.5 | × 0.25 | × 2.0 |"
+  assert table[3] == "| LSTM | 1000 | no | 30.0 | 3.0 | × 0.10 | × 1.5 |"
+  assert len(table) == 4
+
+
+def test_the_picture_of_checkpointing_has_a_line_for_each_memory(drawn):
+  without, omega = drawn(costs.draw_checkpointing, [cost_rows()]).axes
+  lines = {x.get_label(): [*x.get_ydata()] for x in without.lines}
+  assert lines == {
+    "Elman, all kept": [2.0],
+    "Elman, some kept": [0.5],
+    "LSTM, all kept": [30.0],
+    "LSTM, some kept": [3.0],
+  }
+  assert not omega.lines
+
+
+def test_the_table_of_networks_is_in_milliseconds():
+  row = costs.networks([cost_rows()[:1]]).splitlines()[2]
+  assert row == "| elman | 100 | 8 | 5 | 100.00 (100.00 to 100.00) | 2.00 |"
