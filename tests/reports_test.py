@@ -431,6 +431,36 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(name):
     gradient_report(loss_fn, params, given)
 
 
+def test_a_while_loop_is_named_where_there_is_no_scan():
+  def loss_fn(w, us):
+    body = lambda c: (c[0] + 1, c[1] @ w)
+    return jnp.sum(jax.lax.while_loop(lambda c: c[0] < 5, body, (0, us[0]))[1])
+
+  with pytest.raises(ValueError, match="1 while_loop, which has no gradient"):
+    gradient_report(loss_fn, W, DATA)
+
+
+def test_a_complex_state():
+  factor = 0.8 * jnp.exp(0.5j)
+
+  def loss_fn(w, us):
+    step = lambda x, u: (w * x + u, None)
+    x, _ = jax.lax.scan(step, jnp.zeros((B, N), jnp.complex64), us)
+    return jnp.sum(jnp.abs(x) ** 2)
+
+  (layer,) = gradient_report(loss_fn, factor, DATA.repeat(4, 0)).layers
+  assert layer.slope == pytest.approx(math.log(0.8), abs=1e-3)
+
+
+def test_a_fori_loop_of_fixed_steps_is_a_scan():
+  def loss_fn(w, us):
+    return jnp.sum(jax.lax.fori_loop(0, 9, lambda i, x: x @ w + us[0], us[0]))
+
+  (layer,) = gradient_report(loss_fn, W, DATA).layers
+  assert layer.length == 9
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-4)
+
+
 def test_names_are_as_many_as_scans():
   with pytest.raises(ValueError, match="names must be 1, got 2"):
     gradient_report(*scanned(lambda w, x, u: x @ w), names=["a", "b"])

@@ -188,8 +188,8 @@ def _function(loss_fn, params, loss) -> tuple[Callable, PyTree, Any]:
 def _check_finite(params: PyTree) -> None:
   """ValueError naming a parameter with NaN or inf."""
   for path, leaf in jax.tree.leaves_with_path(params):
-    floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-    if floating and not np.isfinite(leaf).all():
+    inexact = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    if inexact and not np.isfinite(leaf).all():
       where = jax.tree_util.keystr(path)
       raise ValueError(f"params must be finite, got NaN or inf in {where}")
 
@@ -206,12 +206,16 @@ def _measure(fn, params, batch, names) -> tuple[Callable, Callable, list]:
   )
   if not floating or shape.shape != ():
     raise ValueError(f"loss_fn must give one floating number, got {shape}")
-  scans = _taps.tapped(fn, params, batch).scans
+  made = _taps.tapped(fn, params, batch)
+  scans = made.scans
   if not _leaves(scans):
     longest = max((scan.length for scan in scans), default=0)
+    loops = f" and {made.loops} while_loop, which has no gradient" * bool(
+      made.loops
+    )
     raise ValueError(
       "loss_fn must hold a scan of at least two steps with a state, got"
-      f" {len(scans)} scans, of at most {longest} steps"
+      f" {len(scans)} scans, of at most {longest} steps{loops}"
     )
   if names is not None and len(names) != len(scans):
     raise ValueError(f"names must be {len(scans)}, got {len(names)}: {names}")
@@ -234,7 +238,7 @@ def _measure(fn, params, batch, names) -> tuple[Callable, Callable, list]:
 
 def _norm(grads: PyTree) -> Array:
   leaves = [
-    g for g in jax.tree.leaves(grads) if jnp.issubdtype(g.dtype, jnp.floating)
+    g for g in jax.tree.leaves(grads) if jnp.issubdtype(g.dtype, jnp.inexact)
   ]
   return numerics.joint_norm(leaves)
 

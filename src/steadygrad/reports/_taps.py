@@ -30,7 +30,7 @@ class Tap(NamedTuple):
   """What is added to one scan: arrays, or their shapes.
 
   Attributes:
-    own: one for each floating leaf of the carry, [T, ...].
+    own: one for each floating or complex leaf of the carry, [T, ...].
     inner: `Tap`s of the scans in its body, with T as their first axis.
   """
 
@@ -61,12 +61,14 @@ class Tapped(NamedTuple):
 
   Attributes:
     scans: those at the top, in the order in which they run.
+    loops: how many while_loops there are, which have no gradient in reverse.
     call: (taps of the scans, *arguments) -> what the function returns.
     last: the same arguments -> the last carry of each scan, its floating
       leaves, seen from the taps of that scan alone.
   """
 
   scans: list[Scan]
+  loops: int
   call: Callable[..., Any]
   last: Callable[..., list]
 
@@ -106,7 +108,8 @@ def tapped(fn: Callable[..., Any], *args: Any) -> Tapped:
   def last(taps, *args):
     return _run(program, jax.tree.leaves(args), taps, isolate=True)[1]
 
-  return Tapped(scans, call, last)
+  loops = sum(step.eqn.primitive.name == "while" for step in program.steps)
+  return Tapped(scans, loops, call, last)
 
 
 def zeros(scans: Sequence[Scan]) -> list[Tap]:
@@ -197,9 +200,9 @@ def _sizes(eqn) -> tuple[int, int, int]:
 
 
 def _floating(avals: Sequence) -> list[int]:
-  """Which of them have a derivative."""
+  """Which of them have a derivative, complex ones too."""
   return [
-    i for i, a in enumerate(avals) if jnp.issubdtype(a.dtype, jnp.floating)
+    i for i, a in enumerate(avals) if jnp.issubdtype(a.dtype, jnp.inexact)
   ]
 
 
