@@ -115,7 +115,7 @@ def test_a_linear_network_has_the_slope_of_its_factor(tenths):
   def norms(steps):
     return np.repeat((c ** np.arange(steps))[:, None], 4, 1)
 
-  found = _numbers.layer("w", norms(60), norms(60))
+  found = _numbers.layer("w", norms(60), norms(60), 0.0)
   assert found.slope == pytest.approx(math.log(c), abs=1e-9)
   bound = math.log(2) / 59
   wanted = "keeps" if abs(math.log(c)) <= bound else "vanishes"
@@ -143,6 +143,7 @@ def linear_report():
 )
 def test_a_linear_network_through_the_whole_report(c):
   (layer,) = linear_report()(c).layers
+  assert layer.exponent == pytest.approx(math.log(c), abs=1e-4)
   assert layer.slope == pytest.approx(math.log(c), abs=1e-4)
   inside = abs(math.log(c)) <= math.log(2) / 59
   wanted = "keeps" if inside else ("explodes" if c > 1 else "vanishes")
@@ -528,3 +529,34 @@ def test_a_watch_reports_every_so_often_and_compiles_once():
   np.testing.assert_allclose(slopes, wanted, atol=1e-4)
   with pytest.raises(ValueError, match="every must be"):
     GradientWatch(loss_fn, every=0)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_an_exponent_is_the_growth_of_a_small_difference(name):
+  """Against two runs a little apart, all leaves of the state together."""
+  model = made(CELLS[name]())
+  params = jax.tree.map(lambda p: 3 * p, model.init(jax.random.key(0)))
+  layers = gradient_report(model, params, batch(), loss=TASK.loss).layers
+  cell, theta, us = model.cell, params["cell"], batch().us
+  taps = _taps.zeros(
+    _taps.tapped(
+      lambda p, b: TASK.loss(model.apply(p, b.us), b), params, batch()
+    ).scans
+  )
+  keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(taps))))
+  directions = [jax.random.normal(next(keys), x.shape[1:]) for x in taps[0].own]
+  first = cell.step(theta, cell.initial_state(theta, B), us[0])
+
+  def last(x):
+    return jax.lax.scan(lambda x, u: (cell.step(theta, x, u), None), x, us[1:])[
+      0
+    ]
+
+  structure = jax.tree.structure(first)
+  _, pushed = jax.jvp(
+    last, (first,), (jax.tree.unflatten(structure, directions),)
+  )
+  size = lambda leaves: jnp.sqrt(sum(jnp.sum(x**2, -1) for x in leaves))
+  grown = jnp.log(size(jax.tree.leaves(pushed)) / size(directions)) / (T - 1)
+  for layer in layers:
+    assert layer.exponent == pytest.approx(float(grown.mean()), rel=1e-3)

@@ -39,6 +39,8 @@ class Layer(NamedTuple):
     verdict: "keeps", "vanishes", "explodes" or "unread".
     margin: |slope| (T - 1) / ln 2: halvings or doublings over the sequence; 1
       is the bound.
+    exponent: largest Lyapunov exponent of the scan over its own steps, of all
+      its leaves together, a mean over sequences.
     borderline: whether the bound lies within two standard errors.
   """
 
@@ -52,6 +54,7 @@ class Layer(NamedTuple):
   reach: int | None
   verdict: str
   margin: float
+  exponent: float
   borderline: bool
 
 
@@ -76,13 +79,16 @@ def slopes(norms: np.ndarray) -> np.ndarray:
   return found
 
 
-def layer(name: str, signal: np.ndarray, carried: np.ndarray) -> Layer:
+def layer(
+  name: str, signal: np.ndarray, carried: np.ndarray, exponent: float
+) -> Layer:
   """What is said of one leaf.
 
   Args:
     name: of it.
     signal: norms by lag, [T, B].
     carried: the same, through the scan alone.
+    exponent: of the scan.
   """
   signal, carried = (np.asarray(x, np.float64) for x in (signal, carried))
   length = len(carried)
@@ -110,5 +116,6 @@ def layer(name: str, signal: np.ndarray, carried: np.ndarray) -> Layer:
     reach=int(under[0]) if len(under) else None,
     verdict=verdict,
     margin=abs(slope) / bound,
+    exponent=float(exponent),
     borderline=bool(abs(abs(slope) - bound) < 2 * stderr),
   )

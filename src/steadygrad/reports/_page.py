@@ -63,7 +63,7 @@ def html(report: Any) -> bytes:
 <body><h1>How far back gradients reach</h1>
 <p>Loss {report.loss:.4g}; norm of the gradient {report.norms[0]:.3g}.</p>
 <table><tr><th>layer</th><th>verdict</th><th>slope a step</th>
-<th>half-life</th><th>lost after</th></tr>{rows}</table>
+<th>half-life</th><th>lost after</th><th>Lyapunov</th></tr>{rows}</table>
 <p><img alt="Signal by lag, a panel for each layer"
 src="data:image/png;base64,{picture}"></p>{norms}
 <ul>{advice}</ul>
@@ -81,7 +81,7 @@ def _row(layer: Any) -> str:
   error = "" if np.isnan(layer.stderr) else f" ± {layer.stderr:.2g}"
   name = escape.escape(layer.name)
   slope = "" if np.isnan(layer.slope) else f"{layer.slope:.4g}{error}"
-  cells = (slope, half, reach)
+  cells = (slope, half, reach, f"{layer.exponent:.3g}")
   numbers = "".join(f'<td class="number">{c}</td>' for c in cells)
   verdict = layer.verdict + " (borderline)" * layer.borderline
   return f"<tr><td>{name}</td><td>{verdict}</td>{numbers}</tr>"

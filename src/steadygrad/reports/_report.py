@@ -224,11 +224,12 @@ def _measure(fn, params, batch, names) -> tuple[Callable, Callable, list]:
   def measure(params, batch):
     value, grads = jax.value_and_grad(fn, allow_int=True)(params, batch)
     _, total, carried = _taps.gradients(fn, params, batch)
-    pairs = [
-      tuple(_by_lag(taps[i].own[k], scans[i]) for taps in (total, carried))
-      for i, k in kept
-    ]
-    return value, _norm(grads), pairs
+    exponents = [jnp.mean(x) for x in _taps.growth(fn, params, batch)]
+    found = []
+    for i, k in kept:
+      pair = (_by_lag(taps[i].own[k], scans[i]) for taps in (total, carried))
+      found.append((*pair, exponents[i]))
+    return value, _norm(grads), found
 
   def norm(params, batch):
     return _norm(jax.grad(fn, allow_int=True)(params, batch))

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from steadygrad.numerics import joint_norm
 from steadygrad.types import Array, PyTree
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call")
@@ -352,3 +353,36 @@ def gradients(
   ]
   _, vjp = jax.vjp(lambda t: made.last(t, *args), taps)
   return made.scans, total, vjp(ends)[0]
+
+
+def growth(fn: Callable[..., Array], *args: PyTree) -> list[Array]:
+  """Largest Lyapunov exponents of the scans, over their own steps, [B] each.
+
+  A random difference in the first state is pushed to the last one by the
+  body's own Jacobians: ln |∂x_T/∂x_1 v| / (T - 1), of all leaves together.
+  """
+  made = tapped(fn, *args)
+  taps = zeros(made.scans)
+  keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(taps))))
+  pushed = []
+  for scan, tap in zip(made.scans, taps, strict=True):
+    first = -1 if scan.reverse else 0
+    own = [x.at[first].set(_normal(next(keys), x[first])) for x in tap.own]
+    pushed.append(Tap(own, jax.tree.map(jnp.zeros_like, tap.inner)))
+  _, ends = jax.jvp(lambda t: made.last(t, *args), (taps,), (pushed,))
+  found = []
+  for scan, tap, end in zip(made.scans, pushed, ends, strict=True):
+    start = [x[-1 if scan.reverse else 0] for x in tap.own]
+    ratio = jnp.log(_size(end)) - jnp.log(_size(start))
+    found.append(ratio / max(scan.length - 1, 1))
+  return found
+
+
+def _normal(key: Array, like: Array) -> Array:
+  return jax.random.normal(key, like.shape, like.dtype)
+
+
+def _size(leaves: Sequence[Array]) -> Array:
+  """Joint norm of leaves [B, ...] of at least two axes, or of all, [B]."""
+  leaves = [x if x.ndim > 1 else x[None] for x in leaves if x.ndim]
+  return joint_norm(leaves, batch_ndim=1) if leaves else jnp.ones(1)
