@@ -14,6 +14,7 @@ from steadygrad.figures import (
   generalisation,
   groups,
   rates,
+  solving,
   success_rate,
   tables,
 )
@@ -447,3 +448,27 @@ def test_the_picture_of_checkpointing_has_a_line_for_each_memory(drawn):
 def test_the_table_of_networks_is_in_milliseconds():
   row = costs.networks([cost_rows()[:1]]).splitlines()[2]
   assert row == "| elman | 100 | 8 | 5 | 100.00 (100.00 to 100.00) | 2.00 |"
+
+
+def test_a_dot_is_a_seed_that_solved_and_the_rest_are_counted(drawn):
+  outcomes = {
+    ("elman", 100): ("cut", 4000, "cut"),
+    ("elman", 50): (500, 1000, 1500),
+    ("lstm", 50): (250, 250, "diverged"),
+  }
+  runs = [
+    run(seed, outcome, model=model, length=length, algorithm="msgd_c")
+    for (model, length), seeds in outcomes.items()
+    for seed, outcome in enumerate(seeds)
+  ]
+  short, long = drawn(solving.draw, runs).axes
+  assert short.get_title(loc="left").startswith(
+    "temporal order, 50 (chance: 75%"
+  )
+  assert long.get_title(loc="left").startswith("temporal order, 100 ")
+  names = [text.get_text() for text in short.get_yticklabels()]
+  assert [n.split(",")[0] for n in names] == ["LSTM", "Elman"]
+  dots = [sorted(x.get_xdata()) for x in short.lines if x.get_marker() == "o"]
+  assert dots == [[250, 250], [500, 1000, 1500]]
+  assert [t.get_text() for t in short.texts] == ["2 of 3", "3 of 3"]
+  assert [t.get_text() for t in long.texts] == ["1 of 3"]

@@ -150,15 +150,11 @@ def comparators(runs: list[dict]) -> str:
   A cell is solved seeds of all, and the median of their updates, or of the
   error where none is solved. A dash was not run.
   """
-  problems = groups.by(runs, (*_PROBLEM, *_NETWORK))
-  found: dict[tuple, dict[tuple, list]] = {}
-  for key, members in problems.items():
-    problem, network = key[: len(_PROBLEM)], key[len(_PROBLEM) :]
-    found.setdefault(network, {})[problem] = members
-  columns = sorted({p for row in found.values() for p in row}, key=str)
+  found = by_problem(runs)
+  columns = problems_of(found)
   rows = []
   for network, row in found.items():
-    config: dict[str, Any] = dict(zip(_NETWORK, network, strict=True))
+    config = network_config(network)
     rows.append(
       [
         label(config, ("model",)),
@@ -167,12 +163,35 @@ def comparators(runs: list[dict]) -> str:
         *[_outcome(row[p]) if p in row else "–" for p in columns],
       ]
     )
-  names = [
-    f"{task.replace('_', ' ')}, {label(config, ('length',))}"
-    for task, length, most in columns
-    for config in [{"length": length, "max_length": most}]
-  ]
+  names = map(problem_name, columns)
   return markdown(["network", "optimiser", "rate", *names], rows)
+
+
+def by_problem(runs: list[dict]) -> dict[tuple, dict[tuple, list]]:
+  """{network: {problem: runs}}, in the order of the table."""
+  found: dict[tuple, dict[tuple, list]] = {}
+  for key, members in groups.by(runs, (*_PROBLEM, *_NETWORK)).items():
+    problem, network = key[: len(_PROBLEM)], key[len(_PROBLEM) :]
+    found.setdefault(network, {})[problem] = members
+  return found
+
+
+def problems_of(found: dict[tuple, dict[tuple, list]]) -> list[tuple]:
+  """The problems of `by_problem`, by task and then length."""
+  problems = {p for row in found.values() for p in row}
+  return sorted(problems, key=lambda p: (p[0], p[1], p[2] or 0))
+
+
+def network_config(network: tuple) -> dict[str, Any]:
+  """The settings of a network of `by_problem`."""
+  return dict(zip(_NETWORK, network, strict=True))
+
+
+def problem_name(problem: tuple) -> str:
+  """Such as "adding, 50 to 200"."""
+  task, length, most = problem
+  config = {"length": length, "max_length": most}
+  return f"{task.replace('_', ' ')}, {label(config, ('length',))}"
 
 
 def _outcome(runs: list[dict]) -> str:
