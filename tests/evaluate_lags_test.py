@@ -107,3 +107,15 @@ def test_runs_of_other_problems_are_refused(swept, tmp_path):
     lags.evaluate([str(tmp_path / "other")], out=str(tmp_path / "a.png"))
   with pytest.raises(ValueError, match="size must"):
     lags.evaluate([swept["elman"]], size=0, out=str(tmp_path / "a.png"))
+
+
+def test_the_table_has_the_first_step_and_the_exponents(swept, tmp_path):
+  out = tmp_path / "lags.png"
+  lags.evaluate([swept["elman"]], size=SIZE, out=str(out))
+  record = json.loads(out.with_suffix(".json").read_text())
+  ((_, run),) = record["runs"].items()
+  row = figure.table(record).splitlines()[2].split(" | ")
+  signals = [run["signals"][when] for when in ("start", "end")]
+  assert row[3:5] == [f"{s[-1] / s[0]:.1e}" for s in signals]
+  assert row[5] == f"{run['exponent']['start']:.3f}"
+  assert row[2] == "0 of 1"

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 from steadygrad import records
-from steadygrad.figures import groups
+from steadygrad.figures import groups, tables
 from steadygrad.figures.labels import label
 from steadygrad.plots import style
 
@@ -65,6 +65,35 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
   figure.legend(handles=handles, loc="outside lower center", ncols=2)
   style.clean(*flat)
   style.save(figure, path)
+
+
+def table(record: dict) -> str:
+  """What reaches the first step, and the exponents: medians over seeds.
+
+  A row for each network: |dE/du_1| over |dE/du_T|, and the largest Lyapunov
+  exponent a step, before training and after it.
+  """
+  everyone = list(record["runs"].values())
+  header = ["network", "optimiser", "solved"]
+  for what in ("signal at the first step", "Lyapunov exponent"):
+    header += [f"{what}, before", "after"]
+  rows = []
+  for runs in groups.by(everyone, _FIELDS).values():
+    config = runs[0]["config"]
+    words = [label(config, ("model",)), label(config, ("optimizer",))]
+    words.append(f"{sum(run['solved'] for run in runs)} of {len(runs)}")
+    words += [_short(profile(runs, when)[-1]) for when in _LOOKS]
+    for when in _LOOKS:
+      found = records.numbers([run["exponent"][when] for run in runs])
+      middle = np.median(found)
+      words.append("–" if np.isnan(middle) else f"{middle:.3f}")
+    rows.append(words)
+  return tables.markdown(header, rows)
+
+
+def _short(ratio: float) -> str:
+  """A ratio to two digits; what is under the picture's foot is told so."""
+  return f"under {_SMALLEST:.0e}" if ratio <= _SMALLEST else f"{ratio:.1e}"
 
 
 def _title(runs: list[dict], fields: tuple[str, ...]) -> str:

@@ -161,6 +161,7 @@ TABLES = {
   "checkpointing_table": (costs.checkpointing, _each(_checkpointing)),
   "comparators": (tables.comparators, _runs),
   "front_table": (front.table, _runs),
+  "lags_table": (lags.table, _one(_lags)),
   "learning_rates": (tables.learning_rates, _runs),
   "methods": (methods.table, _each(kinds.read_training)),
   "networks": (costs.networks, _each(_reader(kinds.NETWORK_ROWS))),
