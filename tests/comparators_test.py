@@ -397,3 +397,42 @@ def test_learned_positions_end():
 def test_mistakes_are_named(call, said):
   with pytest.raises(ValueError, match=said):
     call()
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_sequence_of_no_steps_sends_nothing_into_the_blocks(positions):
+  model, us = transformer(positions, "last"), inputs()
+  params = model.init(jax.random.key(2))
+
+  def blocks(lengths):
+    def total(p):
+      return jnp.sum(model.apply(p, us, jnp.array(lengths))[:2] ** 2)
+
+    def with_empty(p):
+      return jnp.sum(model.apply(p, us, jnp.array(lengths)) ** 2)
+
+    return jax.grad(total)(params), jax.grad(with_empty)(params)
+
+  alone, with_empty = blocks([T, 3, 0])
+  for one, other in zip(
+    jax.tree.leaves(alone["readout"]["blocks"]),
+    jax.tree.leaves(with_empty["readout"]["blocks"]),
+    strict=True,
+  ):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("promotion")
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_checkpointed_blocks_take_half_precision(dtype):
+  size = models.Size(8, layers=3, heads=2)
+  outputs = []
+  for checkpoint in (False, True):
+    readout = models.transformer_readout(
+      size, 2, positions="rotary", checkpoint=checkpoint
+    )
+    params = readout.init(jax.random.key(0))
+    params = jax.tree.map(lambda p: p.astype(dtype), params)
+    ys = jax.random.normal(jax.random.key(1), (6, 3, 8), jnp.float32)
+    outputs.append(readout.apply(params, ys, None).astype(jnp.float32))
+  np.testing.assert_allclose(*outputs, rtol=0.1, atol=0.1)

@@ -545,18 +545,150 @@ def test_an_exponent_is_the_growth_of_a_small_difference(name):
   )
   keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(taps))))
   directions = [jax.random.normal(next(keys), x.shape[1:]) for x in taps[0].own]
-  first = cell.step(theta, cell.initial_state(theta, B), us[0])
+  first = cell.initial_state(theta, B)
+  tangent = jax.tree.unflatten(jax.tree.structure(first), directions)
 
-  def last(x):
-    return jax.lax.scan(lambda x, u: (cell.step(theta, x, u), None), x, us[1:])[
-      0
-    ]
+  def pushed(steps):
+    step = lambda x, u: (cell.step(theta, x, u), None)
+    last = lambda x: jax.lax.scan(step, x, us[:steps])[0]
+    leaves = jax.tree.leaves(jax.jvp(last, (first,), (tangent,))[1])
+    return jnp.sqrt(sum(jnp.sum(x**2, -1) for x in leaves))
 
-  structure = jax.tree.structure(first)
-  _, pushed = jax.jvp(
-    last, (first,), (jax.tree.unflatten(structure, directions),)
-  )
-  size = lambda leaves: jnp.sqrt(sum(jnp.sum(x**2, -1) for x in leaves))
-  grown = jnp.log(size(jax.tree.leaves(pushed)) / size(directions)) / (T - 1)
+  grown = jnp.log(pushed(T) / pushed(1)) / (T - 1)
   for layer in layers:
     assert layer.exponent == pytest.approx(float(grown.mean()), rel=1e-3)
+
+
+def tanh_loss(w, us):
+  step = lambda x, u: (jnp.tanh(x @ w + u), None)
+  return jnp.sum(jax.lax.scan(step, jnp.zeros((B, 64)), us)[0])
+
+
+@pytest.mark.parametrize("steps", [150, 300, 600])
+def test_a_signal_that_overflows_explodes(steps):
+  w = 0.5 * jax.random.normal(jax.random.key(0), (64, 64))
+  us = jax.random.normal(jax.random.key(1), (steps, B, 64))
+  found = gradient_report(tanh_loss, w, us)
+  (layer,) = found.layers
+  assert layer.verdict == "explodes" and layer.slope > 0.2
+  assert 0.2 < layer.exponent < 1
+  assert "clip the norm" in str(found)
+
+
+@pytest.mark.parametrize("steps", [60, 300, 600])
+def test_an_exponent_does_not_underflow(steps):
+  loss_fn, w, _ = scanned(lambda w, x, u: x @ w + u)
+  (layer,) = gradient_report(loss_fn, w, jnp.ones((steps, B, N))).layers
+  assert layer.exponent == pytest.approx(math.log(0.7), abs=1e-4)
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-3)
+
+
+def _in_carry(w, us):
+  step = lambda c, u: ((x := c[0] @ w + u, c[1] + jnp.sum(x**2)), None)
+  (_, total), _ = jax.lax.scan(step, (jnp.zeros((B, N)), 0.0), us)
+  return total
+
+
+def _of_sequences(w, us):
+  step = lambda c, u: ((x := c[0] @ w + u, c[1] + jnp.sum(x**2, 1)), None)
+  return jnp.sum(
+    jax.lax.scan(step, (jnp.zeros((B, N)), jnp.zeros(B)), us)[0][1]
+  )
+
+
+def _pooled(w, us):
+  step = lambda c, u: ((x := c[0] @ w + u, c[1] + x), None)
+  zeros = jnp.zeros((B, N))
+  return jnp.sum(jax.lax.scan(step, (zeros, zeros), us)[0][1] ** 2)
+
+
+def _fori(w, us):
+  def body(i, c):
+    return (x := c[0] @ w + us[i], c[1] + jnp.sum(x**2))
+
+  return jax.lax.fori_loop(0, 20, body, (jnp.zeros((B, N)), 0.0))[1]
+
+
+def _stacked(w, us):
+  step = lambda x, u: ((x := x @ w + u), jnp.sum(x**2))
+  return jnp.sum(jax.lax.scan(step, jnp.zeros((B, N)), us)[1])
+
+
+@pytest.mark.parametrize(
+  "loss_fn", [_in_carry, _of_sequences, _pooled, _fori, _stacked]
+)
+def test_a_sum_in_the_carry_is_no_state(loss_fn):
+  us = jax.random.normal(jax.random.key(0), (20, B, N))
+  (layer,) = gradient_report(loss_fn, W, us).layers
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-3)
+  assert layer.verdict == "vanishes"
+
+
+def test_the_signal_has_the_loss_of_its_own_step():
+  us = jax.random.normal(jax.random.key(0), (20, B, N))
+  found = [gradient_report(f, W, us).layers[0] for f in (_in_carry, _stacked)]
+  np.testing.assert_allclose(found[0].signal, found[1].signal, rtol=1e-5)
+
+
+def test_a_leaf_that_no_step_reads_is_said_to_be_so():
+  def loss_fn(w, us):
+    step = lambda c, u: ((x := c[0] @ w + u, 2 * x), None)
+    zeros = jnp.zeros((B, N))
+    return jnp.sum(jax.lax.scan(step, (zeros, zeros), us)[0][1])
+
+  found = gradient_report(loss_fn, W, jnp.ones((20, B, N)))
+  state, shown = found.layers
+  assert (state.verdict, shown.verdict) == ("vanishes", "unfed")
+  assert "scan_0[1]  no later step reads it" in str(found)
+  assert not any(line.startswith("scan_0[1]") for line in found.advice)
+
+
+def test_a_rule_for_reverse_mode_alone_in_a_body():
+  @jax.custom_vjp
+  def through(x):
+    return x
+
+  through.defvjp(lambda x: (x, None), lambda _, g: (jnp.clip(g, -1, 1),))
+  body = lambda w, x, u: through(x @ w + u)
+  (layer,) = gradient_report(*scanned(body)).layers
+  assert layer.slope == pytest.approx(math.log(0.7), abs=1e-4)
+  assert math.isnan(layer.exponent)
+
+
+def test_leaves_of_different_first_axes():
+  def loss_fn(w, us):
+    def step(c, u):
+      x, memory = c
+      x = 0.7 * x + u @ memory
+      return (x, 0.9 * memory), None
+
+    begin = jnp.ones((B, N)), jnp.eye(N)
+    return jnp.sum(jax.lax.scan(step, begin, us)[0][0])
+
+  layers = gradient_report(loss_fn, W, jnp.ones((20, B, N))).layers
+  assert len(layers) == 2 and all(math.isfinite(x.exponent) for x in layers)
+
+
+def test_held_steps_do_not_flatten_the_slope():
+  model = made(CELLS["elman_h"]())
+  params = model.init(jax.random.key(0))
+  short = batch()._replace(lengths=jnp.full(B, 12))
+  (held,) = gradient_report(model, params, short, loss=TASK.loss).layers
+  cut = short._replace(us=short.us[:12], lengths=None)
+  (whole,) = gradient_report(model, params, cut, loss=TASK.loss).layers
+  assert held.slope == pytest.approx(whole.slope, rel=1e-3)
+
+
+def test_of_a_module_only_parameters_have_a_norm():
+  class Net(nnx.Module):
+    def __init__(self, rngs):
+      self.norm = nnx.BatchNorm(3, use_running_average=True, rngs=rngs)
+      self.rnn = nnx.RNN(nnx.GRUCell(3, 5, rngs=rngs))
+
+    def __call__(self, x):
+      return self.rnn(self.norm(x))[:, -1]
+
+  net, loss_fn = Net(nnx.Rngs(0)), lambda net, x: jnp.mean(net(x) ** 2)
+  found = gradient_report(loss_fn, net, us())
+  wanted = optax.tree.norm(nnx.grad(loss_fn)(net, us()))
+  np.testing.assert_allclose(found.norms[0], wanted, rtol=1e-5)

@@ -110,6 +110,8 @@ def transformer_readout(
     # One after the other in a scan: of a program that has them all side by
     # side XLA merges what was computed with what is to be computed again.
     each = jax.checkpoint(lambda x, block: (pass_block(block, x), None))
+    # A block may widen what it is given, but a scan's carry keeps its type.
+    x = x.astype(jax.eval_shape(pass_block, blocks[0], x).dtype)
     return jax.lax.scan(
       each, x, jax.tree.map(lambda *p: jnp.stack(p), *blocks)
     )[0]
@@ -119,7 +121,7 @@ def transformer_readout(
     x = position_rules.added(positions, x, params.get("places"))
     lengths = None if mask is None else jnp.maximum(jnp.sum(mask, 0), 1)
     x = pass_blocks(params["blocks"], x)
-    x = _norm(params["norm"], x)
+    x = _of_some_steps(_norm(params["norm"], x), mask)
     if reads == "last":
       x = x[:, -1] if lengths is None else _at(x, lengths - 1)
     outputs = add(matmul(x, params["w_out"]), params["b_out"])
@@ -156,6 +158,16 @@ def _attend(block: PyTree, x: Array, heads: int, positions: str) -> Array:
   shares = jax.nn.softmax(jnp.where(causal[None, None], scores, -jnp.inf))
   seen = jnp.einsum("bhts,bshd->bthd", shares, v)
   return matmul(seen.reshape(x.shape), block["out"])
+
+
+def _of_some_steps(x: Array, mask: Array | None) -> Array:
+  """x [B, T, N] without sequences of no steps.
+
+  Those are zeros, where a norm's derivative is 1 / √ε.
+  """
+  if mask is None:
+    return x
+  return jnp.where(jnp.any(mask, 0)[:, None, None], x, 0)
 
 
 def _widen(block: PyTree, x: Array) -> Array:

@@ -31,6 +31,8 @@ def _profile(layer: Any) -> str:
   """What reaches the first step, and the factor of a step."""
   if layer.verdict == "unread":
     return "the loss does not read its last step: "
+  if layer.verdict == "unfed":
+    return "no later step reads it: "
   first = layer.carried[np.argmax(layer.carried > 0)]
   ratio = layer.carried[-1] / first
   factor = np.exp(layer.slope)
@@ -82,8 +84,9 @@ def _about_gates(params: PyTree) -> list[str]:
   for path, leaf in jax.tree.leaves_with_path(params):
     names = [str(getattr(k, "key", getattr(k, "name", k))) for k in path]
     gate = next((_GATES[n] for n in names if n in _GATES), None)
-    if gate and "bias" in names[-1] and np.ndim(leaf) == 1:
-      found.setdefault(gate, float(np.mean(np.asarray(leaf))))
+    if gate and "bias" in names and np.ndim(leaf) == 1:
+      bias = float(np.mean(np.asarray(leaf)))
+      found[gate] = min(bias, found.get(gate, bias))
   return [
     f"The bias of the {gate}'s gate that keeps the old state is {bias:.2g} in"
     " the mean; start it at 1, or at chrono for a memory of T steps."

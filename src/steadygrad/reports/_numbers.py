@@ -7,6 +7,7 @@ slope ln c in ln |dE_T/dx_{T-lag}| against the lag. Over a sequence
   vanishes   it falls by more
   explodes   it rises by more
   unread     there is none: the loss does not read what the scan ends with
+  unfed      there is none one step back: the next step does not read this leaf
 
 so that the bound on the slope is ln 2 / (T - 1).
 """
@@ -31,12 +32,12 @@ class Layer(NamedTuple):
     carried: what dE/dx_T becomes on its way back through the scan alone, [T].
     slope: of ln carried by lag, a mean over sequences, from the first lag on
       that has any (a leaf may be read one step later); -inf where it is zero
-      again at once, NaN if unread.
+      again at once, inf where it overflows at once, NaN if unread.
     stderr: its standard error over sequences; NaN for one sequence.
     half_life: steps in which it halves; None unless it vanishes.
     reach: the first lag at which what is carried is under float32's resolution
       of the last step's; None if none is.
-    verdict: "keeps", "vanishes", "explodes" or "unread".
+    verdict: "keeps", "vanishes", "explodes", "unread" or "unfed".
     margin: |slope| (T - 1) / ln 2: halvings or doublings over the sequence; 1
       is the bound.
     exponent: largest Lyapunov exponent of the scan over its own steps, of all
@@ -61,21 +62,29 @@ class Layer(NamedTuple):
 def slopes(norms: np.ndarray) -> np.ndarray:
   """Slope of ln norms [T, B] against the lag, by least squares, [B].
 
-  From the first norm on that float32 holds to the last before one that it does
-  not: -inf where that is one alone, NaN where it holds none.
+  From the first norm on that float32 holds, or the last of those that are equal
+  to it (a state that is only held, beyond a length), to the last before one
+  that float32 does not hold. Where that is one alone: inf if the next is not
+  finite, else -inf. NaN where none is.
   """
   found = np.full(norms.shape[1], np.nan)
   for b, column in enumerate(norms.T):
-    held = column > _SMALLEST
+    held = np.isfinite(column) & (column > _SMALLEST)
     if not held.any():
+      if not np.isfinite(column).all():
+        found[b] = np.inf
       continue
     first = int(np.argmax(held))
+    same = np.flatnonzero(column[first:] != column[first])
+    if len(same):
+      first += int(same[0]) - 1
     lost = np.flatnonzero(~held[first:])
     kept = column[first : first + lost[0]] if len(lost) else column[first:]
-    lags = np.arange(len(kept))
-    found[b] = (
-      np.polyfit(lags, np.log(kept), 1)[0] if len(lags) > 1 else -np.inf
-    )
+    if len(kept) > 1:
+      found[b] = np.polyfit(np.arange(len(kept)), np.log(kept), 1)[0]
+    else:
+      grows = len(lost) and not np.isfinite(column[first + lost[0]])
+      found[b] = np.inf if grows else -np.inf
   return found
 
 
@@ -100,9 +109,11 @@ def layer(
     stderr = float(np.std(each, ddof=1) / math.sqrt(len(each)))
   bound = math.log(2) / (length - 1)
   verdict = "keeps" if len(each) else "unread"
-  if abs(slope) > bound:
+  if slope == -math.inf:
+    verdict = "unfed"
+  elif abs(slope) > bound:
     verdict = "vanishes" if slope < 0 else "explodes"
-  mean = carried.mean(1)
+  mean = np.mean(np.where(np.isfinite(carried), carried, np.inf), 1)
   first = int(np.argmax(mean > 0))
   under = first + np.flatnonzero(mean[first:] < RESOLUTION * mean[first])
   return Layer(

@@ -144,7 +144,9 @@ def _reporter(loss_fn, loss, names) -> Callable[[PyTree, Any], Report]:
     shapes = jax.tree.map(jnp.shape, (params, first))
     key = graph, str(shapes)
     if key not in compiled:
-      compiled[key] = _measure(fn, params, first, names)
+      # Of an NNX module only its `Param`s have a gradient that is followed.
+      pick = (lambda g: g[0]) if graph is not None else (lambda g: g)
+      compiled[key] = _measure(fn, params, first, names, pick)
     measure, norm, scans = compiled[key]
     value, grads, profiles = measure(params, first)
     if not math.isfinite(value):
@@ -177,12 +179,12 @@ def _function(loss_fn, params, loss) -> tuple[Callable, PyTree, Any]:
     raise ValueError(f"loss_fn must be a function or Model, got {loss_fn!r}")
   if not isinstance(params, nnx.Module):
     return loss_fn, params, None
-  graph, state = nnx.split(params)
+  graph, state, rest = nnx.split(params, nnx.Param, ...)
 
-  def of_module(state, batch):
-    return loss_fn(nnx.merge(graph, state), batch)
+  def of_module(states, batch):
+    return loss_fn(nnx.merge(graph, *states), batch)
 
-  return of_module, state, graph
+  return of_module, (state, rest), graph
 
 
 def _check_finite(params: PyTree) -> None:
@@ -194,7 +196,9 @@ def _check_finite(params: PyTree) -> None:
       raise ValueError(f"params must be finite, got NaN or inf in {where}")
 
 
-def _measure(fn, params, batch, names) -> tuple[Callable, Callable, list]:
+def _measure(
+  fn, params, batch, names, pick=lambda grads: grads
+) -> tuple[Callable, Callable, list]:
   """(compiled (params, batch) -> loss, norm, profiles; the norm alone; scans).
 
   Raises:
@@ -229,10 +233,10 @@ def _measure(fn, params, batch, names) -> tuple[Callable, Callable, list]:
     for i, k in kept:
       pair = (_by_lag(taps[i].own[k], scans[i]) for taps in (total, carried))
       found.append((*pair, exponents[i]))
-    return value, _norm(grads), found
+    return value, _norm(pick(grads)), found
 
   def norm(params, batch):
-    return _norm(jax.grad(fn, allow_int=True)(params, batch))
+    return _norm(pick(jax.grad(fn, allow_int=True)(params, batch)))
 
   return jax.jit(measure), jax.jit(norm), scans
 

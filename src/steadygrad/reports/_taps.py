@@ -20,6 +20,7 @@ from steadygrad.types import Array, PyTree
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call")
 _AGAIN = ("remat", "remat2", "checkpoint")  # Values are the same without them.
+_SAME = ("convert_element_type", "copy")  # Another type, the same numbers.
 _NO_STATES = {
   "while": "a while_loop, which has no gradient; use scan or fori_loop with a"
   " fixed number of steps",
@@ -207,16 +208,48 @@ def _floating(avals: Sequence) -> list[int]:
   ]
 
 
+def _sums(eqn, body: _Program) -> set[int]:
+  """Leaves of the carry that only add up: a loss, or states that are pooled.
+
+  Such a leaf is read by one addition, which makes its next value. What is sent
+  back through it is no signal of a state.
+  """
+  consts, carry, _ = _sizes(eqn)
+  found = set()
+  for i, name in enumerate(body.inputs[consts : consts + carry]):
+    readers = [s for s in body.steps if name in _names(s.reads)]
+    while len(readers) == 1 and readers[0].eqn.primitive.name in _SAME:
+      (name,) = readers[0].writes
+      readers = [s for s in body.steps if name in _names(s.reads)]
+    adds = len(readers) == 1 and readers[0].eqn.primitive.name == "add"
+    if adds and _names(body.outputs).count(name) == 0:
+      made = readers[0].writes[0]
+      if body.outputs[i] == made and _names(body.outputs).count(made) == 1:
+        found.add(i)
+  return found
+
+
+def _names(atoms: Sequence) -> list:
+  return [a for a in atoms if not isinstance(a, core.Literal)]
+
+
+def _states(eqn, body: _Program) -> list[int]:
+  """Leaves of the carry that are tapped."""
+  _, carry, _ = _sizes(eqn)
+  sums = _sums(eqn, body)
+  avals = [v.aval for v in eqn.outvars[:carry]]
+  return [i for i in _floating(avals) if i not in sums]
+
+
 def _scan_of(eqn) -> Scan:
   """What `tapped` tells of a scan."""
   length = int(eqn.params["length"])
-  _, carry, _ = _sizes(eqn)
-  avals = [v.aval for v in eqn.outvars[:carry]]
+  body = _flattened(_jaxprs(eqn)[0])
+  avals = [v.aval for v in eqn.outvars]
   own = [
     jax.ShapeDtypeStruct((length, *avals[i].shape), avals[i].dtype)
-    for i in _floating(avals)
+    for i in _states(eqn, body)
   ]
-  body = _flattened(_jaxprs(eqn)[0])
   inner = [_scan_of(s.eqn) for s in body.steps if _is_scan(s.eqn)]
   longer = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct((length, *s.shape), s.dtype),
@@ -224,6 +257,7 @@ def _scan_of(eqn) -> Scan:
   )
   info = getattr(eqn, "source_info", None)
   name = str(getattr(info, "name_stack", "") or "")
+  name = "" if name.endswith(")") else name  # Such as vmap() alone.
   reverse = bool(eqn.params["reverse"])
   return Scan(name, length, reverse, Tap(own, longer), inner)
 
@@ -271,13 +305,13 @@ def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, list]:
   consts, carry, _ = _sizes(eqn)
   program = _flattened(_jaxprs(eqn)[0])
   given, first = values[:consts], values[consts : consts + carry]
-  taps_at = _floating([v.aval for v in eqn.outvars[:carry]])
+  taps_at, sums = _states(eqn, program), _sums(eqn, program)
 
   def body(x_tm1, inputs):
     rows, own, inner = inputs
     args = [*given, *x_tm1, *rows]
     added = dict(zip(taps_at, own, strict=True))
-    return _tapped_body(program, args, carry, added, inner)
+    return _tapped_body(program, args, carry, added, inner, sums)
 
   inputs = list(values[consts + carry :]), tap.own, tap.inner
   x_T, ys = jax.lax.scan(
@@ -297,31 +331,37 @@ def _tapped_body(
   carry: int,
   added: dict[int, Array],
   inner: Sequence[Tap],
+  sums: set[int],
 ) -> tuple[list, list]:
   """(carry, outputs) of one step: {index: tap} is added to the carry."""
   env = program.constants | dict(zip(program.inputs, args, strict=True))
-  scans = [s.writes[0] for s in program.steps if _is_scan(s.eqn)]
+  scans = [id(s) for s in program.steps if _is_scan(s.eqn)]
   taps = dict(zip(scans, inner, strict=True))
   carried, outputs = program.outputs[:carry], program.outputs[carry:]
-  first = _needed(program, carried)
+  states = [atom for i, atom in enumerate(carried) if i not in sums]
+  first = _needed(program, states)
 
   def run(steps):
     for step in steps:
       values = [_value(env, a) for a in step.reads]
       if _is_scan(step.eqn):
-        outs, _ = _tapped_scan(step.eqn, values, taps[step.writes[0]])
+        outs, _ = _tapped_scan(step.eqn, values, taps[id(step)])
       else:
         outs = _bind(step.eqn, values)
       env.update(zip(step.writes, outs, strict=True))
 
   run([s for s, early in zip(program.steps, first, strict=True) if early])
-  x_t = [_value(env, atom) for atom in carried]
+  x_t = [
+    None if i in sums else _value(env, atom) for i, atom in enumerate(carried)
+  ]
   known = {*program.inputs, *program.constants}
   for i, tap in added.items():
     x_t[i] = x_t[i] + tap
     if not isinstance(carried[i], core.Literal) and carried[i] not in known:
       env[carried[i]] = x_t[i]  # What is read from x_t sees the tap.
   run([s for s, early in zip(program.steps, first, strict=True) if not early])
+  for i in sums:
+    x_t[i] = _value(env, carried[i])
   return x_t, [_value(env, atom) for atom in outputs]
 
 
@@ -348,34 +388,86 @@ def gradients(
   taps = zeros(made.scans)
   total = jax.grad(lambda t: made.call(t, *args))(taps)
   ends = [
-    [leaf[0 if scan.reverse else -1] for leaf in tap.own]
+    [_row(leaf, 0 if scan.reverse else -1) for leaf in tap.own]
     for scan, tap in zip(made.scans, total, strict=True)
   ]
   _, vjp = jax.vjp(lambda t: made.last(t, *args), taps)
   return made.scans, total, vjp(ends)[0]
 
 
-def growth(fn: Callable[..., Array], *args: PyTree) -> list[Array]:
-  """Largest Lyapunov exponents of the scans, over their own steps, [B] each.
+def _row(leaf: Array, index: int) -> Array:
+  """A row of [T, ...]; zeros where T is 0."""
+  return leaf[index] if len(leaf) else jnp.zeros(leaf.shape[1:], leaf.dtype)
 
-  A random difference in the first state is pushed to the last one by the
-  body's own Jacobians: ln |∂x_T/∂x_1 v| / (T - 1), of all leaves together.
+
+def growth(fn: Callable[..., Array], *args: PyTree) -> list[Array]:
+  """Largest Lyapunov exponents of the scans at the top, [B] or [1] each.
+
+  A random difference in the state is pushed on by the body's own Jacobian, and
+  brought back to size 1 at every step: the mean of ln of its growth, from the
+  second step on. NaN where the body has a rule for reverse mode alone.
   """
-  made = tapped(fn, *args)
-  taps = zeros(made.scans)
-  keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(taps))))
-  pushed = []
-  for scan, tap in zip(made.scans, taps, strict=True):
-    first = -1 if scan.reverse else 0
-    own = [x.at[first].set(_normal(next(keys), x[first])) for x in tap.own]
-    pushed.append(Tap(own, jax.tree.map(jnp.zeros_like, tap.inner)))
-  _, ends = jax.jvp(lambda t: made.last(t, *args), (taps,), (pushed,))
+  program = _flattened(jax.make_jaxpr(fn)(*args))
+  env = program.constants | dict(
+    zip(program.inputs, jax.tree.leaves(args), strict=True)
+  )
   found = []
-  for scan, tap, end in zip(made.scans, pushed, ends, strict=True):
-    start = [x[-1 if scan.reverse else 0] for x in tap.own]
-    ratio = jnp.log(_size(end)) - jnp.log(_size(start))
-    found.append(ratio / max(scan.length - 1, 1))
+  for step in program.steps:
+    values = [_value(env, a) for a in step.reads]
+    if _is_scan(step.eqn):
+      found.append(_growth_of(step.eqn, values))
+    env.update(zip(step.writes, _bind(step.eqn, values), strict=True))
   return found
+
+
+def _growth_of(eqn, values: Sequence) -> Array:
+  """The exponents of one scan."""
+  consts, carry, _ = _sizes(eqn)
+  body = _flattened(_jaxprs(eqn)[0])
+  at = _states(eqn, body)
+  length = int(eqn.params["length"])
+  first = [jnp.asarray(x) for x in values[consts : consts + carry]]
+  if not at or length < 2 or _only_backward(eqn):
+    return jnp.full(1, jnp.nan)
+  keys = jax.random.split(jax.random.key(0), len(at))
+  start = [_normal(k, first[i]) for k, i in zip(keys, at, strict=True)]
+
+  def step(inputs, rows):
+    x_tm1, pushed, total, count = inputs
+
+    def move(leaves):
+      x = list(x_tm1)
+      for i, leaf in zip(at, leaves, strict=True):
+        x[i] = leaf
+      arguments = [*values[:consts], *x, *rows]
+      return _run(body, arguments, _no_taps(body), isolate=False)[0][:carry]
+
+    x_t, ahead = jax.jvp(move, ([x_tm1[i] for i in at],), (pushed,))
+    ahead = [ahead[i] for i in at]
+    size = _size(ahead)
+    ahead = [_over(x, size) for x in ahead]
+    own = jnp.where(count > 0, jnp.log(size), 0)
+    return (x_t, ahead, total + own, count + 1), None
+
+  size = _size(start)
+  begin = first, [_over(x, size) for x in start], 0 * size, jnp.int32(0)
+  rows = list(values[consts + carry :])
+  (_, _, total, _), _ = jax.lax.scan(
+    step, begin, rows, length=length, reverse=eqn.params["reverse"]
+  )
+  return total / (length - 1)
+
+
+def _only_backward(eqn) -> bool:
+  """Whether there is a rule for reverse mode alone in it."""
+  return eqn.primitive.name.startswith("custom_vjp") or any(
+    _only_backward(inner) for j in _jaxprs(eqn) for inner in _open(j)[0].eqns
+  )
+
+
+def _no_taps(program: _Program) -> list[Tap]:
+  """Zeros for the scans of a body."""
+  return zeros([_scan_of(s.eqn) for s in program.steps if _is_scan(s.eqn)])
 
 
 def _normal(key: Array, like: Array) -> Array:
@@ -383,6 +475,16 @@ def _normal(key: Array, like: Array) -> Array:
 
 
 def _size(leaves: Sequence[Array]) -> Array:
-  """Joint norm of leaves [B, ...] of at least two axes, or of all, [B]."""
-  leaves = [x if x.ndim > 1 else x[None] for x in leaves if x.ndim]
-  return joint_norm(leaves, batch_ndim=1) if leaves else jnp.ones(1)
+  """Joint norms of leaves [B, ...], [B]; [1] where they have no one B."""
+  first = {x.shape[0] if x.ndim > 1 else None for x in leaves}
+  if len(first) > 1 or None in first:
+    return joint_norm([x.ravel()[None] for x in leaves], batch_ndim=1)
+  return joint_norm(list(leaves), batch_ndim=1)
+
+
+def _over(leaf: Array, size: Array) -> Array:
+  """The leaf over the norm of its sequence; zeros stay zeros."""
+  safe = jnp.where(size > 0, size, 1).astype(jnp.abs(leaf).dtype)
+  if len(size) == 1:
+    return leaf / safe.reshape((1,) * leaf.ndim)
+  return leaf / safe.reshape((-1,) + (1,) * (leaf.ndim - 1))
