@@ -351,7 +351,7 @@ def _tapped_body(
       env.update(zip(step.writes, outs, strict=True))
 
   run([s for s, early in zip(program.steps, first, strict=True) if early])
-  x_t = [
+  x_t: list[Any] = [
     None if i in sums else _value(env, atom) for i, atom in enumerate(carried)
   ]
   known = {*program.inputs, *program.constants}
