@@ -74,7 +74,7 @@ def test_sqrt_is_the_interval_that_takes_least(length, every):
 
 def test_blocks_of_a_transformer_are_computed_again():
   def gradient(length=64, **options):
-    size = Size(16, layers=6, heads=2)
+    size = Size(16, layers=4, heads=2)
     readout = transformer_readout(size, 2, **options)
     model = recurrent(embedding(3, 16), readout)
     params = model.init(jax.random.key(0))
@@ -87,7 +87,7 @@ def test_blocks_of_a_transformer_are_computed_again():
   kept, memory = gradient()
   again, less = gradient(checkpoint=True)
   chex.assert_trees_all_close(again, kept, rtol=1e-4, atol=1e-6)
-  assert less < 0.5 * memory
+  assert less < 0.6 * memory
 
 
 def test_memory_is_what_the_docstring_promises():
