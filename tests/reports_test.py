@@ -61,7 +61,7 @@ def test_total_signals_are_the_adjoints(name, lengths):
   def loss_fn(params, given):
     return TASK.loss(model.apply(params, given.us, given.lengths), given)
 
-  _, total, _ = _taps.gradients(loss_fn, params, given)
+  _, total, _, *_ = _taps.gradients(loss_fn, params, given)
   _, _, seen = jax.jit(adjoints(model, TASK.loss))(params, given)
   wanted = jax.tree.leaves(seen.deltas)
   mask = np.ones((T, B), bool) if seen.mask is None else np.asarray(seen.mask)
@@ -85,7 +85,7 @@ def test_of_a_loss_on_the_last_step_what_is_carried_is_all(name):
   model = made(CELLS[name]())
   params = model.init(jax.random.key(0))
   loss_fn = lambda p, b: TASK.loss(model.apply(p, b.us), b)
-  _, total, carried = _taps.gradients(loss_fn, params, batch())
+  _, total, carried, *_ = _taps.gradients(loss_fn, params, batch())
   for one, other in zip(
     jax.tree.leaves(total), jax.tree.leaves(carried), strict=True
   ):
@@ -103,9 +103,9 @@ def test_of_a_loss_on_every_step_the_last_steps_error_is_carried():
     return jnp.sum(losses * weights[:, None])
 
   us = batch().us
-  _, total, carried = _taps.gradients(loss_fn, params, us, jnp.ones(T))
+  _, total, carried, *_ = _taps.gradients(loss_fn, params, us, jnp.ones(T))
   last = jnp.zeros(T).at[-1].set(1.0)
-  _, alone, _ = _taps.gradients(loss_fn, params, us, last)
+  _, alone, _, *_ = _taps.gradients(loss_fn, params, us, last)
   np.testing.assert_allclose(
     carried[0].own[0], alone[0].own[0], rtol=1e-3, atol=1e-9
   )
@@ -375,7 +375,7 @@ def test_scans_in_a_scan():
     return jnp.sum(jax.lax.scan(layer, us, ws)[0][-1])
 
   ws, x = jnp.stack([W, 0.9 * W]), jnp.ones((20, B, N))
-  scans, total, _ = _taps.gradients(loss_fn, ws, x)
+  scans, total, _, *_ = _taps.gradients(loss_fn, ws, x)
   (outer,) = scans
   assert outer.length == 2 and [s.length for s in outer.inner] == [20]
   assert total[0].inner[0].own[0].shape == (2, 20, B, N)

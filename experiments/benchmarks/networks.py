@@ -25,7 +25,9 @@ def runner(config: TaskConfig) -> tuple[Callable[[int], None], dict]:
   state = training.init(exp, key)
 
   def updates(n, state):
-    step = lambda _, s: training.update(exp, data, key, s)[0]  # noqa: E731
+    def step(_, state):
+      return training.update(exp, data, key, state)[0]
+
     return jax.lax.fori_loop(0, n, step, state)
 
   program = jax.jit(updates).lower(jnp.int32(1), state).compile()

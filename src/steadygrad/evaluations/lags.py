@@ -7,7 +7,6 @@ largest Lyapunov exponent along its sequences.
 
 import dataclasses
 import functools
-import pathlib
 from typing import Any
 
 import jax
@@ -65,10 +64,7 @@ def _named(words: list[str]) -> dict[str, str]:
   if len(problems) > 1:
     text = "; ".join(map(str, sorted(problems, key=str)))
     raise ValueError(f"runs must be of one task and length, got {text}")
-  stems = [pathlib.Path(name).stem for name in names]
-  if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-    raise ValueError(f"runs must differ in name, got {', '.join(twice)} twice")
-  return dict(zip(stems, names, strict=True))
+  return trained.by_stem(names)
 
 
 def test(run: str, size: int) -> dict[str, Any]:
@@ -82,12 +78,10 @@ def test(run: str, size: int) -> dict[str, Any]:
   longest = config.max_length or config.length
   exact = dataclasses.replace(found.config, length=longest, max_length=None)
   program = training.program(exact)
-  start = training.init(
-    training.experiment(found.config), jax.random.key(config.first_seed)
-  )
+  start = training.experiment(config).init(jax.random.key(config.first_seed))
   measure = _tester(program, size)
   measured = {
-    "start": measure(start.params, key),
+    "start": measure(start, key),
     "end": measure(found.params, key),
   }
   made = found.record["results"]

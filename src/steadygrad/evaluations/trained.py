@@ -85,11 +85,16 @@ def named_runs(words: list[str], task: str) -> dict[str, str]:
   ]
   if not names:
     raise ValueError(f"runs must hold a solved run of {task}, got {words}")
+  for name in names:
+    loading.files_of(name)
+  return by_stem(names)
+
+
+def by_stem(names: list[str]) -> dict[str, str]:
+  """{name without directory: run}; ValueError if two have one."""
   stems = [pathlib.Path(name).stem for name in names]
   if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
     raise ValueError(f"runs must differ in name, got {', '.join(twice)} twice")
-  for name in names:
-    loading.files_of(name)
   return dict(zip(stems, names, strict=True))
 
 

@@ -84,8 +84,8 @@ NETWORKS = {
   "attention": "Elman with attention",
   "transformer": "transformer",
 }
-_OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
-_OPTIMIZERS["adamw"] = "AdamW"
+OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
+OPTIMIZERS["adamw"] = "AdamW"
 
 
 def _model(config: Config) -> str:
@@ -107,7 +107,7 @@ def _model(config: Config) -> str:
 
 def _optimizer(config: Config) -> str:
   """The optimiser, and what the algorithm puts before it."""
-  words = [_OPTIMIZERS[config["optimizer"]]]
+  words = [OPTIMIZERS[config["optimizer"]]]
   words += ["clip"] * (config["algorithm"] != "msgd")
   words += ["Ω"] * (config["algorithm"] == "msgd_cr")
   return " + ".join(words)

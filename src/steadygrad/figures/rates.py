@@ -3,11 +3,9 @@
 import pathlib
 
 from steadygrad.figures import groups
-from steadygrad.figures.labels import METHODS, label
+from steadygrad.figures.labels import METHODS, OPTIMIZERS, label
 from steadygrad.plots import style
 
-_OPTIMIZERS = {"sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam"}
-_OPTIMIZERS |= {"adamw": "AdamW"}
 _NAMES = {"msgd": "without clipping", "msgd_c": "clipping"}
 _NAMES |= {"msgd_cr": "clipping and $\\Omega$"}
 _MARKERS = dict(zip(METHODS, "os^", strict=True))
@@ -21,7 +19,7 @@ def draw(runs: list[dict], path: str | pathlib.Path) -> None:
   """
   groups.check_same(runs, ("optimizer", "algorithm", "learning_rate"))
   points = groups.by(runs, ("optimizer", "algorithm", "learning_rate"))
-  optimizers = [o for o in _OPTIMIZERS if any(o == k[0] for k in points)]
+  optimizers = [o for o in OPTIMIZERS if any(o == k[0] for k in points)]
   figure, axes = style.new(2.0, 1, len(optimizers), sharey=True, squeeze=False)
   for axis, optimizer in zip(axes[0], optimizers, strict=True):
     for number, method in enumerate(METHODS):
@@ -34,7 +32,7 @@ def draw(runs: list[dict], path: str | pathlib.Path) -> None:
         _line(axis, number - 1, method, found)
     axis.set_xscale("log")
     axis.set_ylim(-0.06, 1.06)
-    axis.set_title(_OPTIMIZERS[optimizer])
+    axis.set_title(OPTIMIZERS[optimizer])
     axis.set_xlabel("learning rate")
   axes[0, 0].set_ylabel("solved")
   axes[0, 0].yaxis.set_major_formatter("{x:.0%}")

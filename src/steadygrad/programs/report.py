@@ -43,13 +43,15 @@ def main() -> dict:
   task: Any = exp.task
   key = jax.random.key(config.first_seed)
   networks = {
-    "before": training.init(exp, key).params,
+    "before": exp.init(key),
     "after": jax.tree.map(lambda x: x[0], run.params),
   }
   batch = task.sample(jax.random.fold_in(key, trained.STREAM), _SIZE.value)
+  watch = reports.GradientWatch(run.model, 1, loss=task.loss)
   told = {}
-  for when, params in networks.items():
-    found = reports.gradient_report(run.model, params, batch, loss=task.loss)
+  for step, (when, params) in enumerate(networks.items()):  # Compiled once.
+    watch(step, params, batch)
+    found = watch.reports[step]
     say(f"{when} training\n{found}")
     told[when] = {layer.name: layer.verdict for layer in found.layers}
   if _OUT.value:

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from steadygrad import _validate, files, numerics, records
-from steadygrad.reports import _advice, _numbers, _taps
+from steadygrad.reports import _advice, _growth, _numbers, _taps
 from steadygrad.reports._numbers import Layer
 from steadygrad.transforms import ThresholdAdvice, choose_max_norm
 from steadygrad.types import Array, Model, PyTree
@@ -226,14 +226,14 @@ def _measure(
   kept = _leaves(scans)
 
   def measure(params, batch):
-    value, grads = jax.value_and_grad(fn, allow_int=True)(params, batch)
-    _, total, carried = _taps.gradients(fn, params, batch)
-    exponents = [jnp.mean(x) for x in _taps.growth(fn, params, batch)]
+    made = _taps.gradients(fn, params, batch)
+    exponents = [jnp.mean(x) for x in _growth.growth(fn, params, batch)]
     found = []
     for i, k in kept:
-      pair = (_by_lag(taps[i].own[k], scans[i]) for taps in (total, carried))
+      taps = made.total[i].own[k], made.carried[i].own[k]
+      pair = (_by_lag(tap, scans[i]) for tap in taps)
       found.append((*pair, exponents[i]))
-    return value, _norm(pick(grads)), found
+    return made.loss, _norm(pick(made.params)), found
 
   def norm(params, batch):
     return _norm(pick(jax.grad(fn, allow_int=True)(params, batch)))

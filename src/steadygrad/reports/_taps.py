@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from steadygrad.numerics import joint_norm
 from steadygrad.types import Array, PyTree
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call")
@@ -83,7 +82,7 @@ class _Step(NamedTuple):
   writes: list
 
 
-class _Program(NamedTuple):
+class Program(NamedTuple):
   """A jaxpr without calls."""
 
   steps: list[_Step]
@@ -99,16 +98,16 @@ def tapped(fn: Callable[..., Any], *args: Any) -> Tapped:
     ValueError: naming what it is, if a loop is found that cannot be tapped.
   """
   closed, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
-  program = _flattened(closed)
+  program = flattened(closed)
   structure = jax.tree.structure(shape)
-  scans = [_scan_of(s.eqn) for s in program.steps if _is_scan(s.eqn)]
+  scans = [scan_of(s.eqn) for s in program.steps if is_scan(s.eqn)]
 
   def call(taps, *args):
-    outs, _ = _run(program, jax.tree.leaves(args), taps, isolate=False)
+    outs, _ = run(program, jax.tree.leaves(args), taps, isolate=False)
     return jax.tree.unflatten(structure, outs)
 
   def last(taps, *args):
-    return _run(program, jax.tree.leaves(args), taps, isolate=True)[1]
+    return run(program, jax.tree.leaves(args), taps, isolate=True)[1]
 
   loops = sum(step.eqn.primitive.name == "while" for step in program.steps)
   return Tapped(scans, loops, call, last)
@@ -120,17 +119,17 @@ def zeros(scans: Sequence[Scan]) -> list[Tap]:
   return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
-def _is_scan(eqn) -> bool:
+def is_scan(eqn) -> bool:
   return eqn.primitive.name == "scan"
 
 
-def _open(jaxpr) -> tuple[Any, Sequence]:
+def opened(jaxpr) -> tuple[Any, Sequence]:
   """(jaxpr, its constants), of a closed or an open one."""
   inner = getattr(jaxpr, "jaxpr", jaxpr)
   return inner, getattr(jaxpr, "consts", ())
 
 
-def _jaxprs(eqn) -> list:
+def jaxprs_of(eqn) -> list:
   """The jaxprs among an equation's parameters."""
   found = []
   for value in eqn.params.values():
@@ -141,18 +140,18 @@ def _jaxprs(eqn) -> list:
 
 
 def _has_scan(eqn) -> bool:
-  return _is_scan(eqn) or any(
-    _has_scan(inner) for j in _jaxprs(eqn) for inner in _open(j)[0].eqns
+  return is_scan(eqn) or any(
+    _has_scan(inner) for j in jaxprs_of(eqn) for inner in opened(j)[0].eqns
   )
 
 
-def _flattened(jaxpr) -> _Program:
+def flattened(jaxpr) -> Program:
   """The jaxpr as one list of equations, calls written out."""
   steps, constants, scopes = [], {}, iter(range(10**9))
 
   def enter(jaxpr, given):
     """Names of the outputs; `given` are those of the inputs, or None."""
-    inner, consts = _open(jaxpr)
+    inner, consts = opened(jaxpr)
     scope = next(scopes)
     names = {}
     for var, value in zip(inner.constvars, consts, strict=True):
@@ -167,11 +166,11 @@ def _flattened(jaxpr) -> _Program:
     for eqn in inner.eqns:
       reads, kind = [read(a) for a in eqn.invars], eqn.primitive.name
       if kind in _CALLS or (kind in _AGAIN and _has_scan(eqn)):
-        (called,) = _jaxprs(eqn)
+        (called,) = jaxprs_of(eqn)
         outs = enter(called, reads)
         names.update(zip(eqn.outvars, outs, strict=True))
         continue
-      if not _is_scan(eqn) and _has_scan(eqn):
+      if not is_scan(eqn) and _has_scan(eqn):
         why = _NO_STATES.get(kind, f"{kind}, whose own rule hides it")
         raise ValueError(f"loss_fn must not hold a scan within {why}")
       for var in eqn.outvars:
@@ -179,17 +178,17 @@ def _flattened(jaxpr) -> _Program:
       steps.append(_Step(eqn, reads, [names[v] for v in eqn.outvars]))
     return [read(a) for a in inner.outvars]
 
-  inner, _ = _open(jaxpr)
+  inner, _ = opened(jaxpr)
   outputs = enter(jaxpr, None)
-  return _Program(steps, [(0, v) for v in inner.invars], outputs, constants)
+  return Program(steps, [(0, v) for v in inner.invars], outputs, constants)
 
 
-def _sizes(eqn) -> tuple[int, int, int]:
+def sizes(eqn) -> tuple[int, int, int]:
   """(constants, carry, inputs) of a scan, told by their shapes.
 
   An input has the axis of the steps, which the body's own has not.
   """
-  inner, _ = _open(_jaxprs(eqn)[0])
+  inner, _ = opened(jaxprs_of(eqn)[0])
 
   def longer(outside, inside):
     return outside.aval.ndim == inside.aval.ndim + 1
@@ -208,13 +207,13 @@ def _floating(avals: Sequence) -> list[int]:
   ]
 
 
-def _sums(eqn, body: _Program) -> set[int]:
+def _sums(eqn, body: Program) -> set[int]:
   """Leaves of the carry that only add up: a loss, or states that are pooled.
 
   Such a leaf is read by one addition, which makes its next value. What is sent
   back through it is no signal of a state.
   """
-  consts, carry, _ = _sizes(eqn)
+  consts, carry, _ = sizes(eqn)
   found = set()
   for i, name in enumerate(body.inputs[consts : consts + carry]):
     readers = [s for s in body.steps if name in _names(s.reads)]
@@ -233,24 +232,24 @@ def _names(atoms: Sequence) -> list:
   return [a for a in atoms if not isinstance(a, core.Literal)]
 
 
-def _states(eqn, body: _Program) -> list[int]:
+def states_of(eqn, body: Program) -> list[int]:
   """Leaves of the carry that are tapped."""
-  _, carry, _ = _sizes(eqn)
+  _, carry, _ = sizes(eqn)
   sums = _sums(eqn, body)
   avals = [v.aval for v in eqn.outvars[:carry]]
   return [i for i in _floating(avals) if i not in sums]
 
 
-def _scan_of(eqn) -> Scan:
+def scan_of(eqn) -> Scan:
   """What `tapped` tells of a scan."""
   length = int(eqn.params["length"])
-  body = _flattened(_jaxprs(eqn)[0])
+  body = flattened(jaxprs_of(eqn)[0])
   avals = [v.aval for v in eqn.outvars]
   own = [
     jax.ShapeDtypeStruct((length, *avals[i].shape), avals[i].dtype)
-    for i in _states(eqn, body)
+    for i in states_of(eqn, body)
   ]
-  inner = [_scan_of(s.eqn) for s in body.steps if _is_scan(s.eqn)]
+  inner = [scan_of(s.eqn) for s in body.steps if is_scan(s.eqn)]
   longer = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct((length, *s.shape), s.dtype),
     [scan.tap for scan in inner],
@@ -262,8 +261,8 @@ def _scan_of(eqn) -> Scan:
   return Scan(name, length, reverse, Tap(own, longer), inner)
 
 
-def _run(
-  program: _Program, args: Sequence, taps: Sequence[Tap], *, isolate: bool
+def run(
+  program: Program, args: Sequence, taps: Sequence[Tap], *, isolate: bool
 ) -> tuple[list, list]:
   """(outputs, last floating carries of the scans at the top).
 
@@ -276,23 +275,23 @@ def _run(
   env = program.constants | dict(zip(program.inputs, args, strict=True))
   lasts, left = [], iter(taps)
   for step in program.steps:
-    values = [_value(env, a) for a in step.reads]
-    if not _is_scan(step.eqn):
-      outs = _bind(step.eqn, values)
+    values = [value_of(env, a) for a in step.reads]
+    if not is_scan(step.eqn):
+      outs = bind(step.eqn, values)
     else:
       if isolate:
         values = jax.lax.stop_gradient(values)
       outs, last = _tapped_scan(step.eqn, values, next(left))
       lasts.append(last)
     env.update(zip(step.writes, outs, strict=True))
-  return [_value(env, a) for a in program.outputs], lasts
+  return [value_of(env, a) for a in program.outputs], lasts
 
 
-def _value(env: dict, atom):
+def value_of(env: dict, atom):
   return atom.val if isinstance(atom, core.Literal) else env[atom]
 
 
-def _bind(eqn, values: Sequence) -> list:
+def bind(eqn, values: Sequence) -> list:
   functions, params = (), eqn.primitive.get_bind_params(eqn.params)
   if isinstance(params, tuple):  # Until some version of JAX.
     functions, params = params
@@ -302,10 +301,10 @@ def _bind(eqn, values: Sequence) -> list:
 
 def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, list]:
   """(outputs, floating leaves of the last carry) of a scan with its taps."""
-  consts, carry, _ = _sizes(eqn)
-  program = _flattened(_jaxprs(eqn)[0])
+  consts, carry, _ = sizes(eqn)
+  program = flattened(jaxprs_of(eqn)[0])
   given, first = values[:consts], values[consts : consts + carry]
-  taps_at, sums = _states(eqn, program), _sums(eqn, program)
+  taps_at, sums = states_of(eqn, program), _sums(eqn, program)
 
   def body(x_tm1, inputs):
     rows, own, inner = inputs
@@ -326,7 +325,7 @@ def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, list]:
 
 
 def _tapped_body(
-  program: _Program,
+  program: Program,
   args: Sequence,
   carry: int,
   added: dict[int, Array],
@@ -335,37 +334,39 @@ def _tapped_body(
 ) -> tuple[list, list]:
   """(carry, outputs) of one step: {index: tap} is added to the carry."""
   env = program.constants | dict(zip(program.inputs, args, strict=True))
-  scans = [id(s) for s in program.steps if _is_scan(s.eqn)]
+  scans = [id(s) for s in program.steps if is_scan(s.eqn)]
   taps = dict(zip(scans, inner, strict=True))
   carried, outputs = program.outputs[:carry], program.outputs[carry:]
   states = [atom for i, atom in enumerate(carried) if i not in sums]
   first = _needed(program, states)
 
-  def run(steps):
+  def evaluate(steps):
     for step in steps:
-      values = [_value(env, a) for a in step.reads]
-      if _is_scan(step.eqn):
+      values = [value_of(env, a) for a in step.reads]
+      if is_scan(step.eqn):
         outs, _ = _tapped_scan(step.eqn, values, taps[id(step)])
       else:
-        outs = _bind(step.eqn, values)
+        outs = bind(step.eqn, values)
       env.update(zip(step.writes, outs, strict=True))
 
-  run([s for s, early in zip(program.steps, first, strict=True) if early])
+  evaluate([s for s, early in zip(program.steps, first, strict=True) if early])
   x_t: list[Any] = [
-    None if i in sums else _value(env, atom) for i, atom in enumerate(carried)
+    None if i in sums else value_of(env, atom) for i, atom in enumerate(carried)
   ]
   known = {*program.inputs, *program.constants}
   for i, tap in added.items():
     x_t[i] = x_t[i] + tap
     if not isinstance(carried[i], core.Literal) and carried[i] not in known:
       env[carried[i]] = x_t[i]  # What is read from x_t sees the tap.
-  run([s for s, early in zip(program.steps, first, strict=True) if not early])
+  evaluate(
+    [s for s, early in zip(program.steps, first, strict=True) if not early]
+  )
   for i in sums:
-    x_t[i] = _value(env, carried[i])
-  return x_t, [_value(env, atom) for atom in outputs]
+    x_t[i] = value_of(env, carried[i])
+  return x_t, [value_of(env, atom) for atom in outputs]
 
 
-def _needed(program: _Program, atoms: Sequence) -> list[bool]:
+def _needed(program: Program, atoms: Sequence) -> list[bool]:
   """Which equations these values need."""
   wanted = {a for a in atoms if not isinstance(a, core.Literal)}
   needed = []
@@ -376,115 +377,42 @@ def _needed(program: _Program, atoms: Sequence) -> list[bool]:
   return needed[::-1]
 
 
-def gradients(
-  fn: Callable[..., Array], *args: PyTree
-) -> tuple[list[Scan], list[Tap], list[Tap]]:
-  """(scans, dE/dx_t of each, what the last step's signal becomes further back).
+class Gradients(NamedTuple):
+  """One pass forward and back, and one back through the scans alone.
 
-  The second are total: by whatever path. The third begin with dE/dx_T and go
-  back through the scan alone, dE/dx_T ∂x_T/∂x_t.
+  Attributes:
+    scans: those at the top.
+    total: dE/dx_t of each, by whatever path.
+    carried: what dE/dx_T becomes further back, dE/dx_T ∂x_T/∂x_t, through the
+      scan alone.
+    loss: E.
+    params: dE/dparams.
   """
-  made = tapped(fn, *args)
+
+  scans: list[Scan]
+  total: list[Tap]
+  carried: list[Tap]
+  loss: Array
+  params: PyTree
+
+
+def gradients(
+  fn: Callable[..., Array], params: PyTree, *rest: PyTree
+) -> Gradients:
+  """`Gradients` of fn(params, *rest), a loss."""
+  made = tapped(fn, params, *rest)
   taps = zeros(made.scans)
-  total = jax.grad(lambda t: made.call(t, *args))(taps)
+  loss, (total, grads) = jax.value_and_grad(
+    lambda t, p: made.call(t, p, *rest), argnums=(0, 1), allow_int=True
+  )(taps, params)
   ends = [
     [_row(leaf, 0 if scan.reverse else -1) for leaf in tap.own]
     for scan, tap in zip(made.scans, total, strict=True)
   ]
-  _, vjp = jax.vjp(lambda t: made.last(t, *args), taps)
-  return made.scans, total, vjp(ends)[0]
+  _, vjp = jax.vjp(lambda t: made.last(t, params, *rest), taps)
+  return Gradients(made.scans, total, vjp(ends)[0], loss, grads)
 
 
 def _row(leaf: Array, index: int) -> Array:
   """A row of [T, ...]; zeros where T is 0."""
   return leaf[index] if len(leaf) else jnp.zeros(leaf.shape[1:], leaf.dtype)
-
-
-def growth(fn: Callable[..., Array], *args: PyTree) -> list[Array]:
-  """Largest Lyapunov exponents of the scans at the top, [B] or [1] each.
-
-  A random difference in the state is pushed on by the body's own Jacobian, and
-  brought back to size 1 at every step: the mean of ln of its growth, from the
-  second step on. NaN where the body has a rule for reverse mode alone.
-  """
-  program = _flattened(jax.make_jaxpr(fn)(*args))
-  env = program.constants | dict(
-    zip(program.inputs, jax.tree.leaves(args), strict=True)
-  )
-  found = []
-  for step in program.steps:
-    values = [_value(env, a) for a in step.reads]
-    if _is_scan(step.eqn):
-      found.append(_growth_of(step.eqn, values))
-    env.update(zip(step.writes, _bind(step.eqn, values), strict=True))
-  return found
-
-
-def _growth_of(eqn, values: Sequence) -> Array:
-  """The exponents of one scan."""
-  consts, carry, _ = _sizes(eqn)
-  body = _flattened(_jaxprs(eqn)[0])
-  at = _states(eqn, body)
-  length = int(eqn.params["length"])
-  first = [jnp.asarray(x) for x in values[consts : consts + carry]]
-  if not at or length < 2 or _only_backward(eqn):
-    return jnp.full(1, jnp.nan)
-  keys = jax.random.split(jax.random.key(0), len(at))
-  start = [_normal(k, first[i]) for k, i in zip(keys, at, strict=True)]
-
-  def step(inputs, rows):
-    x_tm1, pushed, total, count = inputs
-
-    def move(leaves):
-      x = list(x_tm1)
-      for i, leaf in zip(at, leaves, strict=True):
-        x[i] = leaf
-      arguments = [*values[:consts], *x, *rows]
-      return _run(body, arguments, _no_taps(body), isolate=False)[0][:carry]
-
-    x_t, ahead = jax.jvp(move, ([x_tm1[i] for i in at],), (pushed,))
-    ahead = [ahead[i] for i in at]
-    size = _size(ahead)
-    ahead = [_over(x, size) for x in ahead]
-    own = jnp.where(count > 0, jnp.log(size), 0)
-    return (x_t, ahead, total + own, count + 1), None
-
-  size = _size(start)
-  begin = first, [_over(x, size) for x in start], 0 * size, jnp.int32(0)
-  rows = list(values[consts + carry :])
-  (_, _, total, _), _ = jax.lax.scan(
-    step, begin, rows, length=length, reverse=eqn.params["reverse"]
-  )
-  return total / (length - 1)
-
-
-def _only_backward(eqn) -> bool:
-  """Whether there is a rule for reverse mode alone in it."""
-  return eqn.primitive.name.startswith("custom_vjp") or any(
-    _only_backward(inner) for j in _jaxprs(eqn) for inner in _open(j)[0].eqns
-  )
-
-
-def _no_taps(program: _Program) -> list[Tap]:
-  """Zeros for the scans of a body."""
-  return zeros([_scan_of(s.eqn) for s in program.steps if _is_scan(s.eqn)])
-
-
-def _normal(key: Array, like: Array) -> Array:
-  return jax.random.normal(key, like.shape, like.dtype)
-
-
-def _size(leaves: Sequence[Array]) -> Array:
-  """Joint norms of leaves [B, ...], [B]; [1] where they have no one B."""
-  first = {x.shape[0] if x.ndim > 1 else None for x in leaves}
-  if len(first) > 1 or None in first:
-    return joint_norm([x.ravel()[None] for x in leaves], batch_ndim=1)
-  return joint_norm(list(leaves), batch_ndim=1)
-
-
-def _over(leaf: Array, size: Array) -> Array:
-  """The leaf over the norm of its sequence; zeros stay zeros."""
-  safe = jnp.where(size > 0, size, 1).astype(jnp.abs(leaf).dtype)
-  if len(size) == 1:
-    return leaf / safe.reshape((1,) * leaf.ndim)
-  return leaf / safe.reshape((-1,) + (1,) * (leaf.ndim - 1))
