@@ -6,6 +6,7 @@ import pathlib
 import re
 import statistics
 
+import jax
 import pytest
 from absl import flags
 
@@ -18,6 +19,7 @@ from steadygrad.tasks import TASKS
 from steadygrad.training import CorpusConfig, TaskConfig
 from steadygrad.training import options as flags_of_fields
 from steadygrad.training.config import ALGORITHMS
+from steadygrad.training.networks import MODELS
 
 PROGRAMS = pathlib.Path(steadygrad.__file__).parent / "programs"
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
@@ -34,7 +36,7 @@ def preset(name):
 
 
 def runs_of(name, **given):
-  return grids.expand(preset(name), given)
+  return grids.expand(preset(name), given, grids.kind_of(preset(name)))
 
 
 def names_of(configs):
@@ -57,19 +59,37 @@ def from_flags(command):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_run_can_be_built_and_is_counted(name):
   configs = runs_of(name)
-  for config in {training.program(c): c for c in configs}.values():
-    assert training.experiment(config).task.name == config.task
-  updates = sum(c.max_updates for c in configs)
-  said = f"{len(configs)} runs, at most {updates:,} updates"
+  said = f"{len(configs)} runs"
+  if isinstance(configs[0], TaskConfig):
+    for config in {training.program(c): c for c in configs}.values():
+      assert training.experiment(config).task.name == config.task
+    said += f", at most {sum(c.max_updates for c in configs):,} updates"
   assert said in docstring(name).replace("\n", " ")
   assert f"--preset={name} " in docstring(name)
   assert "Source: " in docstring(name)
 
 
+def test_a_preset_of_both_kinds_is_refused():
+  with pytest.raises(ValueError, match="data in all of its grids or in none"):
+    grids.kind_of([{"data": "jsb"}, {"length": 10}])
+
+
+def test_networks_of_matched_have_as_many_parameters_as_it_says():
+  sizes = {"nottingham": (139e3, 145e3), "ptb": (293e3, 301e3)}
+  symbols = {"nottingham": 88, "ptb": 50}
+  for config in runs_of("matched"):
+    width = symbols[config.data]
+    model = MODELS[config.model](config, width, width, "every", None)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    low, high = sizes[config.data]
+    assert low - 500 < count < high + 500, config
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_grids_name_fields_of_the_configuration(name):
   for grid in preset(name):
-    assert grid.keys() <= options.fields(TaskConfig).keys()
+    assert grid.keys() <= options.fields(grids.kind_of([grid])).keys()
 
 
 def test_every_experiment_of_section_4_1_and_every_task_has_one():
@@ -78,6 +98,7 @@ def test_every_experiment_of_section_4_1_and_every_task_has_one():
   ours = {"sigmoid_start", "quiet_start", "identity_start", "settled"}
   ours |= {"settled_identity", "quickened", "comparators_search"}
   ours |= {"comparators", "comparators_floors", "forget_bias", "lengths"}
+  ours |= {"matched"}
   ours |= {"time_constant", "residual_clipping"}
   # These tasks are columns of `comparators`, or of the paper's figure.
   columns = {"temporal_order", "parity", "flip_flop"}
@@ -134,7 +155,7 @@ def test_what_presets_start_with_is_committed():
     f"{config.start}-{config.first_seed}"
     for name in NAMES
     for config in runs_of(name)
-    if config.start is not None
+    if isinstance(config, TaskConfig) and config.start is not None
   }
   assert len(begun) > 20 and begun <= {
     n for runs in committed.values() for n in runs

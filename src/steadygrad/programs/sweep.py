@@ -35,7 +35,7 @@ from steadygrad.runs import (
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.signals import say
 from steadygrad.training import options
-from steadygrad.training.config import Config, CorpusConfig, TaskConfig
+from steadygrad.training.config import Config, CorpusConfig
 
 _PRESET = flags.DEFINE_string(
   "preset",
@@ -105,7 +105,7 @@ def configs_from_flags(values: flags.FlagValues = flags.FLAGS) -> list[Config]:
   given = options.lists_from_flags(values)
   if "data" not in given:
     grid = preset(_PRESET.value) if _PRESET.value else [{}]
-    return grids.expand(grid, given, TaskConfig)
+    return grids.expand(grid, given, grids.kind_of(grid))
   name = _PRESET.value or "paper"
   if name not in corpus_presets.PRESETS:
     allowed = ", ".join(sorted(corpus_presets.PRESETS))

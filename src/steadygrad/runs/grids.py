@@ -46,6 +46,18 @@ def expand(
   return [run for _, run in sorted(found.values(), key=lambda pair: pair[0])]
 
 
+def kind_of(grid: list[dict]) -> type[Config]:
+  """What the grids of a preset are of: those with `data`, of a corpus.
+
+  Raises:
+    ValueError: if some have it and others have not.
+  """
+  kinds = {CorpusConfig if "data" in one else TaskConfig for one in grid}
+  if len(kinds) != 1:
+    raise ValueError("a preset must have data in all of its grids or in none")
+  return kinds.pop()
+
+
 def over_defaults(
   given: dict[str, list], kind: type, defaults: Callable[[str, str], dict]
 ) -> list[dict]:
