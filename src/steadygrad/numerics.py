@@ -33,6 +33,12 @@ def add(x: Array, y: Array) -> Array:
   return x + jnp.expand_dims(y, range(x.ndim - y.ndim))
 
 
+def times(x: Array, y: Array) -> Array:
+  """x ∘ y, as `add`."""
+  x, y = promoted(x, y)
+  return x * jnp.expand_dims(y, range(x.ndim - y.ndim))
+
+
 def accumulator_dtype(*leaves: Array) -> jnp.dtype:
   """float32, or float64 if any leaf is of 64 bits: norms are formed in it."""
   return jnp.finfo(common_dtype(jnp.float32, *leaves)).dtype

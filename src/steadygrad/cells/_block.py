@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
-from steadygrad.numerics import add, matmul, normalised, promoted
+from steadygrad.numerics import add, matmul, normalised, times
 from steadygrad.types import Array, PyTree
 
 
@@ -40,9 +40,3 @@ def leave(params: PyTree, e: Array, s: Array) -> Array:
   """y of e and s [..., N]."""
   gate = add(matmul(s, params["w_gate"]), params["b_gate"])
   return e + s * jax.nn.sigmoid(gate)
-
-
-def times(x: Array, b: Array) -> Array:
-  """x ∘ b, where b [N] is of the last axis of x; see `numerics.add`."""
-  x, b = promoted(x, b)
-  return x * jnp.expand_dims(b, range(x.ndim - b.ndim))

@@ -18,7 +18,7 @@ from steadygrad import _validate, kernels, trees
 from steadygrad._unroll import previous_states
 from steadygrad.activations import activation as find_activation
 from steadygrad.initializers import Initializers, basic_tanh
-from steadygrad.numerics import add, matmul, promoted, sum_outer
+from steadygrad.numerics import add, matmul, promoted, sum_outer, times
 from steadygrad.segments import in_segments, num_steps
 from steadygrad.types import Array, Backward, Cell, Factors, Fused, PyTree
 
@@ -160,7 +160,8 @@ def _factors(form, sigma, trajectory):
   x_0, xs, deltas = trajectory.x_0, trajectory.xs, trajectory.deltas
   if form == "h":
     lefts = previous_states(x_0, xs)
-    return Factors(lefts, deltas * sigma.prime_of_phi(xs), None)
+    rights = times(deltas, sigma.prime_of_phi(xs))
+    return Factors(lefts, rights, None)
   hs = sigma.phi(xs) if trajectory.ys is None else trajectory.ys
   h_tm1s = previous_states(sigma.phi(x_0), hs)
   return Factors(h_tm1s, deltas, sigma.prime_of_phi(h_tm1s))

@@ -18,7 +18,7 @@ from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
 from steadygrad.cells import _block, gated
-from steadygrad.numerics import add, matmul
+from steadygrad.numerics import add, matmul, times
 from steadygrad.types import Array, Cell, PyTree
 
 
@@ -65,8 +65,7 @@ def mingru(
 
   def step(params, state, u_t):
     e, v, kept, new = _before(params, u_t)
-    x_t = kept * state["x"] + new
-    x_t = x_t.astype(state["x"].dtype)
+    x_t = (times(kept, state["x"]) + new).astype(state["x"].dtype)
     y_t = _after(params, e, v, x_t)
     return {"x": x_t, "y": y_t.astype(state["y"].dtype)}
 
@@ -114,5 +113,5 @@ def _before(params: PyTree, us: Array) -> tuple[Array, ...]:
 
 def _after(params: PyTree, e: Array, v: Array, xs: Array) -> Array:
   """y of states [..., N]."""
-  through = matmul(xs, params["w_out"]) + _block.times(v, params["d"])
+  through = matmul(xs, params["w_out"]) + times(v, params["d"])
   return _block.leave(params, e, jax.nn.gelu(through))

@@ -26,7 +26,7 @@ from jax.nn import initializers as jax_initializers
 from steadygrad import _validate
 from steadygrad.activations import activation as find_activation
 from steadygrad.initializers import Initializers
-from steadygrad.numerics import add, matmul, normalised
+from steadygrad.numerics import add, matmul, normalised, times
 from steadygrad.types import Array, Cell, PyTree
 
 
@@ -91,7 +91,7 @@ def leaky(  # noqa: PLR0913 (they describe one model)
     seen = sigma(x) if form == "x" else x
     a = _summed(params, seen, u_t)
     a = a if form == "x" else sigma(a)
-    return ((1 - alpha) * x + alpha * a).astype(x.dtype)
+    return add((1 - alpha) * x, alpha * a).astype(x.dtype)
 
   output = sigma if form == "x" else None
   return _cell(input_size, hidden_size, step, initializers, use_bias, output)
@@ -123,7 +123,7 @@ def residual(
   sigma = find_activation(activation).phi
 
   def step(params, x, u_t):
-    return (x + rate * sigma(_summed(params, x, u_t))).astype(x.dtype)
+    return add(x, rate * sigma(_summed(params, x, u_t))).astype(x.dtype)
 
   return _cell(input_size, hidden_size, step, initializers, use_bias)
 
@@ -165,9 +165,9 @@ def highway(
 
   def step(params, x, u_t):
     gate = matmul(x, params["w_gate"]) + matmul(u_t, params["w_in_gate"])
-    z = jax.nn.sigmoid(gate + params["b_gate"][None])
+    z = jax.nn.sigmoid(add(gate, params["b_gate"]))
     a = sigma(_summed(params, x, u_t))
-    return ((1 - z) * x + z * a).astype(x.dtype)
+    return ((1 - z) * x.astype(z.dtype) + z * a).astype(x.dtype)
 
   return _cell(*sizes, step, weights, True, more=more)
 
@@ -200,7 +200,7 @@ def layer_norm(
 
   def step(params, x, u_t):
     summed = matmul(x, params["w_rec"]) + matmul(u_t, params["w_in"])
-    a = normalised(summed) * params["gain"][None] + params["b"][None]
+    a = add(times(normalised(summed), params["gain"]), params["b"])
     return sigma(a).astype(x.dtype)
 
   return _cell(input_size, hidden_size, step, initializers, True, more=more)

@@ -21,7 +21,7 @@ from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
 from steadygrad.cells import _block
-from steadygrad.numerics import matmul
+from steadygrad.numerics import matmul, times
 from steadygrad.types import Array, Cell, PyTree
 
 # Parameters of `lru` that weight decay would not make small: at zero |λ| is
@@ -84,8 +84,9 @@ def lru(
   def step(params, x, u_t):
     e, v, (b_re, b_im) = _before(params, u_t)
     l_re, l_im = _eigenvalues(params)
-    re = l_re[None] * x["re"] - l_im[None] * x["im"] + b_re
-    im = l_re[None] * x["im"] + l_im[None] * x["re"] + b_im
+    x_re, x_im = (x[name].astype(b_re.dtype) for name in ("re", "im"))
+    re = times(x_re, l_re) - times(x_im, l_im) + b_re
+    im = times(x_im, l_re) + times(x_re, l_im) + b_im
     x_t = {"re": re, "im": im, "y": _after(params, e, v, re, im)}
     return {name: new.astype(x[name].dtype) for name, new in x_t.items()}
 
@@ -130,11 +131,11 @@ def _before(params: PyTree, us: Array):
   e, v = _block.enter(params, us)
   gamma = jnp.exp(params["gamma"])
   parts = [matmul(v, params[name]) for name in ("b_re", "b_im")]
-  return e, v, [_block.times(part, gamma) for part in parts]
+  return e, v, [times(part, gamma) for part in parts]
 
 
 def _after(params: PyTree, e: Array, v: Array, re: Array, im: Array) -> Array:
   """y of states [..., S]."""
   real = matmul(re, params["c_re"]) - matmul(im, params["c_im"])
-  through = real + _block.times(v, params["d"])
+  through = real + times(v, params["d"])
   return _block.leave(params, e, jax.nn.gelu(through))

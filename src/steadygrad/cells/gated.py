@@ -49,7 +49,10 @@ def lstm(
     [(2, 8), (2, 8)]
   """
   check_bias(hidden_size, forget_bias, memory)
-  cell = linen(nn.OptimizedLSTMCell(features=hidden_size), input_size)
+  cell = linen(
+    nn.OptimizedLSTMCell(features=hidden_size, param_dtype=_default()),
+    input_size,
+  )
 
   def init(key):
     params = cell.init(key)
@@ -81,13 +84,20 @@ def gru(
     ValueError: as `lstm`.
   """
   check_bias(hidden_size, forget_bias, memory)
-  cell = linen(nn.GRUCell(features=hidden_size), input_size)
+  cell = linen(
+    nn.GRUCell(features=hidden_size, param_dtype=_default()), input_size
+  )
 
   def init(key):
     bias = draw_bias(key, hidden_size, forget_bias, memory)
     return _with_biases(cell.init(key), {"iz": bias})
 
   return cell._replace(init=init)
+
+
+def _default() -> jnp.dtype:
+  """float32, or float64 where JAX has that on: Flax says float32 in both."""
+  return jnp.zeros([]).dtype
 
 
 def check_bias(
@@ -106,7 +116,7 @@ def check_bias(
 def draw_bias(key: Array, size: int, forget_bias, memory) -> Array:
   """Where the bias of a gate that keeps the old state starts, [N]."""
   if forget_bias != "chrono":
-    return jnp.full(size, forget_bias, jnp.float32)
+    return jnp.full(size, forget_bias, _default())
   drawn = jax.random.uniform(
     jax.random.fold_in(key, 1), (size,), minval=1.0, maxval=memory - 1.0
   )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
-from steadygrad.numerics import add, matmul
+from steadygrad.numerics import add, matmul, promoted
 from steadygrad.types import Array, Readout
 
 
@@ -61,9 +61,11 @@ def attention_readout(
     query = matmul(y, params["w_query"])
     scores = matmul(jnp.tanh(query[None] + keys), params["v"][:, None])[..., 0]
     shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=0)
-    context = jnp.sum(shares[..., None] * ys, 0)
+    weighted = jnp.multiply(*promoted(shares[..., None], ys))
+    context = jnp.sum(weighted, 0).astype(y.dtype)
     both = jnp.concatenate([y, context], -1)
-    return add(matmul(both, params["w_out"]), params["b_out"])
+    outputs = add(matmul(both, params["w_out"]), params["b_out"])
+    return outputs.astype(y.dtype)
 
   def apply(params, ys, mask):
     keys = matmul(ys, params["w_key"])

@@ -11,6 +11,7 @@ import math
 
 import jax.numpy as jnp
 
+from steadygrad.numerics import add, promoted
 from steadygrad.types import Array
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi")
@@ -25,14 +26,14 @@ def added(kind: str, x: Array, places: Array | None) -> Array:
   """
   num_steps, width = x.shape[1:]
   if kind == "sinusoidal":
-    return x + _sinusoids(num_steps, width)[None]
+    return add(x, _sinusoids(num_steps, width))
   if kind == "learned" and places is not None:
     if num_steps > len(places):
       raise ValueError(
         f"us must have at most {len(places)} steps, the learned positions, got"
         f" {num_steps}"
       )
-    return x + places[None, :num_steps]
+    return add(x, places[:num_steps])
   return x
 
 
@@ -54,9 +55,10 @@ def turned(kind: str, q: Array, k: Array) -> tuple[Array, Array]:
   if kind != "rotary":
     return q, k
   angles = _angles(q.shape[1], q.shape[-1] // 2)[None, :, None]
-  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  turns = jnp.cos(angles), jnp.sin(angles)
 
   def turn(x):
+    x, cos, sin = promoted(x, *turns)
     a, b = jnp.split(x, 2, -1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 

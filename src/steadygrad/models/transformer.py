@@ -19,7 +19,7 @@ from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
 from steadygrad.models import positions as position_rules
-from steadygrad.numerics import add, matmul, normalised
+from steadygrad.numerics import add, matmul, normalised, times
 from steadygrad.types import Array, PyTree, Readout
 
 WIDER = 4  # Of the hidden layer of a block.
@@ -125,6 +125,7 @@ def transformer_readout(
     if reads == "last":
       x = x[:, -1] if lengths is None else _at(x, lengths - 1)
     outputs = add(matmul(x, params["w_out"]), params["b_out"])
+    outputs = outputs.astype(ys.dtype)
     return outputs if reads == "last" else jnp.swapaxes(outputs, 0, 1)
 
   return Readout(init, apply, "every", masked=True)
@@ -152,7 +153,8 @@ def _attend(block: PyTree, x: Array, heads: int, positions: str) -> Array:
   q, k, v = (matmul(x, block[name]).reshape(split) for name in "qkv")
   q, k = position_rules.turned(positions, q, k)
   scores = jnp.einsum("bthd,bshd->bhts", q, k) / math.sqrt(split[-1])
-  scores += position_rules.biases(positions, x.shape[1], heads)[None]
+  biases = position_rules.biases(positions, x.shape[1], heads)
+  scores = add(scores, biases)
   steps = jnp.arange(x.shape[1])
   causal = steps[None, :] <= steps[:, None]
   shares = jax.nn.softmax(jnp.where(causal[None, None], scores, -jnp.inf))
@@ -181,7 +183,7 @@ def _init_norm(width: int) -> PyTree:
 
 
 def _norm(params: PyTree, x: Array) -> Array:
-  return add(normalised(x) * params["scale"][None, None], params["offset"])
+  return add(times(normalised(x), params["scale"]), params["offset"])
 
 
 def _at(x: Array, steps: Array) -> Array:
