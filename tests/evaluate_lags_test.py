@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import runs, training
+from steadygrad import analysis, runs, training, unroll
 from steadygrad.evaluations import lags, trained
 from steadygrad.figures import lags as figure
+from steadygrad.models import transformer
 from steadygrad.training import TaskConfig
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -51,7 +52,6 @@ def test_signals_are_the_gradients_in_the_inputs(swept, model):
     got = np.array(found["signals"][when], float)
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-9)
   assert found["signals"]["start"] != found["signals"]["end"]
-  assert (found["exponent"]["end"] == "nan") == (model == "transformer")
 
 
 def test_the_exponent_is_the_growth_of_a_difference(swept):
@@ -78,6 +78,32 @@ def test_the_exponent_is_the_growth_of_a_difference(swept):
     direction = frame / jnp.linalg.norm(frame)
     growth.append(np.log(np.linalg.norm(product @ direction)) / LENGTH)
   assert found["exponent"]["end"] == pytest.approx(np.mean(growth), rel=1e-3)
+
+
+def test_the_growth_a_layer_is_of_the_residual_stream(swept):
+  """b_2 of a block is added to the stream behind it, at every position."""
+  found = lags.test(swept["transformer"], SIZE)
+  run, key = trained.load_one(swept["transformer"], "temporal_order")
+  exp = training.experiment(run.config)
+  task, params = exp.task, run.params
+  batch = task.sample(key, SIZE)
+  whole = jax.grad(lambda p: task.loss(exp.model.apply(p, batch.us), batch))
+  ys = unroll(exp.model.cell, params["cell"], batch.us)
+  signals = transformer.layer_signals(
+    params["readout"],
+    ys,
+    lambda outputs: task.loss(outputs, batch),
+    heads=run.config.heads,
+    positions=run.config.positions,
+  )
+  wanted = whole(params)["readout"]["blocks"][0]["b_2"]
+  np.testing.assert_allclose(signals[1].sum((0, 1)), wanted, rtol=1e-4)
+  start = analysis.error_signals(exp.model, task.loss)(params, batch)["state"]
+  at_start = jnp.swapaxes(start, 0, 1)
+  np.testing.assert_allclose(signals[0], at_start, rtol=1e-4, atol=1e-9)
+  norms = np.sqrt(np.sum(np.square(signals, dtype=float), axis=(2, 3)))
+  growth = np.mean(np.log(norms[0] / norms[1]))
+  assert found["exponent"]["end"] == pytest.approx(growth, rel=1e-4)
 
 
 def test_a_picture_and_its_record(swept, tmp_path):

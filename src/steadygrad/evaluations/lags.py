@@ -2,7 +2,8 @@
 
 |dE/du_t| by lag is the one profile that means the same in a recurrent network,
 behind attention, and in a transformer. Of a recurrent network there is also the
-largest Lyapunov exponent along its sequences.
+largest Lyapunov exponent along its sequences; of a transformer, the growth of
+its error signal a layer.
 """
 
 import dataclasses
@@ -13,15 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from steadygrad import analysis, records, training
+from steadygrad import analysis, records, training, unroll
 from steadygrad.evaluations import trained
+from steadygrad.models.transformer import layer_signals
 from steadygrad.numerics import joint_norm
 from steadygrad.training.config import TaskConfig
 from steadygrad.types import Array, PyTree
 
 MAX_SIZE = 1000  # All sequences are one batch.
-# Models that a Lyapunov exponent says nothing of: no state feeds back.
-_WITHOUT_RECURSION = ("transformer",)
 
 
 def evaluate(
@@ -105,7 +105,7 @@ def _tester(program: TaskConfig, size: int):
   """Compiled for all runs of one program.
 
   (params, key) -> (|dE/du_t| by lag, a mean over sequences, [T]; the largest
-  Lyapunov exponent, a mean over them).
+  Lyapunov exponent, or the growth a layer, a mean over them).
   """
   exp = training.experiment(program)
   task: Any = exp.task
@@ -114,14 +114,28 @@ def _tester(program: TaskConfig, size: int):
   def measure(params: PyTree, key: Array) -> tuple[Array, Array]:
     batch = task.sample(key, size)
     norms = joint_norm(signals(params, batch)["input"], batch_ndim=2)
-    return jnp.mean(norms, 1)[::-1], _exponent(exp.model.cell, params, batch.us)
+    return jnp.mean(norms, 1)[::-1], exponent(params, batch)
 
-  def _exponent(cell, params, us):
-    if program.model in _WITHOUT_RECURSION:
-      return jnp.asarray(jnp.nan)
+  def exponent(params, batch):
+    if program.model == "transformer":  # No state of it feeds back.
+      return _growth_a_layer(program, exp.model.cell, task, params, batch)
     found = analysis.cell_lyapunov_exponents(
-      cell, params["cell"], us, num_exponents=1
+      exp.model.cell, params["cell"], batch.us, num_exponents=1
     )
     return jnp.mean(found.exponents)
 
   return jax.jit(measure)
+
+
+def _growth_a_layer(program, cell, task, params, batch) -> Array:
+  """ln of the factor by which a block multiplies |dE/dx|, on its way back."""
+  signals = layer_signals(
+    params["readout"],
+    unroll(cell, params["cell"], batch.us),
+    lambda outputs: task.loss(outputs, batch),
+    heads=program.heads,
+    positions=program.positions,
+    reads=task.reads,
+  )
+  norms = joint_norm(signals, batch_ndim=2)  # [layers + 1, B]
+  return jnp.mean(jnp.log(norms[0] / norms[-1])) / program.layers

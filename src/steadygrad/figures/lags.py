@@ -71,7 +71,8 @@ def table(record: dict) -> str:
   """What reaches the first step, and the exponents: medians over seeds.
 
   A row for each network: |dE/du_1| over |dE/du_T|, and the largest Lyapunov
-  exponent a step, before training and after it.
+  exponent a step, before training and after it; of a transformer, the growth of
+  ln |dE/dx| a layer.
   """
   everyone = list(record["runs"].values())
   header = ["network", "optimiser", "solved"]
@@ -86,7 +87,8 @@ def table(record: dict) -> str:
     for when in _LOOKS:
       found = records.numbers([run["exponent"][when] for run in runs])
       middle = np.median(found)
-      words.append("–" if np.isnan(middle) else f"{middle:.3f}")
+      layer = " a layer" * (config["model"] == "transformer")
+      words.append("–" if np.isnan(middle) else f"{middle:.3f}{layer}")
     rows.append(words)
   return tables.markdown(header, rows)
 

@@ -11,6 +11,7 @@ and step t attends to the steps up to t.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -98,37 +99,84 @@ def transformer_readout(
       params["places"] = 0.02 * jax.random.normal(key_places, places)
     return params
 
-  def pass_block(block, x):
-    x = x + _attend(block, _norm(block["norm_1"], x), size.heads, positions)
-    return x + _widen(block, _norm(block["norm_2"], x))
-
   def pass_blocks(blocks, x):
     if not checkpoint:
       for block in blocks:
-        x = pass_block(block, x)
+        x = pass_block(block, x, size.heads, positions)
       return x
     # One after the other in a scan: of a program that has them all side by
     # side XLA merges what was computed with what is to be computed again.
-    each = jax.checkpoint(lambda x, block: (pass_block(block, x), None))
+    each = jax.checkpoint(
+      lambda x, block: (pass_block(block, x, size.heads, positions), None)
+    )
     # A block may widen what it is given, but a scan's carry keeps its type.
-    x = x.astype(jax.eval_shape(pass_block, blocks[0], x).dtype)
+    x = x.astype(jax.eval_shape(each, x, blocks[0])[0].dtype)
     return jax.lax.scan(
       each, x, jax.tree.map(lambda *p: jnp.stack(p), *blocks)
     )[0]
 
   def apply(params, ys, mask):
-    x = jnp.swapaxes(ys, 0, 1)  # [B, T, N]
-    x = position_rules.added(positions, x, params.get("places"))
-    lengths = None if mask is None else jnp.maximum(jnp.sum(mask, 0), 1)
-    x = pass_blocks(params["blocks"], x)
-    x = _of_some_steps(_norm(params["norm"], x), mask)
-    if reads == "last":
-      x = x[:, -1] if lengths is None else _at(x, lengths - 1)
-    outputs = add(matmul(x, params["w_out"]), params["b_out"])
-    outputs = outputs.astype(ys.dtype)
-    return outputs if reads == "last" else jnp.swapaxes(outputs, 0, 1)
+    x = pass_blocks(params["blocks"], enter(params, ys, positions))
+    return leave(params, x, mask, reads).astype(ys.dtype)
 
   return Readout(init, apply, "every", masked=True)
+
+
+def enter(params: PyTree, ys: Array, positions: str) -> Array:
+  """The residual stream before the first block, [B, T, N], of ys [T, B, N]."""
+  x = jnp.swapaxes(ys, 0, 1)
+  return position_rules.added(positions, x, params.get("places"))
+
+
+def pass_block(block: PyTree, x: Array, heads: int, positions: str) -> Array:
+  """The residual stream behind a block, [B, T, N]."""
+  x = x + _attend(block, _norm(block["norm_1"], x), heads, positions)
+  return x + _widen(block, _norm(block["norm_2"], x))
+
+
+def leave(params: PyTree, x: Array, mask: Array | None, reads: str) -> Array:
+  """The outputs, of the residual stream behind the last block."""
+  lengths = None if mask is None else jnp.maximum(jnp.sum(mask, 0), 1)
+  x = _of_some_steps(_norm(params["norm"], x), mask)
+  if reads == "last":
+    x = x[:, -1] if lengths is None else _at(x, lengths - 1)
+  outputs = add(matmul(x, params["w_out"]), params["b_out"])
+  return outputs if reads == "last" else jnp.swapaxes(outputs, 0, 1)
+
+
+def layer_signals(
+  params: PyTree,
+  ys: Array,
+  error: Callable[[Array], Array],
+  *,
+  heads: int,
+  positions: str,
+  reads: str = "last",
+) -> Array:
+  """dE/dx^l of the residual stream before the first block and behind each.
+
+  Args:
+    params: of `transformer_readout`.
+    ys: what the readout is given, [T, B, N].
+    error: outputs -> E [].
+    heads: as in `Size`.
+    positions: as `transformer_readout` takes them.
+    reads: as `transformer_readout` takes it.
+
+  Returns:
+    [layers + 1, B, T, N]. The growth of their norm from the last to the first,
+    over the layers, is to depth what a Lyapunov exponent is to time.
+  """
+
+  def of_taps(taps):
+    x = enter(params, ys, positions) + taps[0]
+    for block, tap in zip(params["blocks"], taps[1:], strict=True):
+      x = pass_block(block, x, heads, positions) + tap
+    return error(leave(params, x, None, reads))
+
+  num_steps, *rest = ys.shape
+  shape = (len(params["blocks"]) + 1, rest[0], num_steps, rest[1])
+  return jax.grad(of_taps)(jnp.zeros(shape, ys.dtype))
 
 
 def _check(size: Size, output_size: int, positions: str, reads: str) -> None:
