@@ -13,6 +13,7 @@ from steadygrad.figures import (
   error_curves,
   generalisation,
   groups,
+  matrix,
   rates,
   solving,
   success_rate,
@@ -462,13 +463,42 @@ def test_a_dot_is_a_seed_that_solved_and_the_rest_are_counted(drawn):
     for seed, outcome in enumerate(seeds)
   ]
   short, long = drawn(solving.draw, runs).axes
-  assert short.get_title(loc="left").startswith(
-    "temporal order, 50 (chance: 75%"
+  assert short.get_title(loc="right") == (
+    "temporal order, 50 (chance: 75% wrong)"
   )
-  assert long.get_title(loc="left").startswith("temporal order, 100 ")
+  assert long.get_title(loc="right").startswith("temporal order, 100 ")
   names = [text.get_text() for text in short.get_yticklabels()]
   assert [n.split(",")[0] for n in names] == ["LSTM", "Elman"]
   dots = [sorted(x.get_xdata()) for x in short.lines if x.get_marker() == "o"]
   assert dots == [[250, 250], [500, 1000, 1500]]
+  same = next(
+    x.get_ydata() for x in short.lines if list(x.get_xdata()) == [250] * 2
+  )
+  assert len(set(same)) == 2  # Apart, or one would hide the other.
   assert [t.get_text() for t in short.texts] == ["2 of 3", "3 of 3"]
   assert [t.get_text() for t in long.texts] == ["1 of 3"]
+
+
+def test_a_field_is_as_dark_as_the_share_of_seeds_that_solved(drawn):
+  outcomes = {
+    ("elman", 100): ("cut", 4000, "cut"),
+    ("elman", 50): (500, 1000, 1500),
+    ("lstm", 50): ("cut", "cut", "diverged"),
+  }
+  runs = [
+    run(seed, outcome, model=model, length=length, algorithm="msgd_c")
+    for (model, length), seeds in outcomes.items()
+    for seed, outcome in enumerate(seeds)
+  ]
+  (axis,) = drawn(matrix.draw, runs).axes
+  shares = np.ma.filled(axis.images[0].get_array(), np.nan)
+  np.testing.assert_array_equal(shares, [[1, 1 / 3], [0, np.nan]])
+  said = {
+    (int(t.get_position()[1]), int(t.get_position()[0])): t.get_text()
+    for t in axis.texts
+  }
+  assert said == {
+    (0, 0): "3/3\n1000", (0, 1): "1/3\n4000", (1, 0): "0/3", (1, 1): "–",
+  }  # fmt: skip
+  names = [t.get_text() for t in axis.get_xticklabels()]
+  assert names[0] == "temporal order, 50\n(chance 75% wrong)"

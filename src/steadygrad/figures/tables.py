@@ -148,7 +148,8 @@ def comparators(runs: list[dict]) -> str:
   """Networks beside each other: a row for each, a column for each problem.
 
   A cell is solved seeds of all, and the median of their updates, or of the
-  error where none is solved. A dash was not run.
+  error where none is solved. A dash was not run. Below stand Wilson's intervals
+  of the shares that occur.
   """
   found = by_problem(runs)
   columns = problems_of(found)
@@ -164,7 +165,19 @@ def comparators(runs: list[dict]) -> str:
       ]
     )
   names = map(problem_name, columns)
-  return markdown(["network", "optimiser", "rate", *names], rows)
+  table = markdown(["network", "optimiser", "rate", *names], rows)
+  members = [m for row in found.values() for m in row.values()]
+  return f"{table}\n\n{_intervals(members)}"
+
+
+def _intervals(members: list[list[dict]]) -> str:
+  """What shares of solved seeds say of a network: Wilson's intervals."""
+  shares = {(len(m), *groups.solved(m)) for m in members}
+  said = [
+    f"{number} of {of}, {low:.0%} to {high:.0%}"
+    for of, number, low, high in sorted(shares)
+  ]
+  return f"Intervals of 95 % (Wilson): {'; '.join(said)}."
 
 
 def by_problem(runs: list[dict]) -> dict[tuple, dict[tuple, list]]:
