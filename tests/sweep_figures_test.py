@@ -502,3 +502,32 @@ def test_a_field_is_as_dark_as_the_share_of_seeds_that_solved(drawn):
   }  # fmt: skip
   names = [t.get_text() for t in axis.get_xticklabels()]
   assert names[0] == "temporal order, 50\n(chance 75% wrong)"
+
+
+def test_lengths_are_told_by_network(drawn):
+  def tested(seed, model, errors):
+    made = run(seed, 500, model=model, length=100, algorithm="msgd_c")
+    lengths = [100, 200, 1000][: len(errors)]
+    told = {"lengths": lengths, "size": 1000, "errors": errors}
+    return made | {"generalisation": told}
+
+  runs = [
+    tested(0, "elman", [0.0, 0.3, 0.75]),
+    tested(1, "elman", [0.005, 0.009, 0.5]),
+    tested(0, "lstm", [0.02, 0.0]),
+    run(2, "cut", model="lstm", length=100, algorithm="msgd_c"),
+  ]
+  (axis,) = drawn(matrix.draw_lengths, runs).axes
+  said = {
+    (int(t.get_position()[1]), int(t.get_position()[0])): t.get_text()
+    for t in axis.texts
+  }
+  assert said == {
+    (0, 0): "2/2\n0.2%", (0, 1): "1/2\n15.4%", (0, 2): "0/2\n62.5%",
+    (1, 0): "0/1\n2.0%", (1, 1): "1/1\n0.0%", (1, 2): "–",
+  }  # fmt: skip
+  other = run(3, 500, length=50, algorithm="msgd_c")
+  other["generalisation"] = runs[0]["generalisation"]
+  for wrong in ([*runs, other], runs[3:]):
+    with pytest.raises(ValueError, match="tested runs of one problem"):
+      drawn(matrix.draw_lengths, wrong)

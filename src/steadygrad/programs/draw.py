@@ -148,6 +148,7 @@ PICTURES = {
   "front": (front.draw, _front),
   "generalisation": (generalisation.draw, _runs),
   "lags": (lags.draw, _one(_lags)),
+  "lengths": (matrix.draw_lengths, _runs),
   "learning_curves": (_curves, _each(kinds.read_corpus)),
   "rates": (rates.draw, _runs),
   "signals": (signals.draw, _one(_reader(kinds.SIGNALS))),
