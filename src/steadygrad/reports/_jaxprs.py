@@ -7,6 +7,7 @@ of JAX stores its parameters.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.extend import core
 
@@ -179,3 +180,47 @@ def needed(program: Program, atoms: Sequence) -> list[bool]:
     if found[-1]:
       wanted |= {a for a in step.reads if not isinstance(a, core.Literal)}
   return found[::-1]
+
+
+def over_layers(program: Program, params: int) -> list[bool]:
+  """Which scans at the top go over layers instead of over time.
+
+  A scan over layers takes a layer's parameters at each step, so that what it
+  scans over is made of parameters alone. Over time there is data in it: of the
+  batch, or of an array that the function closes over. Keys are neither.
+
+  Args:
+    program: of the function.
+    params: how many of its inputs, the first ones, are parameters.
+  """
+  made_of = {
+    name: {"params" if i < params else "data"}
+    for i, name in enumerate(program.inputs)
+  }
+  for name, value in program.constants.items():
+    made_of[name] = {"data"} if jnp.ndim(value) else set()
+  found = []
+  for step in program.steps:
+    if is_scan(step.eqn):
+      _, _, inputs = sizes(step.eqn)
+      first = len(step.reads) - inputs
+      rows: set[str] = set().union(
+        *(
+          made_of[name]
+          for name, var in zip(
+            step.reads[first:], step.eqn.invars[first:], strict=True
+          )
+          if not isinstance(name, core.Literal) and not _is_key(var.aval)
+        )
+      )
+      found.append(rows == {"params"})
+    everything = set().union(*(made_of[a] for a in _names(step.reads)))
+    made_of.update(dict.fromkeys(step.writes, everything))
+  return found
+
+
+def _is_key(aval) -> bool:
+  """Whether it may be a random key, a typed or a raw one."""
+  return aval.dtype == jnp.uint32 or jnp.issubdtype(
+    aval.dtype, jax.dtypes.prng_key
+  )

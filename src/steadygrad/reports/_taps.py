@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from steadygrad.reports import _jaxprs
+from steadygrad.reports import _jaxprs, _ranges
 from steadygrad.types import Array, PyTree
 
 
@@ -37,14 +37,18 @@ class Scan(NamedTuple):
     name: of the name stack, "" where it has none.
     length: T.
     reverse: whether it goes from the last step to the first.
+    layers: whether its steps are layers, see `_jaxprs.over_layers`.
     tap: shapes of its taps.
+    ranges: of the states that have taps, see `_ranges`.
     inner: the scans in its body.
   """
 
   name: str
   length: int
   reverse: bool
+  layers: bool
   tap: Tap
+  ranges: list
   inner: list
 
 
@@ -54,7 +58,8 @@ class Tapped(NamedTuple):
   Attributes:
     scans: those at the top, in the order in which they run.
     loops: how many while_loops there are, which have no gradient in reverse.
-    call: (taps of the scans, *arguments) -> what the function returns.
+    call: (taps of the scans, *arguments) -> (what the function returns, the
+      states x_t of each scan, [T, ...]).
     last: the same arguments -> the last carry of each scan, its floating
       leaves, seen from the taps of that scan alone.
   """
@@ -74,14 +79,19 @@ def tapped(fn: Callable[..., Any], *args: Any) -> Tapped:
   closed, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
   program = _jaxprs.flattened(closed)
   structure = jax.tree.structure(shape)
-  scans = [scan_of(s.eqn) for s in program.steps if _jaxprs.is_scan(s.eqn)]
+  layers = _jaxprs.over_layers(program, len(jax.tree.leaves(args[0])))
+  eqns = [s.eqn for s in program.steps if _jaxprs.is_scan(s.eqn)]
+  scans = [
+    scan_of(e)._replace(layers=x) for e, x in zip(eqns, layers, strict=True)
+  ]
 
   def call(taps, *args):
-    outs, _ = run(program, jax.tree.leaves(args), taps, isolate=False)
-    return jax.tree.unflatten(structure, outs)
+    outs, states = run(program, jax.tree.leaves(args), taps, isolate=False)
+    return jax.tree.unflatten(structure, outs), [x for _, x in states]
 
   def last(taps, *args):
-    return run(program, jax.tree.leaves(args), taps, isolate=True)[1]
+    _, states = run(program, jax.tree.leaves(args), taps, isolate=True)
+    return [x for x, _ in states]
 
   loops = sum(step.eqn.primitive.name == "while" for step in program.steps)
   return Tapped(scans, loops, call, last)
@@ -111,7 +121,8 @@ def scan_of(eqn) -> Scan:
   name = str(getattr(info, "name_stack", "") or "")
   name = "" if name.endswith(")") else name  # Such as vmap() alone.
   reverse = bool(eqn.params["reverse"])
-  return Scan(name, length, reverse, Tap(own, longer), inner)
+  tap, bounds = Tap(own, longer), _ranges.ranges(eqn)
+  return Scan(name, length, reverse, False, tap, bounds, inner)
 
 
 def run(
@@ -121,7 +132,7 @@ def run(
   *,
   isolate: bool,
 ) -> tuple[list, list]:
-  """(outputs, last floating carries of the scans at the top).
+  """(outputs, (x_T, [x_1 .. x_T]) of the states of each scan at the top).
 
   Args:
     program: what is run.
@@ -130,7 +141,7 @@ def run(
     isolate: whether a scan sees its inputs as constants.
   """
   env = program.constants | dict(zip(program.inputs, args, strict=True))
-  lasts, left = [], iter(taps)
+  states, left = [], iter(taps)
   for step in program.steps:
     values = [_jaxprs.value_of(env, a) for a in step.reads]
     if not _jaxprs.is_scan(step.eqn):
@@ -138,14 +149,14 @@ def run(
     else:
       if isolate:
         values = jax.lax.stop_gradient(values)
-      outs, last = _tapped_scan(step.eqn, values, next(left))
-      lasts.append(last)
+      outs, seen = _tapped_scan(step.eqn, values, next(left))
+      states.append(seen)
     env.update(zip(step.writes, outs, strict=True))
-  return [_jaxprs.value_of(env, a) for a in program.outputs], lasts
+  return [_jaxprs.value_of(env, a) for a in program.outputs], states
 
 
-def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, list]:
-  """(outputs, floating leaves of the last carry) of a scan with its taps."""
+def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, tuple]:
+  """(outputs, (x_T, [x_1 .. x_T]) of its states) of a scan with its taps."""
   consts, carry, _ = _jaxprs.sizes(eqn)
   program = _jaxprs.flattened(_jaxprs.jaxprs_of(eqn)[0])
   given, first = values[:consts], values[consts : consts + carry]
@@ -155,10 +166,11 @@ def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, list]:
     rows, own, inner = inputs
     args = [*given, *x_tm1, *rows]
     added = dict(zip(taps_at, own, strict=True))
-    return _tapped_body(program, args, carry, added, inner, sums)
+    x_t, ys = _tapped_body(program, args, carry, added, inner, sums)
+    return x_t, (ys, [x_t[i] for i in taps_at])
 
   inputs = list(values[consts + carry :]), tap.own, tap.inner
-  x_T, ys = jax.lax.scan(
+  x_T, (ys, states) = jax.lax.scan(
     body,
     [jnp.asarray(x) for x in first],
     inputs,
@@ -166,7 +178,7 @@ def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, list]:
     reverse=eqn.params["reverse"],
     unroll=eqn.params.get("unroll", 1),
   )
-  return [*x_T, *ys], [x_T[i] for i in taps_at]
+  return [*x_T, *ys], ([x_T[i] for i in taps_at], states)
 
 
 def _tapped_body(
@@ -220,32 +232,55 @@ class Gradients(NamedTuple):
     total: dE/dx_t of each, by whatever path.
     carried: what dE/dx_T becomes further back, dE/dx_T ∂x_T/∂x_t, through the
       scan alone.
+    states: x_t of each.
     loss: E.
     params: dE/dparams.
+    inputs: dE/d(leaf) of the leaves of the batch that were asked for.
   """
 
   scans: list[Scan]
   total: list[Tap]
   carried: list[Tap]
+  states: list[list[Array]]
   loss: Array
   params: PyTree
+  inputs: list[Array]
 
 
 def gradients(
-  fn: Callable[..., Array], params: PyTree, *rest: PyTree
+  fn: Callable[..., Array],
+  params: PyTree,
+  *rest: PyTree,
+  at: Sequence[int] = (),
 ) -> Gradients:
-  """`Gradients` of fn(params, *rest), a loss."""
+  """`Gradients` of fn(params, *rest), a loss.
+
+  Args:
+    fn: the loss.
+    params: its first argument.
+    *rest: its others.
+    at: leaves of the others whose gradients are wanted, by number.
+  """
   made = tapped(fn, params, *rest)
   taps = zeros(made.scans)
-  loss, (total, grads) = jax.value_and_grad(
-    lambda t, p: made.call(t, p, *rest), argnums=(0, 1), allow_int=True
-  )(taps, params)
+  leaves, structure = jax.tree.flatten(rest)
+
+  def of(taps, params, chosen):
+    filled = list(leaves)
+    for i, leaf in zip(at, chosen, strict=True):
+      filled[i] = leaf
+    return made.call(taps, params, *jax.tree.unflatten(structure, filled))
+
+  (loss, states), (total, grads, inputs) = jax.value_and_grad(
+    of, argnums=(0, 1, 2), has_aux=True, allow_int=True
+  )(taps, params, [leaves[i] for i in at])
   ends = [
     [_row(leaf, 0 if scan.reverse else -1) for leaf in tap.own]
     for scan, tap in zip(made.scans, total, strict=True)
   ]
   _, vjp = jax.vjp(lambda t: made.last(t, params, *rest), taps)
-  return Gradients(made.scans, total, vjp(ends)[0], loss, grads)
+  (carried,) = vjp(ends)
+  return Gradients(made.scans, total, carried, states, loss, grads, inputs)
 
 
 def _row(leaf: Array, index: int) -> Array:
