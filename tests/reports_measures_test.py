@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from steadygrad import gradient_report
+from steadygrad import GradientWatch, gradient_report, runs
 from steadygrad.reports import (
   _advice,
   _batches,
@@ -353,3 +353,24 @@ def test_the_gates_of_nnx(cell, layer, at, gate):
     first = (ones, 0 * ones) if lstm else ones
     after = module(first, jnp.zeros((2, 3)))[0]
     assert float((after[0] if lstm else after).min()) > 0.75
+
+
+def test_a_watch_of_runs_reports_from_each_multiple_on():
+  loss_fn = lambda params, us: linear_loss(params["w"], us)
+  watch = GradientWatch(loss_fn, every=10)
+  hook = watch.on_check(US)
+  for step in (4, 8, 12, 16, 24, 28, 44):
+    for run, factor in (("a", 1.0), ("b", 1.3)):
+      check = runs.Check(
+        {"run": run, "update": step}, {"w": np.asarray(factor * W)}
+      )
+      hook(check)
+  wanted = [(run, step) for step in (12, 24, 44) for run in "ab"]
+  assert [*watch.reports] == wanted
+  for (run, _), found in watch.reports.items():
+    factor = 0.7 if run == "a" else 0.7 * 1.3
+    assert found.layers[0].slope == pytest.approx(math.log(factor), abs=1e-3)
+  hook(runs.Check({"run": "c", "epoch": 10}, {"w": W}))
+  assert ("c", 10) in watch.reports
+  with pytest.raises(ValueError, match="batch must be one batch"):
+    watch.on_check(iter([US]))

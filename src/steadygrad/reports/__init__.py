@@ -2,6 +2,7 @@
 
 from steadygrad.reports._batches import Input
 from steadygrad.reports._numbers import Layer
-from steadygrad.reports._report import GradientWatch, Report, gradient_report
+from steadygrad.reports._report import Report, gradient_report
+from steadygrad.reports._watch import GradientWatch
 
 __all__ = ["GradientWatch", "Input", "Layer", "Report", "gradient_report"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from steadygrad import _validate, files, records
+from steadygrad import files, records
 from steadygrad.reports import _advice, _batches, _measure, _numbers
 from steadygrad.reports._batches import Input
 from steadygrad.reports._numbers import Layer
@@ -143,10 +143,10 @@ def gradient_report(
   >>> layer.verdict, round(layer.half_life, 3)
   ('vanishes', 1.0)
   """
-  return _reporter(loss_fn, loss, names, time_axis)(params, batch)
+  return reporter(loss_fn, loss, names, time_axis)(params, batch)
 
 
-def _reporter(
+def reporter(
   loss_fn, loss, names, time_axis
 ) -> Callable[[PyTree, Any], Report]:
   """(params, batch) -> `Report`; compiled once for all of the same shapes."""
@@ -209,35 +209,3 @@ def _told(
   )
   advice = _advice.advice(report, params)
   return dataclasses.replace(report, advice=advice)
-
-
-class GradientWatch:
-  """A report every so many updates of a loop of your own.
-
-  Args:
-    loss_fn: as `gradient_report` takes it.
-    every: updates between two reports.
-    loss: as `gradient_report` takes it.
-    names: as `gradient_report` takes them.
-    time_axis: as `gradient_report` takes it.
-
-  `watch(step, params, batch)` gives a `Report` at step 0, `every`, 2 `every`,
-  and None between; `reports` has all so far, by step.
-
-  Raises:
-    ValueError: unless `every` is an integer of at least 1.
-  """
-
-  def __init__(
-    self, loss_fn, every: int, *, loss=None, names=None, time_axis=None
-  ):
-    _validate.check_integer("every", every)
-    self.every = every
-    self.reports: dict[int, Report] = {}
-    self._report = _reporter(loss_fn, loss, names, time_axis)
-
-  def __call__(self, step: int, params: PyTree, batch: PyTree) -> Report | None:
-    if step % self.every:
-      return None
-    self.reports[step] = self._report(params, batch)
-    return self.reports[step]
