@@ -145,8 +145,8 @@ def measure(
     for i, k in kept:
       taps = made.total[i].own[k], made.carried[i].own[k]
       seen = _units.units(made.states[i][k], scans[i].ranges[k])
-      pair = (_by_lag(tap, scans[i]) for tap in taps)
-      profiles.append(Profile(*pair, exponents[i], seen))
+      total, carried = (_by_lag(tap, scans[i]) for tap in taps)
+      profiles.append(Profile(total, carried, exponents[i], seen))
     pairs = zip(made.inputs, places, strict=True)
     inputs = [_batches.by_position(*pair) for pair in pairs]
     return Found(made.loss, _norm(pick(made.params)), profiles, inputs)

@@ -1,7 +1,9 @@
 """The range that a state cannot leave, read from how its next value is made."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jax.extend import core
 
 from steadygrad.reports import _jaxprs
@@ -79,8 +81,8 @@ def _range(atom: Any, makers: dict, known: dict) -> Range | None:
     known: ranges of some names; those that are found are added.
   """
   if isinstance(atom, core.Literal):
-    value = atom.val
-    plain = getattr(value, "ndim", 0) == 0 and not isinstance(value, complex)
+    value = np.asarray(atom.val)
+    plain = value.ndim == 0 and np.isrealobj(value)
     return (float(value), float(value)) if plain else None
   if atom not in known:
     maker = makers.get(atom)
@@ -101,7 +103,11 @@ def _made(step: _jaxprs.Step, makers: dict, known: dict) -> Range | None:
   parts = [_range(atom, makers, known) for atom in reads]
   if kind in _SAME:
     return parts[0]
-  return None if None in parts else _COMBINED[kind](*parts)
+  return _joint(_COMBINED[kind], parts)
+
+
+def _joint(combine: Callable[..., Range], parts: list) -> Range | None:
+  return None if None in parts else combine(*parts)
 
 
 def _mean(step: _jaxprs.Step, makers: dict, known: dict) -> Range | None:
@@ -116,8 +122,7 @@ def _mean(step: _jaxprs.Step, makers: dict, known: dict) -> Range | None:
     return got is not None and _within(got, (0.0, 1.0))
 
   def union(*atoms):
-    got = [_range(atom, makers, known) for atom in atoms]
-    return None if None in got else _union(*got)
+    return _joint(_union, [_range(atom, makers, known) for atom in atoms])
 
   for one, two in (step.reads, step.reads[::-1]):
     for z, a in _both(factors(one, "mul")):

@@ -185,7 +185,14 @@ def _told(
 ) -> Report:
   """The report of what was measured."""
   layers = tuple(
-    _numbers.layer(name, *profile, "layer" if of_layers else "step")
+    _numbers.layer(
+      name,
+      np.asarray(profile.total),
+      np.asarray(profile.carried),
+      float(profile.exponent),
+      profile.units,
+      "layer" if of_layers else "step",
+    )
     for (name, of_layers), profile in zip(
       measure.leaves, found.profiles, strict=True
     )

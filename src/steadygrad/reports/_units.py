@@ -40,5 +40,8 @@ def units(states: Array, bounds: Range | None) -> Units:
     ends = (x < low + near) | (x > high - near)
     inside = jnp.all((x >= low - near) & (x <= high + near))
     saturated = jnp.where(inside, jnp.mean(ends, dtype=jnp.float32), jnp.nan)
-  share = [jnp.mean(found, dtype=jnp.float32) for found in (still, dead)]
-  return Units(*share, saturated)
+  return Units(
+    jnp.mean(still, dtype=jnp.float32),
+    jnp.mean(dead, dtype=jnp.float32),
+    saturated,
+  )
