@@ -141,6 +141,8 @@ RANGES = {
   "other": (lambda x, u: (n := jnp.tanh(u)) + SHARE(x) * (x - n), (-1, 1)),
   "leaky": (lambda x, u: 0.9 * x + 0.1 * jnp.tanh(x + u), (-1, 1)),
   "held": (lambda x, u: jnp.where(u > 0, jnp.tanh(u), x), (-1, 1)),
+  "no share": (lambda x, u: u * x + (1 - u) * jnp.tanh(u), None),
+  "beyond": (lambda x, u: (n := jnp.tanh(u)) + u * (x - n), None),
   "relu": (lambda x, u: jax.nn.relu(x + u), None),
   "residual": (lambda x, u: x + 0.1 * jnp.tanh(x + u), None),
   "linear": (lambda x, u: 0.9 * x + u, None),
@@ -196,13 +198,13 @@ def stacked(ws, x):
   return jax.lax.scan(lambda x, w: (x @ w, None), x, ws)[0]
 
 
-def with_keys(ws, x):
+def with_keys(ws, batch):
   def layer(x, given):
     w, key = given
     return x @ w + 0.0 * jax.random.normal(key, x.shape), None
 
-  keys = jax.random.split(jax.random.key(0), len(ws))
-  return jax.lax.scan(layer, x, (ws, keys))[0]
+  x, key = batch
+  return jax.lax.scan(layer, x, (ws, jax.random.split(key, len(ws))))[0]
 
 
 def over_time(w, us):
@@ -227,7 +229,8 @@ def without_rows(w, us):
   "fn, args, wanted",
   [
     (stacked, (jnp.stack([W] * 3), US[0]), True),
-    (with_keys, (jnp.stack([W] * 3), US[0]), True),
+    (with_keys, (jnp.stack([W] * 3), (US[0], jax.random.key(0))), True),
+    (with_keys, (jnp.stack([W] * 3), (US[0], jax.random.PRNGKey(0))), True),
     (over_time, (W, US), False),
     (of_a_closure, (W, US), False),
     (with_places, (jnp.ones(T), integers(T, B)), False),
