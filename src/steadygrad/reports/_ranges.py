@@ -47,24 +47,26 @@ def ranges(eqn) -> list[Range | None]:
   """
   consts, carry, _ = _jaxprs.sizes(eqn)
   body = _jaxprs.flattened(_jaxprs.jaxprs_of(eqn)[0])
-  makers = {name: step for step in body.steps for name in step.writes}
   before = body.inputs[consts : consts + carry]
-  found = []
-  for i in _jaxprs.states_of(eqn, body):
-    needed = _jaxprs.needed(body, [body.outputs[i]])
-    steps = [s for s, need in zip(body.steps, needed, strict=True) if need]
-    if not any(s.eqn.primitive.name in _OF for s in steps):
-      found.append(None)  # Such as a state that is only kept.
-      continue
-    for assumed in (None, (-1.0, 1.0), (0.0, 1.0)):
-      known = {} if assumed is None else {before[i]: assumed}
-      got = _range(body.outputs[i], makers, known)
-      if got and (assumed is None or _within(got, assumed)):
-        found.append(assumed or got)
-        break
-    else:
-      found.append(None)
-  return found
+  return [_of_state(body, i, before[i]) for i in _jaxprs.states_of(eqn, body)]
+
+
+def _of_state(body: _jaxprs.Program, i: int, before: Any) -> Range | None:
+  """The range of the carry's leaf i, whose last value is `before`."""
+  needed = _jaxprs.needed(body, [body.outputs[i]])
+  steps = [s for s, need in zip(body.steps, needed, strict=True) if need]
+  if not any(s.eqn.primitive.name in _OF for s in steps):
+    return None  # Such as a state that is only kept.
+  makers = {name: step for step in steps for name in step.writes}
+  for assumed in (None, (-1.0, 1.0), (0.0, 1.0)):
+    known: dict[Any, Range | None] = {before: assumed}
+    for step in steps:  # In the order in which they run.
+      made = _made(step, makers, known)
+      known.update(dict.fromkeys(step.writes, made))
+    got = _range(body.outputs[i], known)
+    if got and (assumed is None or _within(got, assumed)):
+      return assumed or got
+  return None
 
 
 def _within(inner: Range, outer: Range) -> bool:
@@ -72,22 +74,13 @@ def _within(inner: Range, outer: Range) -> bool:
   return outer[0] - slack <= inner[0] and inner[1] <= outer[1] + slack
 
 
-def _range(atom: Any, makers: dict, known: dict) -> Range | None:
-  """The range of a value of a body.
-
-  Args:
-    atom: its name, or a literal.
-    makers: the step that makes each name.
-    known: ranges of some names; those that are found are added.
-  """
-  if isinstance(atom, core.Literal):
-    value = np.asarray(atom.val)
-    plain = value.ndim == 0 and np.isrealobj(value)
-    return (float(value), float(value)) if plain else None
-  if atom not in known:
-    maker = makers.get(atom)
-    known[atom] = None if maker is None else _made(maker, makers, known)
-  return known[atom]
+def _range(atom: Any, known: dict) -> Range | None:
+  """The range of a value of a body: a name, or a literal."""
+  if not isinstance(atom, core.Literal):
+    return known.get(atom)
+  value = np.asarray(atom.val)
+  plain = value.ndim == 0 and np.isrealobj(value)
+  return (float(value), float(value)) if plain else None
 
 
 def _made(step: _jaxprs.Step, makers: dict, known: dict) -> Range | None:
@@ -100,7 +93,7 @@ def _made(step: _jaxprs.Step, makers: dict, known: dict) -> Range | None:
   if kind == "add" and (mean := _mean(step, makers, known)) is not None:
     return mean
   reads = step.reads[kind == "select_n" :]
-  parts = [_range(atom, makers, known) for atom in reads]
+  parts = [_range(atom, known) for atom in reads]
   if kind in _SAME:
     return parts[0]
   return _joint(_COMBINED[kind], parts)
@@ -118,17 +111,17 @@ def _mean(step: _jaxprs.Step, makers: dict, known: dict) -> Range | None:
     return maker.reads if maker and maker.eqn.primitive.name == kind else []
 
   def is_share(atom):
-    got = _range(atom, makers, known)
+    got = _range(atom, known)
     return got is not None and _within(got, (0.0, 1.0))
 
   def union(*atoms):
-    return _joint(_union, [_range(atom, makers, known) for atom in atoms])
+    return _joint(_union, [_range(atom, known) for atom in atoms])
 
   for one, two in (step.reads, step.reads[::-1]):
     for z, a in _both(factors(one, "mul")):
       for rest, b in _both(factors(two, "mul")):
         left = factors(rest, "sub")
-        whole = bool(left) and _range(left[0], makers, known) == (1.0, 1.0)
+        whole = bool(left) and _range(left[0], known) == (1.0, 1.0)
         if whole and left[1] is z and is_share(z):
           return union(a, b)
       if factors(a, "sub") and is_share(z) and factors(a, "sub")[1] is two:
