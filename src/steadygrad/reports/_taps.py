@@ -138,7 +138,8 @@ def run(
     program: what is run.
     args: its inputs.
     taps: of its scans.
-    isolate: whether a scan sees its inputs as constants.
+    isolate: whether a scan sees its inputs as constants; then x_T is all that
+      is told of its states.
   """
   env = program.constants | dict(zip(program.inputs, args, strict=True))
   states, left = [], iter(taps)
@@ -149,14 +150,19 @@ def run(
     else:
       if isolate:
         values = jax.lax.stop_gradient(values)
-      outs, seen = _tapped_scan(step.eqn, values, next(left))
+      outs, seen = _tapped_scan(step.eqn, values, next(left), not isolate)
       states.append(seen)
     env.update(zip(step.writes, outs, strict=True))
   return [_jaxprs.value_of(env, a) for a in program.outputs], states
 
 
-def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, tuple]:
-  """(outputs, (x_T, [x_1 .. x_T]) of its states) of a scan with its taps."""
+def _tapped_scan(
+  eqn, values: Sequence, tap: Tap, keep: bool = False
+) -> tuple[list, tuple]:
+  """(outputs, (x_T, [x_1 .. x_T]) of its states) of a scan with its taps.
+
+  Without `keep` no x_t is kept but the last.
+  """
   consts, carry, _ = _jaxprs.sizes(eqn)
   program = _jaxprs.flattened(_jaxprs.jaxprs_of(eqn)[0])
   given, first = values[:consts], values[consts : consts + carry]
@@ -167,7 +173,9 @@ def _tapped_scan(eqn, values: Sequence, tap: Tap) -> tuple[list, tuple]:
     args = [*given, *x_tm1, *rows]
     added = dict(zip(taps_at, own, strict=True))
     x_t, ys = _tapped_body(program, args, carry, added, inner, sums)
-    return x_t, (ys, [x_t[i] for i in taps_at])
+    # What is only looked at shall cost nothing on the way back.
+    seen = [jax.lax.stop_gradient(x_t[i]) for i in taps_at if keep]
+    return x_t, (ys, seen)
 
   inputs = list(values[consts + carry :]), tap.own, tap.inner
   x_T, (ys, states) = jax.lax.scan(
