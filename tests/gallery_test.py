@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from steadygrad import gradient_report
+from tests.gallery import lru_block, scanned_transformer
 
 
 @pytest.fixture(autouse=True)
@@ -91,17 +92,15 @@ def test_a_causal_transformer_against_its_gradient():
   (layer,), (one,) = found.layers, found.inputs
   wanted = np.linalg.norm(jax.jit(jax.grad(loss_fn, 1))(params, x), axis=-1)
   np.testing.assert_allclose(one.signal, wanted.mean(0), rtol=1e-4)
-  gallery = importlib.import_module("tests.gallery.scanned_transformer")
-  gallery = importlib.import_module("tests.gallery.scanned_transformer")
   own = params["params"]
 
   @jax.jit
   def by_layers(x):  # dE/d(state) after each layer, from the last one on.
     states = [x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"]]
     pulls = []
-    for i in range(gallery.LAYERS):
+    for i in range(scanned_transformer.LAYERS):
       block = {"params": jax.tree.map(lambda p, i=i: p[i], own["blocks"])}
-      step = lambda x, p=block: gallery.Block().apply(p, x, None)[0]
+      step = lambda x, p=block: scanned_transformer.Block().apply(p, x, None)[0]
       after, pull = jax.vjp(step, states[-1])
       states.append(after)
       pulls.append(pull)
@@ -117,3 +116,29 @@ def test_a_causal_transformer_against_its_gradient():
 
   norms = np.linalg.norm(np.stack(by_layers(x)), axis=(2, 3))
   np.testing.assert_allclose(layer.carried, norms.mean(1), rtol=1e-3)
+
+
+def test_inputs_by_position_are_their_gradient():
+  found, (loss_fn, params, batch) = report_of("plain_jax")
+  (one,) = found.inputs
+  gradient = jax.jit(jax.grad(loss_fn, 1))(params, batch)[0]
+  wanted = np.linalg.norm(gradient, axis=-1).mean(1)
+  assert (one.name, one.axis) == ("batch[0]", 0)
+  np.testing.assert_allclose(one.signal, wanted, rtol=1e-4)
+  (told,) = found.to_json()["inputs"]
+  assert told["name"] == "batch[0]" and len(told["signal"]) == len(wanted)
+  assert f"norm of dE/d(batch[0]): {one.signal[0]:.1e} at" in str(found)
+
+
+def test_without_a_scan_the_inputs_remain(tmp_path):
+  by_scan, _ = report_of("lru_block")
+  other = lru_block.make(lru_block.by_associative_scan)
+  found = gradient_report(*other, time_axis=0)
+  assert not found.layers and "There is no scan with a state" in str(found)
+  np.testing.assert_allclose(
+    found.inputs[0].signal, by_scan.inputs[0].signal, rtol=1e-4
+  )
+  found.save(tmp_path / "report.html")
+  assert "no verdict" in (tmp_path / "report.html").read_text()
+  with pytest.raises(ValueError, match="hold a scan .* with time_axis="):
+    gradient_report(*other)

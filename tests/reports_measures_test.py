@@ -18,7 +18,6 @@ from steadygrad.reports import (
   _units,
 )
 from steadygrad.types import Batch
-from tests.gallery import lru_block, plain_jax
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled", "promotion")
 
@@ -78,36 +77,6 @@ def test_the_time_axis_can_be_said():
   for axis in (2, -1):
     with pytest.raises(ValueError, match=f"time_axis must be .* got {axis}"):
       _batches.places(floats(9, 9), [9], False, axis)
-
-
-@pytest.mark.parametrize("axis", [0, 1])
-def test_inputs_by_position_are_their_gradient(axis):
-  loss_fn, params, (us, targets) = plain_jax.make()
-  turned = lambda p, batch: loss_fn(p, (batch[0].swapaxes(0, axis), batch[1]))
-  batch = us.swapaxes(0, axis), targets
-  found = gradient_report(turned, params, batch)
-  (one,) = found.inputs
-  wanted = np.linalg.norm(jax.grad(loss_fn, 1)(params, (us, targets))[0], 2, -1)
-  assert (one.name, one.axis) == ("batch[0]", axis)
-  np.testing.assert_allclose(one.signal, wanted.mean(1), rtol=1e-4)
-  told = found.to_json()["inputs"]
-  assert told[0]["name"] == "batch[0]" and len(told[0]["signal"]) == len(us)
-  assert f"norm of dE/d(batch[0]): {one.signal[0]:.1e} at" in str(found)
-
-
-@jax.numpy_rank_promotion("allow")
-def test_without_a_scan_the_inputs_remain(tmp_path):
-  by_scan = gradient_report(*lru_block.make())
-  other = lru_block.make(lru_block.by_associative_scan)
-  found = gradient_report(*other, time_axis=0)
-  assert not found.layers and "There is no scan with a state" in str(found)
-  np.testing.assert_allclose(
-    found.inputs[0].signal, by_scan.inputs[0].signal, rtol=1e-4
-  )
-  found.save(tmp_path / "report.html")
-  assert "no verdict" in (tmp_path / "report.html").read_text()
-  with pytest.raises(ValueError, match="hold a scan .* with time_axis="):
-    gradient_report(*other)
 
 
 def test_shares_of_units_by_hand():
