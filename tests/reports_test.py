@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 from flax import nnx
 
 from steadygrad import GradientWatch, adjoints, cells, gradient_report, models
@@ -184,143 +183,6 @@ def test_a_residual_connection_explodes_and_a_leak_keeps_for_its_time():
   assert report_of(cells.leaky(M, 32), 200).layers[0].half_life > 15
 
 
-def us(steps=20, features=3):
-  return jax.random.normal(jax.random.key(0), (4, steps, features))
-
-
-class Linen(nn.Module):
-  @nn.compact
-  def __call__(self, x):
-    x = nn.RNN(nn.OptimizedLSTMCell(5), name="lower")(x)
-    x = nn.RNN(nn.GRUCell(5), name="upper")(x)
-    return nn.Dense(1)(x[:, -1])
-
-
-class Bidirectional(nn.Module):
-  @nn.compact
-  def __call__(self, x):
-    back = nn.RNN(nn.SimpleCell(5), reverse=True, keep_order=True)
-    x = nn.Bidirectional(nn.RNN(nn.SimpleCell(5)), back)(x)
-    return nn.Dense(1)(x[:, -1])
-
-
-class Dropout(nn.Module):
-  @nn.compact
-  def __call__(self, x):
-    for _ in range(3):
-      x = nn.RNN(nn.GRUCell(5))(x)
-      x = nn.Dropout(0.1, deterministic=False)(x)
-    return nn.Dense(1)(x[:, -1])
-
-
-class Seq2Seq(nn.Module):
-  @nn.compact
-  def __call__(self, x):
-    carry, _ = nn.RNN(nn.LSTMCell(5), return_carry=True, name="encoder")(x)
-    decode = nn.RNN(nn.LSTMCell(5), name="decoder")
-    return nn.Dense(1)(decode(x[:, :7], initial_carry=carry))
-
-
-class Block(nn.Module):
-  @nn.compact
-  def __call__(self, x, _):
-    y = nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
-    return x + y + nn.Dense(6)(nn.gelu(nn.Dense(12)(x))), None
-
-
-class Transformer(nn.Module):
-  @nn.compact
-  def __call__(self, x):
-    layers = nn.scan(
-      Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=4
-    )
-    x, _ = layers(name="blocks")(nn.Dense(6)(x), None)
-    return nn.Dense(1)(x[:, -1])
-
-
-def linen_loss(module, **rngs):
-  def loss_fn(params, x):
-    keys = {name: jax.random.key(3) for name in rngs}
-    return jnp.mean(module.apply(params, x, rngs=keys) ** 2)
-
-  keys = {"params": jax.random.key(1), "dropout": jax.random.key(2)}
-  return loss_fn, module.init(keys, us())
-
-
-@pytest.mark.parametrize(
-  "module, layers",
-  [
-    (Linen(), ["Linen/lower[0]", "Linen/lower[1]", "Linen/upper"]),
-    (Dropout(), [f"Dropout/RNN_{i}" for i in range(3)]),
-    (
-      Seq2Seq(),
-      [f"Seq2Seq/{n}[{i}]" for n in ("encoder", "decoder") for i in (0, 1)],
-    ),
-    (Transformer(), ["Transformer"]),
-  ],
-  ids=lambda x: type(x).__name__,
-)
-def test_flax_linen(module, layers):
-  rngs = {"dropout": 1} if isinstance(module, Dropout) else {}
-  found = gradient_report(*linen_loss(module, **rngs), us())
-  assert [layer.name for layer in found.layers] == layers
-  assert all(np.isfinite(layer.slope) for layer in found.layers)
-
-
-def test_a_bidirectional_network_has_a_side_that_is_not_read():
-  found = gradient_report(*linen_loss(Bidirectional()), us())
-  forth, back = found.layers
-  assert forth.verdict in ("keeps", "vanishes", "explodes")
-  # It ends at the first step, and the loss reads the last.
-  assert back.verdict == "unread" and math.isnan(back.slope)
-  assert "does not read its last step" in str(found)
-
-
-def test_nnx():
-  class Net(nnx.Module):
-    def __init__(self, rngs):
-      self.rnn = nnx.RNN(nnx.LSTMCell(3, 5, rngs=rngs))
-      self.out = nnx.Linear(5, 1, rngs=rngs)
-
-    def __call__(self, x):
-      return self.out(self.rnn(x)[:, -1])
-
-  loss_fn = lambda net, x: jnp.mean(net(x) ** 2)
-  found = gradient_report(loss_fn, Net(nnx.Rngs(0)), us(), names=["rnn"])
-  assert [layer.name for layer in found.layers] == ["rnn[0]", "rnn[1]"]
-
-
-def test_equinox():
-  eqx = pytest.importorskip("equinox")
-  cell = eqx.nn.GRUCell(3, 5, key=jax.random.key(0))
-  params, static = eqx.partition(cell, eqx.is_array)
-
-  def loss_fn(params, x):
-    gru = jax.vmap(eqx.combine(params, static))
-    step = lambda h, u: (gru(u, h), None)
-    return jnp.sum(jax.lax.scan(step, jnp.zeros((4, 5)), x)[0] ** 2)
-
-  (layer,) = gradient_report(loss_fn, params, us().swapaxes(0, 1)).layers
-  assert layer.verdict == "vanishes"
-
-
-def test_haiku():
-  hk = pytest.importorskip("haiku")
-
-  def forward(x):
-    lstm = hk.LSTM(5)
-    ys, _ = hk.dynamic_unroll(lstm, x, lstm.initial_state(4))
-    return hk.Linear(1)(ys[-1])
-
-  net = hk.without_apply_rng(hk.transform(forward))
-  x = us().swapaxes(0, 1)
-  params = net.init(jax.random.key(0), x)
-  found = gradient_report(
-    lambda p, x: jnp.mean(net.apply(p, x) ** 2), params, x
-  )
-  assert len(found.layers) == 2
-
-
 W = 0.7 * jnp.eye(N)
 
 
@@ -362,6 +224,23 @@ def test_a_reversed_scan_is_told_from_its_own_end():
   (layer,) = gradient_report(loss_fn, W, jnp.ones((20, B, N))).layers
   assert layer.name == "scan_0 backward"
   assert layer.slope == pytest.approx(math.log(0.7), abs=1e-4)
+
+
+def test_a_network_of_two_directions_has_a_side_that_is_not_read():
+  def loss_fn(w, us):
+    step = lambda x, u: ((x := x @ w + u), x)
+    both = [
+      jax.lax.scan(step, jnp.zeros((B, N)), us, reverse=reverse)[1]
+      for reverse in (False, True)
+    ]
+    return jnp.sum(both[0][-1] + both[1][-1])
+
+  found = gradient_report(loss_fn, W, jnp.ones((20, B, N)))
+  forth, back = found.layers
+  assert forth.verdict == "vanishes"
+  # It ends at the first step, and the loss reads the last.
+  assert back.verdict == "unread" and math.isnan(back.slope)
+  assert "scan_1 backward  the loss does not read its last step" in str(found)
 
 
 def test_scans_in_a_scan():
@@ -694,6 +573,7 @@ def test_of_a_module_only_parameters_have_a_norm():
       return self.rnn(self.norm(x))[:, -1]
 
   net, loss_fn = Net(nnx.Rngs(0)), lambda net, x: jnp.mean(net(x) ** 2)
-  found = gradient_report(loss_fn, net, us())
-  wanted = optax.tree.norm(nnx.grad(loss_fn)(net, us()))
+  us = jax.random.normal(jax.random.key(0), (4, 20, 3))
+  found = gradient_report(loss_fn, net, us)
+  wanted = optax.tree.norm(nnx.grad(loss_fn)(net, us))
   np.testing.assert_allclose(found.norms[0], wanted, rtol=1e-5)

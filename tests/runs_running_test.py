@@ -174,6 +174,12 @@ def test_what_is_measured_is_told_as_it_comes(wholes, train, config, tmp_path):
   assert {(x["run"], str(x[clock])) for x in told} == {
     key[:2] for key in expected
   }
+  for run in names.of_seeds(config):
+    *_, last = [x for x in told if x["run"] == names.run_name(run)]
+    saved = state_of(tmp_path / "run", run)
+    for path, leaf in jax.tree.leaves_with_path(last.params):
+      name = f"state.params{jax.tree_util.keystr(path)}"
+      np.testing.assert_array_equal(leaf, saved[name][0])
 
 
 def stop_after(monkeypatch, updates):

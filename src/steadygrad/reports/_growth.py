@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad.numerics import joint_norm
-from steadygrad.reports import _taps
+from steadygrad.reports import _jaxprs, _taps
 from steadygrad.types import Array, PyTree
 
 
@@ -17,24 +17,24 @@ def growth(fn: Callable[..., Array], *args: PyTree) -> list[Array]:
   brought back to size 1 at every step: the mean of ln of its growth, from the
   second step on. NaN where the body has a rule for reverse mode alone.
   """
-  program = _taps.flattened(jax.make_jaxpr(fn)(*args))
+  program = _jaxprs.flattened(jax.make_jaxpr(fn)(*args))
   env = program.constants | dict(
     zip(program.inputs, jax.tree.leaves(args), strict=True)
   )
   found = []
   for step in program.steps:
-    values = [_taps.value_of(env, a) for a in step.reads]
-    if _taps.is_scan(step.eqn):
+    values = [_jaxprs.value_of(env, a) for a in step.reads]
+    if _jaxprs.is_scan(step.eqn):
       found.append(_growth_of(step.eqn, values))
-    env.update(zip(step.writes, _taps.bind(step.eqn, values), strict=True))
+    env.update(zip(step.writes, _jaxprs.bind(step.eqn, values), strict=True))
   return found
 
 
 def _growth_of(eqn, values: Sequence) -> Array:
   """The exponents of one scan."""
-  consts, carry, _ = _taps.sizes(eqn)
-  body = _taps.flattened(_taps.jaxprs_of(eqn)[0])
-  at = _taps.states_of(eqn, body)
+  consts, carry, _ = _jaxprs.sizes(eqn)
+  body = _jaxprs.flattened(_jaxprs.jaxprs_of(eqn)[0])
+  at = _jaxprs.states_of(eqn, body)
   length = int(eqn.params["length"])
   first = [jnp.asarray(x) for x in values[consts : consts + carry]]
   if not at or length < 2 or _only_backward(eqn):
@@ -74,15 +74,15 @@ def _only_backward(eqn) -> bool:
   """Whether there is a rule for reverse mode alone in it."""
   return eqn.primitive.name.startswith("custom_vjp") or any(
     _only_backward(inner)
-    for j in _taps.jaxprs_of(eqn)
-    for inner in _taps.opened(j)[0].eqns
+    for j in _jaxprs.jaxprs_of(eqn)
+    for inner in _jaxprs.opened(j)[0].eqns
   )
 
 
-def _no_taps(program: _taps.Program) -> list[_taps.Tap]:
+def _no_taps(program: _jaxprs.Program) -> list[_taps.Tap]:
   """Zeros for the scans of a body."""
   return _taps.zeros(
-    [_taps.scan_of(s.eqn) for s in program.steps if _taps.is_scan(s.eqn)]
+    [_taps.scan_of(s.eqn) for s in program.steps if _jaxprs.is_scan(s.eqn)]
   )
 
 

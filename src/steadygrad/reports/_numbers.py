@@ -17,9 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from steadygrad.reports._units import Units
+
+LEAST_NORMS = 20  # Fewer say nothing of a threshold, or of what stands out.
+SPIKE = 7.0  # Standard deviations above the mean.
 # Of float32: a part of a sum that is smaller than this is rounded away.
 RESOLUTION = float(np.finfo(np.float32).eps)
 _SMALLEST = 1e-35  # Norms below it have lost digits already.
+_UNKNOWN = Units(*np.full(3, np.nan))
 
 
 class Layer(NamedTuple):
@@ -43,6 +48,9 @@ class Layer(NamedTuple):
     exponent: largest Lyapunov exponent of the scan over its own steps, of all
       its leaves together, a mean over sequences.
     borderline: whether the bound lies within two standard errors.
+    over: "step", or "layer" of a scan over layers.
+    still, dead, saturated: shares of units and values, see `_units.Units`;
+      saturated is None where no range is known.
   """
 
   name: str
@@ -57,6 +65,10 @@ class Layer(NamedTuple):
   margin: float
   exponent: float
   borderline: bool
+  over: str
+  still: float
+  dead: float
+  saturated: float | None
 
 
 def slopes(norms: np.ndarray) -> np.ndarray:
@@ -89,7 +101,12 @@ def slopes(norms: np.ndarray) -> np.ndarray:
 
 
 def layer(
-  name: str, signal: np.ndarray, carried: np.ndarray, exponent: float
+  name: str,
+  signal: np.ndarray,
+  carried: np.ndarray,
+  exponent: float,
+  shares: Units = _UNKNOWN,
+  over: str = "step",
 ) -> Layer:
   """What is said of one leaf.
 
@@ -98,6 +115,8 @@ def layer(
     signal: norms by lag, [T, B].
     carried: the same, through the scan alone.
     exponent: of the scan.
+    shares: of its units.
+    over: what the scan goes over, see `Layer`.
   """
   signal, carried = (np.asarray(x, np.float64) for x in (signal, carried))
   length = len(carried)
@@ -129,4 +148,32 @@ def layer(
     margin=abs(slope) / bound,
     exponent=float(exponent),
     borderline=bool(abs(abs(slope) - bound) < 2 * stderr),
+    over=over,
+    still=float(shares.still),
+    dead=float(shares.dead),
+    saturated=None if np.isnan(shares.saturated) else float(shares.saturated),
   )
+
+
+def spikes(norms: np.ndarray) -> list[int]:
+  """Which norms [n] stand out, by number.
+
+  Those that are not finite, and those more than 7 standard deviations above the
+  mean of all before them that are no spikes, once these are 20. A standard
+  deviation under a hundredth of the mean counts as that much: norms that are
+  all but equal have no spikes.
+  """
+  found, before = [], []
+  for i, norm in enumerate(norms):
+    ready = len(before) >= LEAST_NORMS
+    if not np.isfinite(norm) or (ready and norm > _highest(before)):
+      found.append(i)
+    else:
+      before.append(norm)
+  return found
+
+
+def _highest(norms: list) -> float:
+  """What a norm after these may be."""
+  mean = np.mean(norms)
+  return float(mean + SPIKE * max(np.std(norms, ddof=1), mean / 100))

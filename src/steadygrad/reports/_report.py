@@ -4,22 +4,19 @@ import dataclasses
 import itertools
 import math
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from steadygrad import _validate, files, numerics, records
-from steadygrad.reports import _advice, _growth, _numbers, _taps
+from steadygrad import files, records
+from steadygrad.reports import _advice, _batches, _measure, _numbers
+from steadygrad.reports._batches import Input
 from steadygrad.reports._numbers import Layer
 from steadygrad.transforms import ThresholdAdvice, choose_max_norm
 from steadygrad.types import Array, Model, PyTree
 
 MOST_NORMS = 300  # Batches that an iterator is asked for.
-_LEAST_NORMS = 20  # Fewer say nothing of a threshold.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +25,24 @@ class Report:
 
   Attributes:
     layers: one `Layer` for each floating leaf of each scan's carry.
+    inputs: one `Input` for each floating leaf of the batch with a time axis.
     loss: of the batch.
     norms: of the gradients of the batches, [n]; one for one batch.
-    threshold: what `choose_max_norm` says of them; None of few norms.
+    spikes: which of the norms stand out: those that are not finite, or more
+      than 7 standard deviations above the mean of those before them.
+    threshold: what `choose_max_norm` says of the norms that do not stand out;
+      None of fewer than 20. Its role is "guard" or "step size".
+    notes: sentences about what is not told, and why.
     advice: sentences, each tied to a number above.
   """
 
   layers: tuple[Layer, ...]
+  inputs: tuple[Input, ...]
   loss: float
   norms: np.ndarray
+  spikes: tuple[int, ...]
   threshold: ThresholdAdvice | None
+  notes: tuple[str, ...]
   advice: tuple[str, ...]
 
   @property
@@ -52,9 +57,13 @@ class Report:
     """The report as plain Python, for `json.dumps`."""
     told = {
       "layers": [layer._asdict() for layer in self.layers],
+      "inputs": [one._asdict() for one in self.inputs],
       "loss": self.loss,
       "norms": self.norms,
+      "spikes": self.spikes,
       "max_norm": self.max_norm,
+      "role": None if self.threshold is None else self.threshold.role,
+      "notes": self.notes,
       "advice": self.advice,
     }
     return records.plain(told)
@@ -86,10 +95,11 @@ class Report:
 def gradient_report(
   loss_fn: Callable[..., Array] | Model,
   params: PyTree,
-  batch: PyTree | Iterator[PyTree],
+  batch: PyTree | Iterable[PyTree],
   *,
   loss: Callable[..., Array] | None = None,
   names: Sequence[str] | None = None,
+  time_axis: int | None = None,
 ) -> Report:
   """How far back in time gradients reach, of any JAX model with a scan.
 
@@ -102,20 +112,26 @@ def gradient_report(
   Args:
     loss_fn: (params, batch) -> loss []; or a steadygrad `Model`.
     params: of it; or an `nnx.Module`.
-    batch: what it takes, or an iterator of such batches: of the first the
-      signals are taken, of up to 300 the norms of the gradient.
+    batch: what it takes, or an iterator of such batches, or a loader of data:
+      of the first the signals are taken, of up to 300 the norms of the
+      gradient. A list is one batch; of a list of batches give `iter(batches)`.
     loss: (outputs, batch) -> loss [], with a `Model` alone.
     names: of the scans, in the order in which they run; from the name stack
       (Flax linen has one), or scan_0 and so on, if None.
+    time_axis: which axis of the batch's floating leaves is time. If None it is
+      the one of the first two of [T, B, M] or [B, T, M] that is as long as a
+      scan. A model without a scan gets a report of its inputs if it is given.
 
   Returns:
     `Report`. States [B, ...] are a batch of sequences, those of one axis are
-    one sequence, and a carry without axes is no state.
+    one sequence, and a carry without axes is no state. A scan over stacked
+    parameters is one over layers, and its lag is in layers.
 
   Raises:
-    ValueError: if there is no scan of at least two steps with a state, the loss
-      is no floating scalar or not finite, parameters are not finite, names are
-      as many as another number of scans, or a loop cannot be tapped, by name.
+    ValueError: if there is no scan of at least two steps with a state and no
+      time_axis, the loss is no floating scalar or not finite, parameters are
+      not finite, names are as many as another number of scans, time_axis is no
+      axis of the batch, or a loop cannot be tapped, by name.
 
   >>> import jax, jax.numpy as jnp
   >>> from steadygrad import gradient_report
@@ -127,180 +143,76 @@ def gradient_report(
   >>> layer.verdict, round(layer.half_life, 3)
   ('vanishes', 1.0)
   """
-  return _reporter(loss_fn, loss, names)(params, batch)
+  return reporter(loss_fn, loss, names, time_axis)(params, batch)
 
 
-def _reporter(loss_fn, loss, names) -> Callable[[PyTree, Any], Report]:
+def reporter(
+  loss_fn, loss, names, time_axis
+) -> Callable[[PyTree, Any], Report]:
   """(params, batch) -> `Report`; compiled once for all of the same shapes."""
-  compiled: dict[Any, Any] = {}
+  compiled: dict[Any, _measure.Measure] = {}
 
   def report(params, batch) -> Report:
-    fn, params, graph = _function(loss_fn, params, loss)
-    batches = batch if isinstance(batch, Iterator) else iter([batch])
+    fn, params, graph = _measure.function(loss_fn, params, loss)
+    batches = _batches.several(batch)
     first = next(batches, None)
     if first is None:
       raise ValueError("batch must be a batch or an iterator of some, got none")
-    _check_finite(params)
-    shapes = jax.tree.map(jnp.shape, (params, first))
-    key = graph, str(shapes)
+    _measure.check_finite(params)
+    key = graph, _batches.described((params, first))
     if key not in compiled:
       # Of an NNX module only its `Param`s have a gradient that is followed.
       pick = (lambda g: g[0]) if graph is not None else (lambda g: g)
-      compiled[key] = _measure(fn, params, first, names, pick)
-    measure, norm, scans = compiled[key]
-    value, grads, profiles = measure(params, first)
-    if not math.isfinite(value):
-      raise ValueError(f"loss_fn must be finite at params, got {value}")
-    pairs = zip(_leaf_names(scans, names), profiles, strict=True)
-    layers = tuple(_numbers.layer(name, *pair) for name, pair in pairs)
+      compiled[key] = _measure.measure(
+        fn, params, first, names, time_axis, pick
+      )
+    measure = compiled[key]
+    found = measure.found(params, first)
+    if not math.isfinite(found.loss):
+      raise ValueError(f"loss_fn must be finite at params, got {found.loss}")
     rest = itertools.islice(batches, MOST_NORMS - 1)
-    norms = np.array([grads, *(norm(params, b) for b in rest)], np.float64)
-    threshold = choose_max_norm(norms) if len(norms) >= _LEAST_NORMS else None
-    found = Report(layers, float(value), norms, threshold, ())
-    return dataclasses.replace(found, advice=_advice.advice(found, params))
+    norms = [found.norm, *(measure.norm(params, b) for b in rest)]
+    return _told(measure, found, np.array(norms, np.float64), params)
 
   return report
 
 
-def _function(loss_fn, params, loss) -> tuple[Callable, PyTree, Any]:
-  """((params, batch) -> loss, parameters as a tree, graph of an NNX module)."""
-  if isinstance(loss_fn, Model):
-    if not callable(loss):
-      raise ValueError(f"loss must be a function with a Model, got {loss!r}")
-    model, of = loss_fn, loss
-
-    def of_model(params, batch):
-      return of(model.apply(params, batch.us, batch.lengths), batch)
-
-    return of_model, params, None
-  if loss is not None:
-    raise ValueError(f"loss must be left out without a Model, got {loss!r}")
-  if not callable(loss_fn):
-    raise ValueError(f"loss_fn must be a function or Model, got {loss_fn!r}")
-  if not isinstance(params, nnx.Module):
-    return loss_fn, params, None
-  graph, state, rest = nnx.split(params, nnx.Param, ...)
-
-  def of_module(states, batch):
-    return loss_fn(nnx.merge(graph, *states), batch)
-
-  return of_module, (state, rest), graph
-
-
-def _check_finite(params: PyTree) -> None:
-  """ValueError naming a parameter with NaN or inf."""
-  for path, leaf in jax.tree.leaves_with_path(params):
-    inexact = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
-    if inexact and not np.isfinite(leaf).all():
-      where = jax.tree_util.keystr(path)
-      raise ValueError(f"params must be finite, got NaN or inf in {where}")
-
-
-def _measure(
-  fn, params, batch, names, pick=lambda grads: grads
-) -> tuple[Callable, Callable, list]:
-  """(compiled (params, batch) -> loss, norm, profiles; the norm alone; scans).
-
-  Raises:
-    ValueError: as `gradient_report`.
-  """
-  shape = jax.eval_shape(fn, params, batch)
-  floating = hasattr(shape, "dtype") and jnp.issubdtype(
-    shape.dtype, jnp.floating
+def _told(
+  measure: _measure.Measure,
+  found: _measure.Found,
+  norms: np.ndarray,
+  params: PyTree,
+) -> Report:
+  """The report of what was measured."""
+  layers = tuple(
+    _numbers.layer(
+      name,
+      np.asarray(profile.total),
+      np.asarray(profile.carried),
+      float(profile.exponent),
+      profile.units,
+      "layer" if of_layers else "step",
+    )
+    for (name, of_layers), profile in zip(
+      measure.leaves, found.profiles, strict=True
+    )
   )
-  if not floating or shape.shape != ():
-    raise ValueError(f"loss_fn must give one floating number, got {shape}")
-  made = _taps.tapped(fn, params, batch)
-  scans = made.scans
-  if not _leaves(scans):
-    longest = max((scan.length for scan in scans), default=0)
-    loops = f" and {made.loops} while_loop, which has no gradient" * bool(
-      made.loops
-    )
-    raise ValueError(
-      "loss_fn must hold a scan of at least two steps with a state, got"
-      f" {len(scans)} scans, of at most {longest} steps{loops}"
-    )
-  if names is not None and len(names) != len(scans):
-    raise ValueError(f"names must be {len(scans)}, got {len(names)}: {names}")
-  kept = _leaves(scans)
-
-  def measure(params, batch):
-    made = _taps.gradients(fn, params, batch)
-    exponents = [jnp.mean(x) for x in _growth.growth(fn, params, batch)]
-    found = []
-    for i, k in kept:
-      taps = made.total[i].own[k], made.carried[i].own[k]
-      pair = (_by_lag(tap, scans[i]) for tap in taps)
-      found.append((*pair, exponents[i]))
-    return made.loss, _norm(pick(made.params)), found
-
-  def norm(params, batch):
-    return _norm(pick(jax.grad(fn, allow_int=True)(params, batch)))
-
-  return jax.jit(measure), jax.jit(norm), scans
-
-
-def _norm(grads: PyTree) -> Array:
-  leaves = [
-    g for g in jax.tree.leaves(grads) if jnp.issubdtype(g.dtype, jnp.inexact)
-  ]
-  return numerics.joint_norm(leaves)
-
-
-def _leaves(scans: Sequence[_taps.Scan]) -> list[tuple[int, int]]:
-  """(scan, leaf) of states: floating, with an axis, of at least two steps."""
-  return [
-    (i, k)
-    for i, scan in enumerate(scans)
-    for k, leaf in enumerate(scan.tap.own)
-    if scan.length > 1 and len(leaf.shape) > 1
-  ]
-
-
-def _by_lag(tap: Array, scan: _taps.Scan) -> Array:
-  """Norms [T, B] from the scan's last step on."""
-  rows = tap if tap.ndim > 2 else tap[:, None]
-  norms = numerics.joint_norm(rows, batch_ndim=2)
-  return norms if scan.reverse else norms[::-1]
-
-
-def _leaf_names(scans, names) -> list[str]:
-  """A name for each of `_leaves`."""
-  several = {i for i, k in _leaves(scans) if k}
-  found = []
-  for i, k in _leaves(scans):
-    scan = scans[i]
-    name = names[i] if names is not None else scan.name or f"scan_{i}"
-    backward = " backward" if scan.reverse else ""
-    found.append(f"{name}{backward}" + (f"[{k}]" if i in several else ""))
-  return found
-
-
-class GradientWatch:
-  """A report every so many updates of a loop of your own.
-
-  Args:
-    loss_fn: as `gradient_report` takes it.
-    every: updates between two reports.
-    loss: as `gradient_report` takes it.
-    names: as `gradient_report` takes them.
-
-  `watch(step, params, batch)` gives a `Report` at step 0, `every`, 2 `every`,
-  and None between; `reports` has all so far, by step.
-
-  Raises:
-    ValueError: unless `every` is an integer of at least 1.
-  """
-
-  def __init__(self, loss_fn, every: int, *, loss=None, names=None):
-    _validate.check_integer("every", every)
-    self.every = every
-    self.reports: dict[int, Report] = {}
-    self._report = _reporter(loss_fn, loss, names)
-
-  def __call__(self, step: int, params: PyTree, batch: PyTree) -> Report | None:
-    if step % self.every:
-      return None
-    self.reports[step] = self._report(params, batch)
-    return self.reports[step]
+  inputs = tuple(
+    Input(place.name, place.axis, np.asarray(signal))
+    for place, signal in zip(measure.places, found.inputs, strict=True)
+  )
+  spikes = _numbers.spikes(norms)
+  usual = np.delete(norms, spikes)
+  enough = len(usual) >= _numbers.LEAST_NORMS
+  report = Report(
+    layers=layers,
+    inputs=inputs,
+    loss=float(found.loss),
+    norms=norms,
+    spikes=tuple(spikes),
+    threshold=choose_max_norm(usual) if enough else None,
+    notes=measure.notes,
+    advice=(),
+  )
+  advice = _advice.advice(report, params)
+  return dataclasses.replace(report, advice=advice)

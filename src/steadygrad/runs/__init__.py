@@ -11,9 +11,11 @@ if TYPE_CHECKING:
   from steadygrad.runs.directories import Directory
   from steadygrad.runs.loading import Run, load
   from steadygrad.runs.logs import csv_log
+  from steadygrad.runs.queue import Check
   from steadygrad.runs.running import sweep, train
 
 _PUBLIC = {
+  "Check": "queue",
   "Directory": "directories",
   "Run": "loading",
   "csv_log": "logs",
@@ -22,6 +24,7 @@ _PUBLIC = {
   "train": "running",
 }
 __all__ = [
+  "Check",
   "Directory",
   "Run",
   "csv_log",

@@ -3,9 +3,8 @@
 import csv
 import pathlib
 import threading
-from typing import Any
 
-from steadygrad.runs.queue import OnCheck
+from steadygrad.runs.queue import Check, OnCheck
 
 COLUMNS = ("run", "step", "name", "value")
 _CLOCKS = ("update", "epoch")
@@ -24,7 +23,7 @@ def csv_log(path: str | pathlib.Path) -> OnCheck:
   """
   path, lock = pathlib.Path(path), threading.Lock()
 
-  def on_check(info: dict[str, Any]) -> None:
+  def on_check(info: Check) -> None:
     step = next(info[clock] for clock in _CLOCKS if clock in info)
     values = {k: v for k, v in info.items() if k not in ("run", *_CLOCKS)}
     with lock, open(path, "a", newline="") as file:

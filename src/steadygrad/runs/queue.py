@@ -17,8 +17,25 @@ from steadygrad.runs.parts import when
 from steadygrad.runs.signals import Stopped, say
 from steadygrad.runs.tally import Tally
 from steadygrad.training.config import BUDGETS, Config, program
+from steadygrad.types import PyTree
 
-OnCheck = Callable[[dict[str, Any]], None]
+
+class Check(dict[str, Any]):
+  """What was measured of a run, and when.
+
+  A dictionary with "run", the run's name, "update" or "epoch", and a number for
+  each name of a measure.
+
+  Attributes:
+    params: the parameters that are trained, at that time; NumPy arrays.
+  """
+
+  def __init__(self, values: dict[str, Any], params: PyTree):
+    super().__init__(values)
+    self.params = params
+
+
+OnCheck = Callable[[Check], None]
 
 
 class Queue:
@@ -64,7 +81,8 @@ def _work(
       tally.moved(going, updates, told)
       for job, info in zip(going, told or [], strict=bool(told)):
         if on_check is not None:
-          on_check({"run": job.name} | {k: v.item() for k, v in info.items()})
+          told = {"run": job.name} | {k: v.item() for k, v in info.items()}
+          on_check(Check(told, job.last.state.params))
     stopping = stop.is_set()
     for job in jobs:
       # The state before the record: one without the other could not go on.
@@ -96,8 +114,8 @@ def run(
     fleets: where they run.
     now: those of them to run, of the unfinished; all if None.
     progress: whether to show a bar on standard error.
-    on_check: called in the fleet's thread after each judgement of a run with
-      {"run": its name, "update" or "epoch": when, and all that was measured}.
+    on_check: called in the fleet's thread after each judgement of a run, with
+      its `Check`.
 
   Returns:
     The ledger.
