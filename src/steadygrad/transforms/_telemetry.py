@@ -15,7 +15,8 @@ def telemetry(opt_state: PyTree) -> dict[str, Array]:
   """What each link of a chain recorded at its last update, by name.
 
   A link takes part by having a state with a method `metrics() -> {name: []}`;
-  ours have `gradient_norm`, `clipped`, `finite` (clipping), `omega`,
+  ours have `gradient_norm`, `clipped`, `finite` (clipping), `measured`,
+  `threshold`, `skipped`, `warming_up` (its rules but Algorithm 1), `omega`,
   `omega_valid_fraction` (Ω), `updates_finite`, `nonfinite_count` (the rules for
   gradients that are not finite).
 
