@@ -10,7 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from steadygrad import transforms
+from steadygrad import training, transforms
+from steadygrad.runs import store
+from steadygrad.training import Data, TaskConfig
 from steadygrad.transforms import clipping
 from tests import oracles
 
@@ -472,6 +474,54 @@ def test_agc_spares_what_it_is_told_to():
   np.testing.assert_array_equal(updates["readout"], tree["readout"])
   np.testing.assert_allclose(updates["cell"], 0.01, rtol=1e-6)
   assert state.clipped and state.measured == 1
+
+
+def in_training(name):
+  """An experiment with this rule."""
+  config = TaskConfig(
+    length=10, hidden_size=3, batch_size=2, algorithm="msgd_c", clip=name,
+    optimizer="adam",
+  )  # fmt: skip
+  return training.experiment(config)
+
+
+@every_rule
+def test_a_run_of_it_has_its_telemetry(name):
+  """Traced alone: the chain, the state, and what an update tells."""
+  exp, key = in_training(name), jax.random.key(0)
+  start = jax.eval_shape(lambda: training.init(exp, key))
+  step = functools.partial(training.update, exp, Data(), key)
+  state, info = jax.eval_shape(step, start)
+  chex.assert_trees_all_equal_shapes_and_dtypes(state, start)
+  assert {"gradient_norm", "clipped"} <= info.keys() <= {*start.sums}
+  assert ("threshold" in info) == (name not in ("norm", "none"))
+
+
+def test_training_is_bit_equal_after_a_file():
+  """Rules with a memory in one chain: 6 updates are 4 and 2 from a file."""
+  adam = clipping.spam(transforms.adam(0.01), every=3, grace=1)
+  tx = optax.chain(
+    clipping.zclip(warm_up=2),
+    clipping.adagc(warm_up=3),
+    clipping.autoclip(50.0),
+    clipping.skip_spikes(adam, window=2),
+  )
+  exp = in_training("norm")._replace(chain=lambda _: tx)
+  data, key = Data(), jax.random.key(0)
+  step = functools.partial(training.update, exp, data, key)
+
+  @jax.jit
+  def advance(state, n):
+    return jax.lax.fori_loop(0, n, lambda _, s: step(s)[0], state)
+
+  start = jax.jit(training.init, static_argnums=0)(exp, key)
+  whole, part = advance(start, 6), advance(start, 4)
+  stored = store.flatten(jax.device_get(part))
+  again = advance(store.unflatten(part, stored), 2)
+  chex.assert_trees_all_equal(again, whole)
+  chex.assert_tree_all_finite(whole.params)
+  before, after = (jax.tree.leaves(s.params) for s in (start, whole))
+  assert all((a != b).any() for a, b in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize(

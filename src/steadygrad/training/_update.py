@@ -67,9 +67,9 @@ def update(
   loss_and_adjoints = adjoints(
     exp.model, exp.loss, has_aux=True, checkpoint_every=_interval(exp.config)
   )
-  (_, told), grads, trajectory = loss_and_adjoints(state.params, batch, x_0)
+  (value, told), grads, trajectory = loss_and_adjoints(state.params, batch, x_0)
   updates, opt_state = exp.chain(state.verdict).update(
-    grads, state.opt_state, state.params, trajectory=trajectory
+    grads, state.opt_state, state.params, trajectory=trajectory, value=value
   )
   params, average = optax.apply_updates(state.params, updates), state.average
   if average is not None:
