@@ -85,10 +85,13 @@ def choose_max_norm(
 
   "One good heuristic is to look at statistics on the average norm over a
   sufficiently large number of updates", and thresholds from half to ten times
-  that average still converge, at different speeds.
+  that average still converge, at different speeds. The rule serves whatever has
+  a threshold: `measured` of `clip_by_value`, `clip_by_leaf_norm` and `agc`, see
+  `clipping.MEASURES`, in place of norms.
 
   Args:
-    gradient_norms: norms before clipping, any shape, from `telemetry`.
+    gradient_norms: norms before clipping, or what another rule compares with
+      its threshold, any shape, from `telemetry`.
     max_norm: the threshold to judge; the suggested one if None.
 
   Returns:

@@ -37,12 +37,23 @@ CLIPS = {
 }
 # Those whose first argument is an absolute threshold.
 BOUNDED = ("by_norm", "norm", "value", "by_leaf", "zclip", "adagc")
+# What telemetry calls that which a threshold of theirs is compared with.
+MEASURES = {
+  "by_norm": "gradient_norm",
+  "norm": "gradient_norm",
+  "value": "measured",
+  "by_leaf": "measured",
+  "agc": "measured",
+  "zclip": "gradient_norm",
+  "adagc": "gradient_norm",
+}
 # Those whose first argument is the optimiser, which they wrap.
 WRAPPERS = ("spam", "skip")
 
 __all__ = [
   "BOUNDED",
   "CLIPS",
+  "MEASURES",
   "WRAPPERS",
   "ClipState",
   "RuleState",
