@@ -51,7 +51,7 @@ class Window(NamedTuple):
     return max(self.points.values(), key=_learned)
 
 
-def windows(runs: Sequence[dict]) -> dict[tuple, dict[tuple, Window]]:
+def windows(runs: Sequence[dict]) -> dict[tuple, dict[str, Window]]:
   """{(network, optimiser): {rule: its window}}.
 
   Raises:

@@ -117,8 +117,8 @@ def from_flags(
   if base is not None:
     return CorpusConfig(**base | given)
   chosen = CorpusConfig(**given)  # Names and values are checked first.
-  values = fitting(defaults(chosen.data, chosen.algorithm), given)
-  return CorpusConfig(**values | given)
+  preset = fitting(defaults(chosen.data, chosen.algorithm), given)
+  return CorpusConfig(**preset | given)
 
 
 def lists_from_flags(values: flags.FlagValues) -> dict[str, list]:

@@ -50,8 +50,8 @@ def zeros(updates: PyTree) -> PyTree:
 
 def counted(count: Array, seen: Array, wrap: int | None = None) -> Array:
   """A counter of what was seen, int32; of a ring it stays within two rounds."""
-  more = optax.safe_increment(count)
-  if wrap is not None:  # A count of 2 window and one of window mean the same.
+  more = jnp.asarray(optax.safe_increment(count))
+  if wrap is not None:  # Twice the window and once mean the same.
     more = jnp.where(more >= 2 * wrap, more - wrap, more)
   return jnp.where(seen, more, count)
 

@@ -176,13 +176,13 @@ def zclip(
     fed = jnp.where(spike, limit, n)
     later = _later_moments(memory, fed, jnp.asarray(decay, dtype))
     new = _common.choose(warming_up, first, later)
-    new = _common.choose(norm.finite, new, (mean, s))
+    mean, s = _common.choose(norm.finite, new, (mean, s))
     limit = jnp.minimum(limit, _measured.at_least_0(max_norm, limit))
     clipped = norm.finite & ~(n <= limit)
     count = _common.counted(memory.count, norm.finite)
     state = _measured.told(
       state, norm, threshold=limit, clipped=clipped, warming_up=warming_up,
-      memory=Moments(*new, count),
+      memory=Moments(mean, s, count),
     )  # fmt: skip
     limit = limit.astype(norm.value.dtype)
     return _measured.rescale(updates, norm, limit, clipped), state
@@ -304,9 +304,9 @@ def adagc(
       ),
       updates, leaves, limits, above,
     )  # fmt: skip
-    # The norm after Algorithm 1; the quotient of norms may underflow, which
-    # the product of scaled ones would not, but not the sizes it is made of.
-    after = jnp.where(over, bound * (sizes / norm.value.astype(dtype)), sizes)
+    # The norms after Algorithm 1.
+    joint = jnp.where(over, norm.value.astype(dtype), 1)
+    after = jnp.where(over, bound * (sizes / joint), sizes)
     first = jnp.where(after > 0, jnp.minimum(gammas, after), gammas)
     later = _later_norms(gammas, sizes, limits, jnp.asarray(decay, dtype))
     new = jnp.where(norm.finite, jnp.where(warming_up, first, later), gammas)

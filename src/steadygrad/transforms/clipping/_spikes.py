@@ -215,8 +215,8 @@ def spam(
   def update(updates, state, params=None, **extra_args):
     _common.check_arrays("updates", updates)
     norm, memory = _measured.measure(updates), state.memory
-    count = optax.safe_increment(memory.count)
-    since = count % every
+    count = jnp.asarray(optax.safe_increment(memory.count))
+    since = jnp.asarray(count % every)
     reset = since == 0
     roots = [jnp.where(reset, 0, r) for r in memory.roots]
     limit = jnp.sqrt(jnp.asarray(threshold, norm.value.dtype))
