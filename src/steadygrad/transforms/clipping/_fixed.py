@@ -114,7 +114,7 @@ def clip_by_value(
 ) -> optax.GradientTransformationExtraArgs:
   """Each element at most `max_value` in size: it changes the direction.
 
-    g_i <- sign(g_i) min(|g_i|, max_value)
+    g_i <- sign(g_i) min(abs(g_i), max_value)
 
   `optax.clip` makes float32 of bfloat16 where the threshold is traced, floats
   of integers, and `max_value` of inf; it refuses complex numbers.
@@ -122,7 +122,7 @@ def clip_by_value(
   ======================================  ====================================
   updates and threshold                   result
   ======================================  ====================================
-  no |g_i| > max_value                    the updates, to the bit
+  no abs(g_i) > max_value                 the updates, to the bit
   max_value 0; inf                        zeros; the updates, to the bit
   a complex element                       its direction, with size max_value
   the joint norm inf or NaN               the updates, to the bit
@@ -135,7 +135,7 @@ def clip_by_value(
 
   Returns:
     An Optax transformation with state `RuleState`; `measured` is the largest
-    |g_i|.
+    abs(g_i).
   """
   _validate.check_number("max_value", max_value, finite=False)
 
@@ -169,7 +169,7 @@ def clip_by_leaf_norm(
 ) -> optax.GradientTransformationExtraArgs:
   """Algorithm 1 on each leaf by itself: one large leaf does not shrink others.
 
-    g_l <- min(1, max_norm / |g_l|) g_l   for each leaf l
+    g_l <- min(1, max_norm / ‖g_l‖) g_l   for each leaf l
 
   The edge cases are those of `clip_by_global_norm`, leaf by leaf; where the
   joint norm is not finite the updates pass as they are.
@@ -212,7 +212,7 @@ def normalise(
 ) -> optax.GradientTransformationExtraArgs:
   """Normalised gradient descent: every gradient at one norm, small ones too.
 
-    g <- norm g / |g|
+    g <- norm g / ‖g‖
 
   The step then has the length learning rate times `norm`, however flat the
   loss is: let the rate fall. `optax.normalize_by_update_norm` adds 1e-6 to the

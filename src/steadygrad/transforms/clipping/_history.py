@@ -28,7 +28,7 @@ def autoclip(
 ) -> optax.GradientTransformationExtraArgs:
   """AutoClip: Algorithm 1 at a percentile of the norms so far.
 
-    threshold_t = the p-th percentile of |g_1| ... |g_t|, as NumPy's
+    threshold_t = the p-th percentile of ‖g_1‖ ... ‖g_t‖, as NumPy's
 
   Source: Seetharaman et al., arXiv 2007.14469, with percentile 10. There the
   history is a list without an end; here it is the last `window` norms, so that
@@ -112,9 +112,9 @@ def zclip(
 ) -> optax.GradientTransformationExtraArgs:
   """ZClip: norms far above their running mean are brought back towards it.
 
-    z = (|g| - m) / s;   if z > z_score:  limit = m + z_score s / (z / z_score)
+    z = (‖g‖ - m) / s;   if z > z_score:  limit = m + z_score s / (z / z_score)
 
-  and |g| <= max_norm always, also in the warm-up. m and s are mean and standard
+  and ‖g‖ <= max_norm always, also in the warm-up. m and s are mean and standard
   deviation of the first `warm_up` norms, then exponential means of what the
   first part of the rule leaves of the norm:
 
@@ -130,7 +130,7 @@ def zclip(
   ======================================  ====================================
   the first `warm_up`                     Algorithm 1 at max_norm
   max_norm inf                            without the absolute bound
-  z <= z_score, |g| <= max_norm           the updates, to the bit
+  z <= z_score, ‖g‖ <= max_norm           the updates, to the bit
   norms constant until then: s = 0        any larger norm becomes m
   a norm of 1e-30 or 1e30                 as any other
   all zero                                zeros; the zero counts
@@ -233,8 +233,8 @@ def adagc(
 ) -> optax.GradientTransformationExtraArgs:
   """AdaGC: each leaf's norm at most `ratio` times its own running mean.
 
-    h_l = min(1, ratio gamma_l / |g_l|);   g_l <- h_l g_l
-    gamma_l <- decay gamma_l + (1 - decay) |h_l g_l|
+    h_l = min(1, ratio gamma_l / ‖g_l‖);   g_l <- h_l g_l
+    gamma_l <- decay gamma_l + (1 - decay) ‖h_l g_l‖
 
   The first `warm_up` - 1 updates are those of Algorithm 1 at `max_norm` on the
   joint norm, and gamma_l is the smallest norm of leaf l after it.
@@ -265,7 +265,7 @@ def adagc(
   Returns:
     An Optax transformation with state `RuleState`, its memory `LeafNorms`. In
     the warm-up `measured` is the joint norm, later the largest
-    |g_l| / gamma_l; `threshold` is max_norm, then `ratio`.
+    ‖g_l‖ / gamma_l; `threshold` is max_norm, then `ratio`.
   """
   _validate.check_number("max_norm", max_norm, finite=False)
   _validate.check_number("ratio", ratio, above=0)

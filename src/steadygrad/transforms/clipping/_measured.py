@@ -75,7 +75,8 @@ def told(state: RuleState, norm: Norm, **changes) -> RuleState:
   blank |= {"gradient_norm": norm.value, "measured": norm.value}
   blank |= {"finite": norm.finite, "memory": state.memory}
   new = state._replace(**blank | changes)
-  return jax.tree.map(lambda old, x: jnp.asarray(x, old.dtype), state, new)
+  new = jax.tree.map(lambda old, x: jnp.asarray(x, old.dtype), state, new)
+  return varying.alike(new, state)
 
 
 def measure(tree: PyTree) -> Norm:

@@ -42,9 +42,9 @@ def skip_spikes(
   of skipped updates are in the window too, so that a new level is soon usual.
 
   Source: OLMo 2, arXiv 2501.00656, and allenai/OLMo-core, whose defaults these
-  are. Two deviations. It compares |x - mean|, and so skips steps whose loss or
-  norm is too small. And where all values were equal it divides 0 by 0 and skips
-  every step; here an equal value passes.
+  are. Two deviations. It compares the distance from the mean, and so skips
+  steps whose loss or norm is too small. And where all values were equal it
+  divides 0 by 0 and skips every step; here an equal value passes.
 
   ======================================  ====================================
   updates                                 result
@@ -130,7 +130,7 @@ class Roots(NamedTuple):
   """Memory of `spam`.
 
   Attributes:
-    roots: of the running mean of |g_i|^2, for each leaf with a derivative.
+    roots: of the running mean of abs(g_i)^2, for each leaf with a derivative.
     count: updates seen, int32 [].
     inner: state of the wrapped transformation.
   """
@@ -151,8 +151,8 @@ def spam(
 ) -> optax.GradientTransformationExtraArgs:
   """SPAM: elements far above their root mean square; moments that start anew.
 
-    if |g_i|^2 > threshold v_i:  g_i <- sign(g_i) sqrt(threshold v_i)
-    v_i <- decay v_i + (1 - decay) |g_i|^2
+    if abs(g_i)^2 > threshold v_i:  g_i <- sign(g_i) sqrt(threshold v_i)
+    v_i <- decay v_i + (1 - decay) abs(g_i)^2
 
   Every `every` updates v and the moments of `inner` become zero. The rule on
   elements waits for `grace` updates after the start and after each of these,
@@ -167,13 +167,16 @@ def spam(
   fields mu and nu of `optax.ScaleByAdamState` and trace of `optax.TraceState`
   become zero, wherever they are. Counts stay, as in the source. Other states
   stay, and so do schedules. The source's masks, which move a part of the
-  parameters, are a method of their own.
+  parameters, are a method of their own. One deviation: an element whose
+  gradient was zero so far, as of a symbol that did not occur, has v_i = 0, and
+  the source makes zeros of all its gradients until the next reset. Here it is
+  not clipped before its first gradient that is not zero.
 
   ======================================  ====================================
   updates                                 result
   ======================================  ====================================
   within `grace`                          what `inner` makes of them
-  an element whose gradient was always 0  0: v is 0 too
+  an element whose gradient was always 0  passes, and is v_i's first value
   inner None                              the rule on elements, with the warm-up
                                           on gradients; no moment is reset
   elements of 1e-30 or 1e30               as any other: sqrt(v) is kept, not v
@@ -191,7 +194,7 @@ def spam(
 
   Returns:
     An Optax transformation with state `RuleState`, its memory `Roots`.
-    `measured` is the largest |g_i| / sqrt(v_i), `threshold` sqrt(theta).
+    `measured` is the largest abs(g_i) / sqrt(v_i), `threshold` sqrt(theta).
   """
   inner = _inner(inner)
   _validate.check_number("threshold", threshold, above=0)
@@ -230,7 +233,7 @@ def spam(
       for x, r in zip(sizes, roots, strict=True)
     ]
     overs = [
-      active & (x > limit.astype(r.dtype) * r)
+      active & (r > 0) & (x > limit.astype(r.dtype) * r)
       for x, r in zip(sizes, roots, strict=True)
     ]
 

@@ -20,7 +20,7 @@ def agc(
 ) -> optax.GradientTransformationExtraArgs:
   """AGC: the gradient of each unit at most a share of its weights' norm.
 
-    g_i <- min(1, ratio max(|w_i|, min_norm) / |g_i|) g_i   for each unit i
+    g_i <- min(1, ratio max(‖w_i‖, min_norm) / ‖g_i‖) g_i   for each unit i
 
   Source: Brock et al., arXiv 2102.06171, section 4.1; its ratio is .01 to .16,
   and it spares the last layer. A unit is a column of a matrix [inputs, units],
@@ -47,7 +47,7 @@ def agc(
 
   Returns:
     An Optax transformation with state `RuleState`; `measured` is the largest
-    |g_i| / max(|w_i|, min_norm).
+    ‖g_i‖ / max(‖w_i‖, min_norm).
   """
   _validate.check_number("ratio", ratio, finite=False)
   _validate.check_number("min_norm", min_norm)
