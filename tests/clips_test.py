@@ -339,15 +339,13 @@ def compositions(name):
   own = {argument: values[0]} if argument else {}
   factory = functools.partial(build, name)
   static = STATIC & {*inspect.signature(clipping.CLIPS[name]).parameters}
-  found = {
-    "alone": factory(**own),
-    "chain": optax.chain(optax.identity(), factory(**own)),
-    "masked": optax.masked(factory(**own), {"a": True, "b": True}),
-    "partition": optax.partition({"x": factory(**own)}, {"a": "x", "b": "x"}),
-    "multi_steps": optax.MultiSteps(
-      factory(**own), 1
-    ).gradient_transformation(),
-  }
+  masked = optax.masked(factory(**own), {"a": True, "b": True})
+  parts = optax.partition(
+    {"x": optax.chain(optax.identity(), masked)}, {"a": "x", "b": "x"}
+  )
+  # One in the other, which compiles in half the time of all by themselves.
+  nested = optax.MultiSteps(parts, 1).gradient_transformation()
+  found = {"nested": nested}
   if own:
     inject = optax.inject_hyperparams(
       clipping.CLIPS[name], static_args=tuple(static)
@@ -362,6 +360,7 @@ def test_inside_wrappers(name):
   """One compilation for three updates, in a jitted step of all of them."""
   txs, traces = compositions(name), []
   grads, losses = sequence()
+  (alone, told), *_ = run(name)
 
   @jax.jit
   def step(states, g, loss):
@@ -377,12 +376,12 @@ def test_inside_wrappers(name):
   for t in range(3):
     g = {k: x[t] for k, x in grads.items()}
     updates, states = step(states, g, losses[t])
+    wanted = {k: x[0, 0, t] for k, x in alone.items()}
     for other in updates.values():
-      chex.assert_trees_all_close(other, updates["alone"], rtol=1e-5)
+      chex.assert_trees_all_close(other, wanted, rtol=1e-5)
   assert len(traces) == 1
-  alone = transforms.telemetry(states["alone"])
   for state in states.values():
-    assert transforms.telemetry(state).keys() >= alone.keys()
+    assert transforms.telemetry(state).keys() >= told.keys()
 
 
 @every_rule
@@ -431,9 +430,8 @@ def test_one_seed_a_device(name):
   assert made["a"].shape == (2, 5, 2, 3)
 
 
-@pytest.mark.parametrize("name", ["by_leaf", "zclip"])
-def test_without_jit(name):
-  tx = build(name)
+def test_without_jit_and_with_unknown_extra_arguments():
+  tx = build("zclip")
   g = {k: x[0] for k, x in sequence()[0].items()}
   got, _ = tx.update(g, tx.init(weights()), weights(), value=1.0, nonsense=3)
   wanted, _ = jax.jit(lambda g: tx.update(g, tx.init(weights()), weights()))(g)
@@ -500,7 +498,7 @@ def test_an_element_that_begins_late_is_not_held_at_zero_by_spam():
 def test_agc_spares_what_it_is_told_to():
   tree = {"cell": jnp.ones((2, 2)), "readout": jnp.ones((2, 2))}
   tx = clipping.agc()
-  updates, state = tx.update(tree, tx.init(tree), tree)
+  updates, state = jax.jit(tx.update)(tree, tx.init(tree), tree)
   np.testing.assert_array_equal(updates["readout"], tree["readout"])
   np.testing.assert_allclose(updates["cell"], 0.01, rtol=1e-6)
   assert state.clipped and state.measured == 1
