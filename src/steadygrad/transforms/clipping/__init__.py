@@ -6,6 +6,7 @@ each of them as it is and leaves its statistics as they were: what becomes of it
 is the business of `transforms.nonfinite`.
 """
 
+from steadygrad.transforms.clipping._adagc import adagc
 from steadygrad.transforms.clipping._fixed import (
   ClipState,
   clip_by_global_norm,
@@ -14,9 +15,10 @@ from steadygrad.transforms.clipping._fixed import (
   no_clip,
   normalise,
 )
-from steadygrad.transforms.clipping._history import adagc, autoclip, zclip
+from steadygrad.transforms.clipping._history import autoclip, zclip
 from steadygrad.transforms.clipping._measured import RuleState
-from steadygrad.transforms.clipping._spikes import skip_spikes, spam
+from steadygrad.transforms.clipping._spam import spam
+from steadygrad.transforms.clipping._spikes import skip_spikes
 from steadygrad.transforms.clipping._units import agc
 
 # Rules by name: keywords -> Optax transformation, whose telemetry has

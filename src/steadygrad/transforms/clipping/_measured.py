@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from steadygrad import numerics, trees, varying
+from steadygrad.transforms import _common
 from steadygrad.types import Array, PyTree
 
 
@@ -139,3 +141,13 @@ def largest(values: list[Array], like: Array) -> Array:
 def at_least_0(value: float | Array, like: Array) -> Array:
   """A threshold, perhaps traced: 0 where it is negative; NaN stays."""
   return jnp.maximum(jnp.asarray(value, like.dtype), 0)
+
+
+def wrapped(
+  inner: optax.GradientTransformation | None,
+) -> optax.GradientTransformationExtraArgs:
+  """The transformation to wrap, with extra arguments; identity for None."""
+  if inner is None:
+    inner = optax.identity()
+  _common.check_transformation("inner", inner)
+  return optax.with_extra_args_support(inner)
