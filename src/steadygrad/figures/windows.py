@@ -152,9 +152,10 @@ def _told(window: Window) -> str:
     return "none"
   first, last = window.rates[0], window.rates[-1]
   begins, ends = window.open
-  low = f"{'≤ ' if begins else ''}{first:g}"
-  high = f"{'≥ ' if ends else ''}{last:g}"
-  return f"{low} to {high} ({len(window.rates)})"
+  below, above = "≤ " if begins else "", "≥ " if ends else ""
+  if len(window.rates) == 1:
+    return f"{below}{above}{first:g} (1)"
+  return f"{below}{first:g} to {above}{last:g} ({len(window.rates)})"
 
 
 def draw(runs: list[dict], path: str | pathlib.Path) -> None:
