@@ -64,6 +64,31 @@ def test_a_wrong_value_names_field_value_and_what_is_allowed(
     assert part in str(error.value)
 
 
+@pytest.mark.parametrize(
+  "values, said",
+  [
+    ({"algorithm": "msgd", "clip": "zclip"}, "clip must be by_norm or none"),
+    ({"clip": "agc", "max_norm": 2.0}, "max_norm must be 1.0 for --clip=agc"),
+    ({"clip": "none", "max_norm": 2.0}, "--clip=none, which has no threshold"),
+    (
+      {"clip": "value", "readout_learning_rate": 1.0},
+      "readout_learning_rate must be none for --clip=value",
+    ),
+  ],
+)
+def test_what_does_not_go_with_a_rule_of_clipping(values, said):
+  with pytest.raises(ValueError, match=said):
+    TaskConfig(**values)
+
+
+def test_two_names_of_algorithm_1_are_one_run():
+  runs = [TaskConfig(clip=clip, max_norm=2.0) for clip in ("norm", "by_norm")]
+  assert runs[0].resolved() == runs[1].resolved()
+  assert runs[0].digest() == runs[1].digest()
+  assert TaskConfig(clip="by_norm").digest() == TaskConfig().digest()
+  assert TaskConfig(clip="value").digest() != TaskConfig().digest()
+
+
 def no_defaults(data, algorithm):
   return {}
 
@@ -117,6 +142,11 @@ def test_data_chooses_the_kind_and_its_presets():
   assert config == CorpusConfig(
     data="ptb", algorithm="msgd", hidden_size=7, batch_size=9
   )
+  # A threshold of the presets is none of a rule that has none.
+  config = read(
+    "--data=ptb", "--clip=agc", defaults=lambda d, a: {"max_norm": 45.0}
+  )
+  assert config == CorpusConfig(data="ptb", clip="agc")
   # A file has every value: no preset goes over them.
   base = dataclasses.asdict(CorpusConfig(hidden_size=5, chunk_length=50))
   config = read("--chunk_length=60", defaults=preset, base=base)

@@ -13,6 +13,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 from steadygrad import transforms
+from steadygrad.transforms import clipping
 from tests import contracts
 from tests.contracts import (
   FACTORIES,
@@ -46,7 +47,10 @@ def test_every_public_name_has_its_place(name):
   if inspect.isclass(value):
     assert issubclass(value, tuple), f"{name} is no NamedTuple"
   elif isinstance(value, dict):  # Of links that have a public name.
-    assert {rule.__name__ for rule in value.values()} <= set(FACTORIES)
+    rules = {rule.__name__ for rule in value.values()}
+    assert rules <= {*FACTORIES, *contracts.RULES}
+  elif name in contracts.RULES:
+    assert contracts.is_factory(name)
   elif contracts.is_factory(name):
     assert name in LINKS, f"give {name} an entry in LINKS of tests/contracts.py"
   else:
@@ -256,8 +260,8 @@ def test_leaves_without_a_derivative_pass_as_they_are(name, bad):
   assert_close(jax.tree.leaves(state), jax.tree.leaves(expected_state))
 
 
-@pytest.mark.parametrize("name", transforms.CLIPS)
-def test_every_rule_of_clipping_is_called_with_its_threshold(name):
+@pytest.mark.parametrize("name", clipping.BOUNDED)
+def test_a_rule_with_a_threshold_is_called_with_it(name):
   """As `training.chain` calls it, with a number that may be traced."""
 
   @jax.jit

@@ -11,6 +11,7 @@ FLAGS = {
   "lags": ["size", "out"],
   "signals": ["lags", "windows", "out", "data_dir", "check_data"],
   "samples": ["sample", "seed", "out", "data_dir", "check_data"],
+  "threshold": [],
 }
 ALL = sorted({flag for own in FLAGS.values() for flag in own})
 
@@ -39,8 +40,8 @@ def test_a_flag_of_other_tests_is_refused(launch, test, flag):
   """One of the test's own is not: there the missing run is what is wrong."""
   value = "true" if flag == "check_data" else "7"
   status, out, err = launch(f"--test={test}", f"--{flag}={value}")
-  said = f"{flag} is no flag of --test={test}, which has runs, "
-  said += ", ".join(FLAGS[test])
+  said = f"{flag} is no flag of --test={test}, which has "
+  said += ", ".join(["runs", *FLAGS[test]])
   if flag in FLAGS[test]:
     said = "runs must name at least one run, got none"
   assert (status, out, err) == (1, "", f"evaluate.py: {said}\n")

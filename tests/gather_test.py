@@ -113,6 +113,8 @@ def test_a_run_is_that_of_its_record(whole):
     assert run["updates_to_solve"] is None
     assert [run["test_error"]] == record["results"]["test_error"]
     assert run["chance_error"] == 0.75
+    assert [run["stability"]] == record["results"]["stability"]
+    assert run["stability"]["updates"] == run["updates"]
     assert run["curves"]["update"] == record["curves"]["update"]
     for a, b in zip(
       run["curves"]["error"], record["curves"]["error"], strict=True

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from steadygrad import analysis, records, training, unroll
+from steadygrad import analysis, records, training
+from steadygrad._unroll import unroll
 from steadygrad.evaluations import trained
 from steadygrad.models.transformer import layer_signals
 from steadygrad.numerics import joint_norm

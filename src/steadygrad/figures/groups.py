@@ -13,9 +13,9 @@ SETTINGS = ("task", "length", "max_length", "algorithm", "init", "form")
 SETTINGS += ("hidden_size", "learning_rate", "max_norm", "omega_weight")
 SETTINGS += ("start", "initial_state_scale", "solved_below")
 SETTINGS += ("readout_learning_rate", "label_smoothing")
-SETTINGS += ("learning_rate_half_life", "start_speed")
+SETTINGS += ("learning_rate_half_life", "start_speed", "clip")
 # What `settings` tells.
-_SHOWN = ("hidden_size", "learning_rate", "max_norm", "omega_weight")
+_SHOWN = ("hidden_size", "learning_rate", "clip", "max_norm", "omega_weight")
 _SHOWN += ("readout_learning_rate", "init", "initial_state_scale")
 _SHOWN += ("label_smoothing", "start", "start_speed", "solved_below")
 # What runs of one point may differ in.

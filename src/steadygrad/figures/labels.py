@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from steadygrad.transforms.clipping import BOUNDED
+
 Config = Mapping[str, Any]
 
 METHODS = {"msgd": "MSGD", "msgd_c": "MSGD-C", "msgd_cr": "MSGD-CR"}
@@ -30,7 +32,7 @@ def _learning_rate(config: Config) -> str:
 
 
 def _max_norm(config: Config) -> str:
-  if config["algorithm"] == "msgd":
+  if config["algorithm"] == "msgd" or config["clip"] not in BOUNDED:
     return ""
   return f"{float(config['max_norm']):g}"  # Records have inf as a text.
 
@@ -113,9 +115,31 @@ def _optimizer(config: Config) -> str:
   return " + ".join(words)
 
 
+RULES = {
+  "by_norm": "Algorithm 1",
+  "value": "by value",
+  "by_leaf": "by leaf",
+  "agc": "AGC",
+  "autoclip": "AutoClip",
+  "zclip": "ZClip",
+  "adagc": "AdaGC",
+  "spam": "SPAM",
+  "skip": "skip spikes",
+  "normalise": "normalised",
+  "none": "no clipping",
+}
+
+
+def _clip(config: Config) -> str:
+  """The rule of clipping, where it is not the paper's."""
+  rule = config["clip"]
+  return "" if rule == "by_norm" else RULES[rule]
+
+
 # {field: function of a configuration -> words, or "" where it says nothing}
 WORDS: dict[str, Callable[[Config], str]] = {
   "algorithm": lambda config: METHODS[config["algorithm"]],
+  "clip": _clip,
   "hidden_size": lambda config: str(config["hidden_size"]),
   "init": _init,
   "initial_state_scale": _text(

@@ -53,7 +53,8 @@ def draw(record: dict, path: str | pathlib.Path) -> None:
     axis.legend(
       loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1
     )
-  if config["algorithm"] != "msgd" and config["max_norm"] != "inf":
+  by_norm = config["algorithm"] != "msgd" and config["clip"] == "by_norm"
+  if by_norm and config["max_norm"] != "inf":
     axes[1].axhline(config["max_norm"], color=style.GREY, lw=0.8, ls=":")
   axes[-1].set_xlabel("passes over the training set")
   told = ", ".join(f"{x:.3g}" for x in records.numbers(results["test"]))

@@ -17,7 +17,8 @@ def _panels(record: dict):
   config, results = record["config"], record["results"]
   chance = results["chance_error"]
   clip = None
-  if config["algorithm"] != "msgd" and config["max_norm"] != "inf":
+  by_norm = config["algorithm"] != "msgd" and config["clip"] == "by_norm"
+  if by_norm and config["max_norm"] != "inf":
     clip = (config["max_norm"], "threshold")
   return (
     ("loss", "loss (nats)", False, None),

@@ -44,6 +44,7 @@ from steadygrad.figures import (
   update_cost,
   updates_to_solve,
   waits,
+  windows,
 )
 from steadygrad.plots import corpus, training
 from steadygrad.programs import presets
@@ -159,6 +160,7 @@ PICTURES = {
   "update_cost": (update_cost.draw, _one(_reader(kinds.UPDATE_ROWS))),
   "updates_to_solve": (updates_to_solve.draw, _runs),
   "waits": (waits.draw, _one(_waits)),
+  "windows": (windows.draw, _runs),
 }
 TABLES = {
   "checkpointing_table": (costs.checkpointing, _each(_checkpointing)),
@@ -174,6 +176,7 @@ TABLES = {
   "tasks": (tables.tasks, _runs),
   "thresholds": (tables.thresholds, _runs),
   "validation": (tables.validation, _runs),
+  "windows_table": (windows.table, _runs),
 }
 
 _FIGURE = flags.DEFINE_enum(

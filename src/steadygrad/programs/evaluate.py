@@ -11,15 +11,19 @@
               the directory --out
   samples     music and text: what the networks compose; writes text, or a PNG
               and a MIDI file, into the directory --out
+  threshold   the threshold of clipping that a run's own norms suggest, by the
+              paper's rule; prints it
 
 The first four take records of sweep.py, or a directory of sweep.py for all
-solved runs in it; lengths also run directories of train.py. The others take
-directories of train.py --data, all of one data set. The last line on standard
-output is the path of the PNG, or one JSON object.
+solved runs in it; lengths also run directories of train.py. signals and samples
+take directories of train.py --data, all of one data set; threshold takes any of
+these, and of a sweep all runs that ended. The last line on standard output is
+the path of the PNG, or one JSON object.
 
   python -m steadygrad evaluate --test=lengths --runs=runs/a --lengths=50,5000
   python -m steadygrad evaluate --test=waits --runs=runs/one_model
   python -m steadygrad evaluate --test=signals --runs=runs/a,runs/b
+  python -m steadygrad evaluate --test=threshold --runs=runs/a
 """
 
 import inspect
@@ -33,6 +37,7 @@ from steadygrad.evaluations import (
   lengths,
   samples,
   signals,
+  threshold,
   waits,
 )
 from steadygrad.options import INT32
@@ -46,6 +51,7 @@ TESTS = {
   "lags": lags.evaluate,
   "signals": signals.evaluate,
   "samples": samples.evaluate,
+  "threshold": threshold.evaluate,
 }
 
 
@@ -131,7 +137,8 @@ def given(test: str) -> dict[str, Any]:
   present = {name for name in everyone if flags.FLAGS[name].present}
   for name in sorted(present - own.keys()):
     raise ValueError(
-      f"{name} is no flag of --test={test}, which has runs, {', '.join(own)}"
+      f"{name} is no flag of --test={test}, which has"
+      f" {', '.join(('runs', *own))}"
     )
   return {name: flags.FLAGS[name].value for name in own if name in present}
 

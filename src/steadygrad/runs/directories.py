@@ -191,11 +191,14 @@ def _state_of(template: TrainState, arrays: dict[str, Any]) -> TrainState:
   """The state in a file.
 
   Those of before there were `TrainState.sums` were saved after a check, where
-  the sums are zero.
+  the sums are zero. Those without `stability` have counted nothing, which is
+  zeros too.
   """
+  later = {"state.sums": template.sums, "state.stability": template.stability}
   blank = {
     k: np.zeros((1, *x.shape), x.dtype)
-    for k, x in store.leaves(template.sums, "state.sums").items()
+    for name, tree in later.items()
+    for k, x in store.leaves(tree, name).items()
   }
   own = {k: v[0] for k, v in (blank | arrays).items() if k.startswith("state.")}
   return store.unflatten(template, own)

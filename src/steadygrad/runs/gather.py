@@ -1,12 +1,12 @@
 """What figures and tables read: the runs of sweeps, from many files or one.
 
 A run is a dict of "config", "outcome" (solved, stopped, diverged or cut),
-"updates", thinned "curves" and "provenance". On a task it has
-"updates_to_solve" (or None), "test_error", "relapses", "chance_error",
-"chance_loss", and, where evaluate.py has tested other lengths,
-"generalisation": lengths, size, errors. On music and text its "updates" are
-passes, and it has "best_epoch", the errors "train", "valid" and "test",
-"floors" and "unit".
+"updates", thinned "curves" and "provenance"; one of today has "stability" too,
+see `training.stability`. On a task it has "updates_to_solve" (or None),
+"test_error", "relapses", "chance_error", "chance_loss", and, where evaluate.py
+has tested other lengths, "generalisation": lengths, size, errors. On music and
+text its "updates" are passes, and it has "best_epoch", the errors "train",
+"valid" and "test", "floors" and "unit".
 """
 
 import dataclasses
@@ -59,6 +59,8 @@ def _run(record: dict, tested: dict | None) -> dict[str, Any]:
     "curves": _thinned(record["curves"]),
     "provenance": record["provenance"],
   }
+  if "stability" in results:
+    run["stability"] = results["stability"][0]
   if record["kind"] != "training":
     one = {k: results[k][0] for k in ("best_epoch", *SPLITS)}
     floors = {"floors": results["floors"], "unit": results["unit"]}

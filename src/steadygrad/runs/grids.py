@@ -11,6 +11,7 @@ from steadygrad.training.config import (
   Config,
   CorpusConfig,
   TaskConfig,
+  fitting,
   program,
   without_unused,
 )
@@ -72,7 +73,8 @@ def over_defaults(
   for choice in itertools.product(*given.values()):
     chosen = dict(zip(given, choice, strict=True))
     first = kind(**chosen)  # Names and values are checked first.
-    grids.append(defaults(first.data, first.algorithm) | chosen)
+    values = fitting(defaults(first.data, first.algorithm), chosen)
+    grids.append(values | chosen)
   return grids
 
 

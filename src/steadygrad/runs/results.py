@@ -12,7 +12,7 @@ import numpy as np
 from steadygrad import records
 from steadygrad.data import streams
 from steadygrad.data.corpus import SPLITS, Corpus
-from steadygrad.training import Experiment, Status, TrainState
+from steadygrad.training import Experiment, Status, TrainState, stability
 from steadygrad.training.config import MUSIC, differences
 from steadygrad.training.evaluation import wilson_interval
 from steadygrad.types import Task
@@ -90,8 +90,10 @@ def record(
   """
   if exp.task is not None:
     kind, found = "training", _on_task(exp, exp.task, state, tested)
+    unit = 1.0
   elif exp.corpus is not None:
     kind, found = "corpus", _on_corpus(exp, exp.corpus, state, tested)
+    unit = exp.corpus.scale
   else:
     raise ValueError("exp must be of a task or of a corpus")
   clock = CLOCKS[kind]
@@ -101,6 +103,7 @@ def record(
     for k, v in sorted(curves.items())
     if k not in ("step", *CLOCKS.values())
   }
+  found |= {"stability": [stability.told(state.stability, unit)]}
   made = {
     "kind": kind,
     "config": dataclasses.asdict(exp.config),

@@ -14,6 +14,7 @@ import optax
 
 from steadygrad import numerics, transforms, varying
 from steadygrad._adjoints import adjoints
+from steadygrad.training import stability
 from steadygrad.training._experiment import Experiment
 from steadygrad.training.batches import Data
 from steadygrad.training.state import TrainState
@@ -45,6 +46,7 @@ def init(exp: Experiment, key: Array, params: PyTree = None) -> TrainState:
     step=zero,
     sums=sums | {"updates": zero},
     verdict=verdict,
+    stability=stability.init(),
   )
   return varying.alike(state, key)
 
@@ -67,9 +69,9 @@ def update(
   loss_and_adjoints = adjoints(
     exp.model, exp.loss, has_aux=True, checkpoint_every=_interval(exp.config)
   )
-  (_, told), grads, trajectory = loss_and_adjoints(state.params, batch, x_0)
+  (value, told), grads, trajectory = loss_and_adjoints(state.params, batch, x_0)
   updates, opt_state = exp.chain(state.verdict).update(
-    grads, state.opt_state, state.params, trajectory=trajectory
+    grads, state.opt_state, state.params, trajectory=trajectory, value=value
   )
   params, average = optax.apply_updates(state.params, updates), state.average
   if average is not None:
@@ -119,7 +121,10 @@ def chunk(
     sums["gradient_norm_max"] = jnp.maximum(
       state.sums["gradient_norm_max"], info["gradient_norm"]
     )
-    return state._replace(sums=sums | {"updates": state.sums["updates"] + 1})
+    return state._replace(
+      sums=sums | {"updates": state.sums["updates"] + 1},
+      stability=stability.update(state.stability, info),
+    )
 
   def finish(state):
     info = _means(state.sums)

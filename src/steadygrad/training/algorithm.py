@@ -1,4 +1,4 @@
-"""The chain of a configuration: Ω, one joint clip, the optimiser."""
+"""The chain of a configuration: Ω, a rule of clipping, the optimiser."""
 
 import functools
 
@@ -8,6 +8,7 @@ import optax
 from steadygrad import transforms
 from steadygrad.cells.diagonal import EIGENVALUES
 from steadygrad.training.config import CorpusConfig, Hyper, TaskConfig
+from steadygrad.transforms import clipping
 from steadygrad.types import Array, Cell
 
 OPTIMIZERS = {
@@ -24,7 +25,7 @@ def chain(
   numbers: Hyper,
   rate: float | Array,
 ) -> optax.GradientTransformationExtraArgs:
-  """Ω, one joint clip, the optimiser: what the algorithm has of them.
+  """Ω, a rule of clipping, the optimiser: what the algorithm has of them.
 
   Args:
     config: the configuration.
@@ -45,11 +46,17 @@ def chain(
     )
     links.append(("omega", add_omega))
   max_norm = jnp.inf if config.algorithm == "msgd" else numbers.max_norm
-  links.append(("clip", transforms.CLIPS[config.clip](max_norm)))
   last = OPTIMIZERS[config.optimizer]
   if config.optimizer == "adamw":
     last = functools.partial(last, weight_decay=config.resolved().weight_decay)
-  links.append((config.optimizer, last(_falling(config, rate))))
+  optimizer = last(_falling(config, rate))
+  rule = transforms.CLIPS[config.clip]
+  if config.clip in clipping.WRAPPERS:
+    links.append(("clip", rule(optimizer)))
+  else:
+    threshold = [max_norm] if config.clip in clipping.BOUNDED else []
+    links.append(("clip", rule(*threshold)))
+    links.append((config.optimizer, optimizer))
   tx = optax.named_chain(*links)
   if config.readout_learning_rate is not None:
     readout_rate = _falling(config, config.readout_learning_rate)

@@ -17,8 +17,8 @@ from steadygrad.models.positions import POSITIONS
 from steadygrad.options import like, option
 from steadygrad.tasks import TASKS, make_task
 from steadygrad.training.networks import MODELS
-from steadygrad.transforms import CLIPS
 from steadygrad.transforms.chains import WEIGHT_DECAY
+from steadygrad.transforms.clipping import BOUNDED, CLIPS
 from steadygrad.types import Array
 
 ALGORITHMS = ("msgd", "msgd_c", "msgd_cr")
@@ -31,6 +31,7 @@ MAX_SEEDS = 10_000
 MAX_SEED = 2**32 - 1  # A key is made of 32 bits.
 _WITHOUT_BIAS = ("elman", "leaky", "residual")
 _WITHOUT_OMEGA = ("msgd", "msgd_c")
+_BY_NORM = ("by_norm", "norm")  # Two names of Algorithm 1.
 # The gates of a layer do not look at its own state: only those of a second one
 # choose what to keep by what came before.
 _LEAST_LAYERS = {"mingru": 2}
@@ -148,7 +149,14 @@ class Algorithm:
     " (msgd_cr).",
     choices=ALGORITHMS,
   )
-  clip: str = option("by_norm", "Rule of clipping.", choices=CLIPS, later=True)
+  clip: str = option(
+    "by_norm",
+    "Rule of clipping. by_norm is Algorithm 1, and norm another name of it;"
+    f" --max_norm is the threshold of {', '.join(BOUNDED)}. Others have the"
+    " numbers that were published with them.",
+    choices=CLIPS,
+    later=True,
+  )
   optimizer: str = option(
     "sgd",
     "What follows Omega and the clipping: the paper's SGD, SGD with Nesterov"
@@ -191,7 +199,8 @@ class Algorithm:
   )
   max_norm: float = option(
     1.0,
-    "Threshold of Algorithm 1 on the gradient's norm; inf never clips.",
+    "Threshold of Algorithm 1 on the gradient's norm, or of another rule that"
+    " has one; inf never clips.",
     above=0,
     infinite=True,
     traced=True,
@@ -277,6 +286,7 @@ class _Run(Seeds, Algorithm, Network):
       raise ValueError(
         f"use_bias must be true for --model={self.model}, got {self.use_bias}"
       )
+    self._check_clip()
     if self.model == "transformer":
       self._check_transformer()
     for name, field in options.fields(self).items():
@@ -286,6 +296,25 @@ class _Run(Seeds, Algorithm, Network):
           f"{name} must be {field.default} for --model={self.model}, which does"
           f" not look at it, got {value}"
         )
+
+  def _check_clip(self) -> None:
+    if self.algorithm == "msgd" and self.clip not in (*_BY_NORM, "none"):
+      raise ValueError(
+        f"clip must be by_norm or none for --algorithm=msgd, which clips"
+        f" nothing, got {self.clip}"
+      )
+    usual = options.fields(self)["max_norm"].default
+    if self.clip not in BOUNDED and self.max_norm != usual:
+      raise ValueError(
+        f"max_norm must be {usual} for --clip={self.clip}, which has no"
+        f" threshold, got {self.max_norm}"
+      )
+    rate = self.readout_learning_rate
+    if self.clip not in _BY_NORM and rate is not None:
+      raise ValueError(
+        f"readout_learning_rate must be none for --clip={self.clip}, since the"
+        f" readout apart is clipped by its norm, got {rate}"
+      )
 
   def _check_transformer(self) -> None:
     if self.algorithm == "msgd_cr":
@@ -315,6 +344,7 @@ class _Run(Seeds, Algorithm, Network):
       activation=self.activation or ("sigmoid" if sigmoid else "tanh"),
       layers=max(self.layers, _LEAST_LAYERS.get(self.model, 1)),
       weight_decay=decay,
+      clip="by_norm" if self.clip == "norm" else self.clip,
     )
 
 
@@ -570,6 +600,13 @@ def without_unused(config: Config) -> Config:
     if config.algorithm in field.metadata["unused_by"]
   }
   return dataclasses.replace(config, **unused)
+
+
+def fitting(defaults: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+  """Defaults but for a threshold where the rule that was chosen has none."""
+  if chosen.get("clip", "by_norm") in BOUNDED:
+    return defaults
+  return {name: v for name, v in defaults.items() if name != "max_norm"}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple]:

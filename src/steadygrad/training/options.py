@@ -22,6 +22,7 @@ from steadygrad.training.config import (
   Network,
   Seeds,
   TaskConfig,
+  fitting,
 )
 
 flags.disclaim_key_flags()  # A flag is of the module that calls `define_flags`.
@@ -116,7 +117,8 @@ def from_flags(
   if base is not None:
     return CorpusConfig(**base | given)
   chosen = CorpusConfig(**given)  # Names and values are checked first.
-  return CorpusConfig(**defaults(chosen.data, chosen.algorithm) | given)
+  preset = fitting(defaults(chosen.data, chosen.algorithm), given)
+  return CorpusConfig(**preset | given)
 
 
 def lists_from_flags(values: flags.FlagValues) -> dict[str, list]:

@@ -38,6 +38,7 @@ class TrainState(NamedTuple):
     sums: {name: sum over the updates since the last judgement}, float32 [];
       of `gradient_norm_max` the largest; of `updates` their number, int32 [].
     verdict: what `Stopping` has found so far; it has a `status`, int32 [].
+    stability: a `stability.Stability`, what was counted at every update.
   """
 
   params: PyTree
@@ -47,6 +48,7 @@ class TrainState(NamedTuple):
   step: Array
   sums: dict[str, Array]
   verdict: Any
+  stability: Any = None
 
   @property
   def shown(self) -> PyTree:

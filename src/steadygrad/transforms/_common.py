@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from steadygrad import _validate, trees
-from steadygrad.types import Array
+from steadygrad.types import Array, PyTree
 
 
 def check_rate(name: str, value) -> None:
@@ -17,6 +18,42 @@ def check_path(name: str, path) -> None:
   """ValueError unless it is a tuple of names."""
   if not isinstance(path, tuple) or not all(isinstance(n, str) for n in path):
     raise ValueError(f"{name} must be a tuple of names, got {path!r}")
+
+
+def check_names(name: str, value) -> None:
+  """ValueError for a text where a collection of names is meant."""
+  if isinstance(value, str):
+    raise ValueError(f"{name} must be a collection of names, got {value!r}")
+
+
+def check_transformation(name: str, value) -> None:
+  """ValueError unless it is an Optax transformation."""
+  if not isinstance(value, optax.GradientTransformation):
+    raise ValueError(
+      f"{name} must be an Optax transformation, got {type(value)}"
+    )
+
+
+def choose(condition: Array, tree: PyTree, otherwise: PyTree) -> PyTree:
+  """The one tree or the other; nothing is done for leaves that are one."""
+  return jax.tree.map(
+    lambda x, y: x if x is y else jnp.where(condition, x, y), tree, otherwise
+  )
+
+
+def zeros(updates: PyTree) -> PyTree:
+  """Zeros for the leaves that have a derivative; the others stay."""
+  return jax.tree.map(
+    lambda u: jnp.zeros_like(u) if trees.is_inexact(u) else u, updates
+  )
+
+
+def counted(count: Array, seen: Array, wrap: int | None = None) -> Array:
+  """A counter of what was seen, int32; of a ring it stays within two rounds."""
+  more = jnp.asarray(optax.safe_increment(count))
+  if wrap is not None:  # Twice the window and once mean the same.
+    more = jnp.where(more >= 2 * wrap, more - wrap, more)
+  return jnp.where(seen, more, count)
 
 
 def check_arrays(name: str, tree) -> None:

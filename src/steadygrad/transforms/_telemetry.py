@@ -15,7 +15,8 @@ def telemetry(opt_state: PyTree) -> dict[str, Array]:
   """What each link of a chain recorded at its last update, by name.
 
   A link takes part by having a state with a method `metrics() -> {name: []}`;
-  ours have `gradient_norm`, `clipped`, `finite` (clipping), `omega`,
+  ours have `gradient_norm`, `clipped`, `finite` (clipping), `measured`,
+  `threshold`, `skipped`, `warming_up` (its rules but Algorithm 1), `omega`,
   `omega_valid_fraction` (Ω), `updates_finite`, `nonfinite_count` (the rules for
   gradients that are not finite).
 
@@ -84,10 +85,13 @@ def choose_max_norm(
 
   "One good heuristic is to look at statistics on the average norm over a
   sufficiently large number of updates", and thresholds from half to ten times
-  that average still converge, at different speeds.
+  that average still converge, at different speeds. The rule serves whatever has
+  a threshold: `measured` of `clip_by_value`, `clip_by_leaf_norm` and `agc`, see
+  `clipping.MEASURES`, in place of norms.
 
   Args:
-    gradient_norms: norms before clipping, any shape, from `telemetry`.
+    gradient_norms: norms before clipping, or what another rule compares with
+      its threshold, any shape, from `telemetry`.
     max_norm: the threshold to judge; the suggested one if None.
 
   Returns:

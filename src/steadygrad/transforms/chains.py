@@ -158,8 +158,7 @@ def adamw(
   """
   _common.check_rate("learning_rate", learning_rate)
   _common.check_rate("weight_decay", weight_decay)
-  if isinstance(spared, str):
-    raise ValueError(f"spared must be a collection of names, got {spared!r}")
+  _common.check_names("spared", spared)
 
   def decays(params):
     _, numbers = trees.numbered(params)
@@ -239,8 +238,7 @@ def readout_apart(
     An Optax transformation, whose `telemetry` has the readout's numbers with
     "_2" behind their names.
   """
-  if not isinstance(tx, optax.GradientTransformation):
-    raise ValueError(f"tx must be an Optax transformation, got {type(tx)}")
+  _common.check_transformation("tx", tx)
 
   def labels(params):
     # By name, so that any mapping serves, a dict or a State of Flax NNX.

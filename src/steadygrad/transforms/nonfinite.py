@@ -11,7 +11,6 @@ count as finite and pass as they are.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -53,18 +52,6 @@ def _next(state, finite, inner=()):
   return NonfiniteState(finite, count, inner)
 
 
-def _choose(condition, tree, otherwise):
-  return jax.tree.map(
-    lambda x, y: x if x is y else jnp.where(condition, x, y), tree, otherwise
-  )
-
-
-def _zeros(updates):
-  return jax.tree.map(
-    lambda u: jnp.zeros_like(u) if trees.is_inexact(u) else u, updates
-  )
-
-
 def _all_finite(updates):
   return numerics.all_finite(trees.inexact_leaves(updates))
 
@@ -82,7 +69,8 @@ def zero_nonfinite() -> optax.GradientTransformationExtraArgs:
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
     finite = _all_finite(updates)
-    return _choose(finite, updates, _zeros(updates)), _next(state, finite)
+    kept = _common.choose(finite, updates, _common.zeros(updates))
+    return kept, _next(state, finite)
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -98,10 +86,7 @@ def skip_nonfinite(
   Args:
     inner: the transformation to protect, usually a whole chain.
   """
-  if not isinstance(inner, optax.GradientTransformation):
-    raise ValueError(
-      f"inner must be an Optax transformation, got {type(inner)}"
-    )
+  _common.check_transformation("inner", inner)
   inner = optax.with_extra_args_support(inner)
 
   def init(params):
@@ -109,10 +94,10 @@ def skip_nonfinite(
 
   def update(updates, state, params=None, **extra_args):
     finite = _all_finite(updates)
-    safe = _choose(finite, updates, _zeros(updates))
+    safe = _common.choose(finite, updates, _common.zeros(updates))
     new, inner_state = inner.update(safe, state.inner, params, **extra_args)
-    new = _choose(finite, new, _zeros(new))
-    inner_state = _choose(finite, inner_state, state.inner)
+    new = _common.choose(finite, new, _common.zeros(new))
+    inner_state = _common.choose(finite, inner_state, state.inner)
     return new, _next(state, finite, inner_state)
 
   return optax.GradientTransformationExtraArgs(init, update)
@@ -153,8 +138,8 @@ def shrink_if_nonfinite(
       if path[: len(at)] == tuple(at)
     }
     shrink = _common.write_paths(
-      _zeros(updates), decay, lambda zero, w: zero + rate * w
+      _common.zeros(updates), decay, lambda zero, w: zero + rate * w
     )
-    return _choose(finite, updates, shrink), _next(state, finite)
+    return _common.choose(finite, updates, shrink), _next(state, finite)
 
   return optax.GradientTransformationExtraArgs(init, update)
