@@ -5,6 +5,7 @@ Each returns a dict with `config`, `results` (numbers to quote) and `curves`
 """
 
 from analyses import (
+  calibration,
   dynamics,
   gradients,
   growth,
@@ -30,5 +31,6 @@ ANALYSES = {
   "curvature": (surfaces.curvature, None),
   "slice": (surfaces.slice_around, "cell"),
   "trained": (trained.trained, "run"),
+  "calibration": (calibration.calibration, None),
   "training_dynamics": (training_dynamics.training_dynamics, "cell"),
 }
