@@ -42,7 +42,7 @@ def draw(record: dict, path) -> None:
     axes[0].scatter([], [], **_SOLVED, label="solves its task"),
     axes[0].scatter([], [], **_CHANCE, label="ends at chance"),
   ]
-  figure.legend(handles=handles, loc="outside upper center", ncols=2)
+  figure.legend(handles=handles, loc="outside lower center", ncols=2)
   lengths = sorted({row["length"] for row in rows.values()})
   figure.suptitle(
     f"{len(rows)} networks, {' or '.join(map(str, lengths))} steps; grey: the"
