@@ -35,20 +35,18 @@ def draw(record: dict, path) -> None:
     style.letter(axis, title)
   axes[0].set_yticks(range(len(models)), [m.replace("_", " ") for m in models])
   axes[0].invert_yaxis()
+  lengths = sorted({row["length"] for row in rows.values()})
   figure.supxlabel(
-    "change of the signal over the sequence (decades)", fontsize=8
+    "change of the signal over the sequence (decades)\n"
+    f"{len(rows)} networks, {' or '.join(map(str, lengths))} steps; grey: the"
+    " signal keeps",
+    fontsize=7,
   )
   handles = [
     axes[0].scatter([], [], **_SOLVED, label="solves its task"),
     axes[0].scatter([], [], **_CHANCE, label="ends at chance"),
   ]
-  figure.legend(handles=handles, loc="outside lower center", ncols=2)
-  lengths = sorted({row["length"] for row in rows.values()})
-  figure.suptitle(
-    f"{len(rows)} networks, {' or '.join(map(str, lengths))} steps; grey: the"
-    " signal keeps",
-    fontsize=6,
-  )
+  figure.legend(handles=handles, loc="outside upper center", ncols=2)
   style.clean(*axes)
   style.save(figure, path)
 
