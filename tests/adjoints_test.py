@@ -12,6 +12,8 @@ from steadygrad import adjoints, transforms
 from steadygrad.types import Batch
 from tests import cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float64: rounding over 6 steps of 4 units, numbers of order 1. The issue asks
 # for this figure; 1e-15 is typical.
 ROUNDING = 1e-12

@@ -25,6 +25,8 @@ from steadygrad.analysis import (
 from steadygrad.analysis.jacobians import LagProfile
 from tests.analysis_models import batch_of, model_of, params_of, squared_error
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 STARTS = np.array([[0.1, -0.2], [0.3, 0.4]], np.float32)
 
 

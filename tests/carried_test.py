@@ -11,6 +11,8 @@ from steadygrad.models import linear_readout
 from steadygrad.types import Batch
 from tests import cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float64: rounding over 12 steps of 4 units, numbers of order 1.
 ROUNDING = 1e-12
 NAMES = ("elman_x_tanh", "elman_h_tanh", "elman_h_tanh_generic", "lstm", "own")

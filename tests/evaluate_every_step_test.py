@@ -17,6 +17,8 @@ from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 from steadygrad.training.config import TaskConfig
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 STEPS, SIZE = 9, 40
 SCRIPT, TEST = "evaluate.py", "--test=every_step"
 

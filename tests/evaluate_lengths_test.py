@@ -14,6 +14,8 @@ from steadygrad.evaluations import trained
 from steadygrad.tasks import TASKS
 from steadygrad.training.config import TaskConfig
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 TINY = {
   "task": "addition",
   "length": 12,

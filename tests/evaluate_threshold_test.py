@@ -11,6 +11,8 @@ from steadygrad.evaluations import threshold
 from steadygrad.runs import kinds
 from steadygrad.transforms import choose_max_norm, clipping
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "experiments/results"
 RUN = RESULTS / "temporal_order_50_msgd_c.json"
 

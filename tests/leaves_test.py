@@ -37,7 +37,7 @@ from steadygrad.types import Batch, Cell
 from tests.trees_test import converted, every_mapping
 
 # Its cells of one's own mix integers and floats, as a user's may.
-pytestmark = pytest.mark.usefixtures("promotion")
+pytestmark = pytest.mark.usefixtures("promotion", "quickly_compiled")
 
 # float32: rounding over 5 steps of 2 units, in another order; order 1.
 ROUNDING = 1e-6

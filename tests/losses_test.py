@@ -8,6 +8,8 @@ import pytest
 from steadygrad import losses
 from steadygrad.types import Batch
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 T, B, O = 7, 5, 3
 # float32 sums of some tens of terms.
 ROUNDING = 1e-6

@@ -14,6 +14,8 @@ from steadygrad.transforms import (
   zero_nonfinite,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float32: one product, rounded once.
 SINGLE = 2e-7
 

@@ -14,6 +14,8 @@ from steadygrad.activations import ACTIVATIONS, activation
 from tests import oracles
 from tests.matrices import FAMILIES, known_radius
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float32: a handful of roundings of 6e-8 each.
 SINGLE = 5e-7
 # float64: the same of 1e-16 each.

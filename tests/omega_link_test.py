@@ -25,6 +25,8 @@ from tests.omega_test import (
   trajectory_of,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float64: rounding over a few products of matrices of 4 units.
 ROUNDING = 1e-12
 

@@ -12,6 +12,8 @@ from steadygrad.transforms import OmegaTerms, omega_gradient, omega_terms
 from steadygrad.types import OmegaSlope, Trajectory
 from tests import adjoints_test, cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float64: rounding over a few products of matrices of 4 units.
 ROUNDING = 1e-12
 # float32: some ten operations on numbers each good to 6e-8.

@@ -14,6 +14,8 @@ from steadygrad.training import options
 from steadygrad.training.config import CorpusConfig, TaskConfig
 from steadygrad.types import Task
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 def first_bit(length, max_length=None, name="first_bit"):
   """A task of one's own: `temporal_order` under another name."""

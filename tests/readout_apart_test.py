@@ -10,6 +10,8 @@ import pytest
 from steadygrad import adjoints, training, transforms
 from steadygrad.training import Data, TaskConfig
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 RATE, READOUT_RATE = 0.01, 3.0
 # Both norms are over it at the start, so that both parts are clipped.
 MAX_NORM = 1e-3

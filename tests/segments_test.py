@@ -8,6 +8,8 @@ import pytest
 from steadygrad import segments
 from steadygrad.segments import in_segments, num_steps
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # Sums of 40 numbers in another order.
 ROUNDING = 1e-6
 

@@ -30,6 +30,8 @@ from steadygrad.transforms import (
 from steadygrad.types import Batch, Cell
 from tests import kernels_test
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 P = jax.sharding.PartitionSpec
 AXIS = "devices"
 STEPS, BATCH, INPUTS, UNITS, OUTPUTS = 7, 4, 2, 4, 3

@@ -15,6 +15,8 @@ from steadygrad.runs.names import run_name
 from steadygrad.training import Data
 from steadygrad.training.config import TaskConfig
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 TINY = TaskConfig(
   length=12,
   hidden_size=8,

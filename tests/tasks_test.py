@@ -14,6 +14,8 @@ from steadygrad.tasks import TASKS, temporal_order_with_waits
 from steadygrad.training import evaluation
 from steadygrad.types import Batch
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 MINIMUM = {
   "temporal_order": 10,
   "three_bit_temporal_order": 10,

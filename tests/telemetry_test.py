@@ -19,6 +19,8 @@ from steadygrad.transforms import (
   zero_nonfinite,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 PARAMS = {"a": jnp.array([3.0, 4.0])}
 CLIP = ["gradient_norm", "clipped", "finite"]
 OMEGA = ["omega", "omega_valid_fraction"]

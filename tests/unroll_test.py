@@ -11,6 +11,8 @@ from steadygrad import unroll
 from steadygrad.types import Cell
 from tests import cases, oracles
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # float64: rounding over 6 steps of 4 units, numbers of order 1.
 ROUNDING = 1e-12
 # `check_grads` compares with central differences, whose error in float64 is
