@@ -52,6 +52,7 @@ GALLERY = {  # Layers and verdicts; names of inputs, or why there are none.
   ),
   "plain_jax": (["scan_0"], {"vanishes"}, ["batch[0]"]),
 }  # fmt: skip
+EXTRA = {"haiku_lstm": "haiku", "equinox_rnn": "equinox"}  # No dependencies.
 GATES = {
   "flax_seq2seq": {"LSTM"},
   "flax_char_rnn": {"GRU"},
@@ -63,8 +64,8 @@ GATES = {
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_a_model_of_the_gallery(name):
-  if name == "haiku_lstm":
-    pytest.importorskip("haiku")
+  if name in EXTRA:
+    pytest.importorskip(EXTRA[name])
   layers, verdicts, inputs = GALLERY[name]
   found, _ = report_of(name)
   assert [layer.name for layer in found.layers] == layers
