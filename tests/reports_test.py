@@ -577,3 +577,37 @@ def test_of_a_module_only_parameters_have_a_norm():
   found = gradient_report(loss_fn, net, us)
   wanted = optax.tree.norm(nnx.grad(loss_fn)(net, us))
   np.testing.assert_allclose(found.norms[0], wanted, rtol=1e-5)
+
+
+def test_two_time_scales_of_one_scan_are_told_apart():
+  """As an LSTM's two leaves have them: one halves in 69 steps, one in 1."""
+
+  def loss_fn(factors, us):
+    def step(x, u):
+      return {name: factors[name] * x[name] + u for name in x}, None
+
+    start = {name: jnp.zeros((2, 3)) for name in factors}
+    x, _ = jax.lax.scan(step, start, us)
+    return jnp.sum(x["slow"]) + jnp.sum(x["fast"])
+
+  factors = {"slow": jnp.float32(0.99), "fast": jnp.float32(0.5)}
+  report = gradient_report(loss_fn, factors, jnp.ones((100, 2, 3)))
+  fast, slow = report.layers  # By name.
+  assert fast.slope == pytest.approx(math.log(0.5), abs=1e-4)
+  assert slow.slope == pytest.approx(math.log(0.99), abs=1e-4)
+  assert slow.half_life == pytest.approx(68.97, rel=1e-2)
+  assert fast.half_life == pytest.approx(1.0, rel=1e-3)
+  assert (fast.reach, slow.reach) == (24, None)  # 2^-23 is not under it yet.
+
+
+def test_an_lstm_of_many_time_scales_keeps_longer_in_its_memory():
+  cell = cells.lstm(4, 20, forget_bias="chrono", memory=50)
+  model = models.recurrent(cell, models.linear_readout(20, 1))
+  us = jax.random.normal(jax.random.key(1), (50, 20, 4))
+  report = gradient_report(
+    lambda params, us: jnp.mean(model.apply(params, us) ** 2),
+    model.init(jax.random.key(0)),
+    us,
+  )
+  memory, output = report.layers
+  assert output.slope + 2 * output.stderr < memory.slope < 0
