@@ -3,6 +3,7 @@
 Of committed sweeps 100 networks that solved their task and 100 that ended at
 chance, taken by turns from all models. Each is trained again to 1000 updates,
 or to where it was solved, and `gradient_report` looks at it before and after.
+Which networks these are depends on what the sweeps hold; the record names them.
 
 Two rules were fixed before the first report was made. A network is said to
 learn
@@ -114,10 +115,13 @@ def usable(run: dict) -> bool:
 
 def looked_at(configs: dict) -> dict[str, dict]:
   """Leaves of each network before training and after it."""
-  same = lambda c: str(dataclasses.replace(c, first_seed=0))  # noqa: E731
+
+  def but_for_its_seed(name: str) -> str:
+    return str(dataclasses.replace(configs[name], first_seed=0))
+
   found = {}
-  ordered = sorted(configs, key=lambda name: same(configs[name]))
-  for _, group in itertools.groupby(ordered, lambda n: same(configs[n])):
+  ordered = sorted(configs, key=but_for_its_seed)
+  for _, group in itertools.groupby(ordered, but_for_its_seed):
     members = list(group)
     exp = training.experiment(configs[members[0]].resolved())
     watch = reports.GradientWatch(exp.model, 1, loss=exp.task.loss)
