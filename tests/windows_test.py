@@ -6,7 +6,7 @@ import pytest
 
 from steadygrad import records
 from steadygrad.figures import windows
-from steadygrad.training.config import TaskConfig
+from steadygrad.training.config import CorpusConfig, TaskConfig
 
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 
@@ -84,6 +84,35 @@ def test_the_table():
 def test_the_picture(tmp_path):
   windows.draw(several(), tmp_path / "a.png")
   assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def text(seed, rate, valid, **fields):
+  """A run on text as `gather.read` gives it."""
+  config = CorpusConfig(
+    data="ptb", algorithm="msgd_c", model="lstm", seeds=1, first_seed=seed,
+    learning_rate=rate, **fields,
+  )  # fmt: skip
+  return run(seed, rate, None) | {
+    "config": records.plain(dataclasses.asdict(config.resolved())),
+    "unit": "bits per character",
+    "valid": valid,
+  }
+
+
+def test_a_text_is_learned_by_its_validation_error(tmp_path):
+  found = [text(seed, 0.01, 2.4 + seed / 100) for seed in range(2)]
+  found += [text(seed, 0.03, 2.3) for seed in range(2)]
+  found += [text(0, 0.1, 2.2), text(1, 0.1, 2.5)]
+  found += [text(seed, 0.3, "nan") for seed in range(2)]
+  table = windows.table(found)
+  assert "bits a character" in table.splitlines()[0]
+  (row,) = table.splitlines()[2:]
+  assert "≤ 0.01 to 0.03 (2)" in row and "2.350 (2.300 to 2.410)" in row
+  windows.draw(found, tmp_path / "a.png")
+  assert (tmp_path / "a.png").stat().st_size > 10_000
+  found[0]["unit"] = "nats per step"
+  with pytest.raises(ValueError, match="got some of music"):
+    windows.table(found)
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -1,9 +1,10 @@
 """Windows of learning rates in which all seeds learn, rule by rule.
 
-A seed has learned once 18 of 20 losses in a row were under .05, see
-`training.stability`. The window of a rule is its longest contiguous stretch of
-rates at which all seeds learned, the lower one of two as long. It is open at an
-end where the grid of rates ends too.
+A seed has learned a task once 18 of 20 losses in a row were under .05, see
+`training.stability`, and a text once its validation error was under 2.5 bits a
+character. The window of a rule is its longest contiguous stretch of rates at
+which all seeds learned, the lower one of two as long. It is open at an end
+where the grid of rates ends too.
 """
 
 import pathlib
@@ -20,6 +21,7 @@ from steadygrad.training.evaluation import wilson_interval
 
 _NETWORK = ("model", "forget_bias", "leak", "layers", "positions")
 _RULE = ("algorithm", "clip", "max_norm")
+_BITS = 2.5  # A text whose validation error is lower has been learned.
 # These have a place in the picture; others are not in it.
 _ORDER = ("none", *(rule for rule in RULES if rule != "none"))
 
@@ -55,14 +57,16 @@ def windows(runs: Sequence[dict]) -> dict[tuple, dict[str, Window]]:
   """{(network, optimiser): {rule: its window}}.
 
   Raises:
-    ValueError: if a run has no "stability", or runs differ in more than
-      network, optimiser, rule, rate and seed.
+    ValueError: if a run has no "stability", is of music, or runs differ in more
+      than network, optimiser, rule, rate and seed.
   """
   if not all("stability" in run for run in runs):
     raise ValueError(
       "records must be of runs that say when they learned, which they did not"
       " before there was `stability` in results"
     )
+  if not all(_is_text(run) or "task" in run["config"] for run in runs):
+    raise ValueError("records must be of tasks or of text, got some of music")
   fields = (*_NETWORK, "optimizer", *_RULE, "learning_rate")
   groups.check_same(runs, (*fields, "hidden_size", "weight_decay"))
   found: dict[tuple, dict[tuple, dict]] = {}
@@ -93,8 +97,18 @@ def _name(config: dict[str, Any]) -> str:
   return f"{rule}{f' at {threshold}' if threshold else ''}{omega}"
 
 
+def _is_text(run: dict) -> bool:
+  return run.get("unit") == "bits per character"
+
+
+def _has_learned(run: dict) -> bool:
+  if _is_text(run):
+    return float(run["valid"]) < _BITS
+  return run["stability"]["learned_at"] is not None
+
+
 def _learned(runs: Sequence[dict]) -> int:
-  return sum(run["stability"]["learned_at"] is not None for run in runs)
+  return sum(map(_has_learned, runs))
 
 
 def _longest(points: dict[float, list[dict]]) -> list[float]:
@@ -119,7 +133,8 @@ def table(runs: Sequence[dict]) -> str:
   95 % interval of Wilson. What follows is of the same runs.
   """
   header = ["network", "optimiser", "rule", "window of rates", "tried"]
-  header += ["learned, 95 % interval", "updates to learn, median (range)"]
+  measure = "bits a character" if _is_text(runs[0]) else "updates to learn"
+  header += ["learned, 95 % interval", f"{measure}, median (range)"]
   header += ["spikes in 1,000 updates", "largest loss, median", "acted"]
   rows = []
   for (network, optimizer), rules in windows(runs).items():
@@ -133,13 +148,18 @@ def _cells(window: Window) -> list[str]:
   number = _learned(runs)
   low, high = wilson_interval(number, len(runs))
   seen = [run["stability"] for run in runs]
-  at = [s["learned_at"] for s in seen if s["learned_at"] is not None]
+  good = [run for run in runs if _has_learned(run)]
+  if _is_text(runs[0]):
+    measure = groups.median_and_range([run["valid"] for run in good], ".3f")
+  else:
+    at = [run["stability"]["learned_at"] for run in good]
+    measure = groups.median_and_range(at, ".0f")
   acted = sum(s["clipped"] + s["skipped"] for s in seen)
   return [
     _told(window),
     f"{len(window.points)}",
     f"{number} of {len(runs)}, {low:.0%} to {high:.0%}",
-    groups.median_and_range(at, ".0f"),
+    measure,
     f"{_spikes(runs):.2g}",
     f"{np.median([float(s['largest_loss']) for s in seen]):.3g}",
     f"{acted / sum(s['updates'] for s in seen):.0%}",
@@ -196,14 +216,25 @@ def draw(runs: list[dict], path: str | pathlib.Path) -> None:
     ],
     "d",
   )
-  config = runs[0]["config"]
   figure.suptitle(
-    f"{config['task'].replace('_', ' ')}, {label(config, ('length',))} steps,"
-    f" {groups.budget(runs)} updates, {seeds} seeds a rate;\nbar: all seeds"
+    f"{_trained(runs)}, {seeds} seeds a rate;\nbar: all seeds"
     " learn, arrow: the grid ends; right: spikes in 1,000 updates",
     fontsize=6,
   )
   style.save(figure, path)
+
+
+def _trained(runs: Sequence[dict]) -> str:
+  """What was trained on, and for how long."""
+  config = runs[0]["config"]
+  updates = [run["stability"]["updates"] for run in runs]
+  if _is_text(runs[0]):
+    # One that diverges ends before.
+    text = f"characters of {config['data']}, learned under {_BITS} bits"
+    return f"{text}, {max(updates)} updates"
+  task = config["task"].replace("_", " ")
+  steps = label(config, ("length",))
+  return f"{task}, {steps} steps, {groups.budget(runs)} updates"
 
 
 def _panel(axis, rules: dict[str, Window | None]) -> None:
