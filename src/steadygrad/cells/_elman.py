@@ -21,7 +21,7 @@ from steadygrad.cells import _inputs
 from steadygrad.initializers import Initializers, basic_tanh
 from steadygrad.numerics import add, matmul, sum_outer, times
 from steadygrad.segments import in_segments, num_steps
-from steadygrad.types import Array, Backward, Cell, Factors, Fused, PyTree
+from steadygrad.types import Array, Backward, Cell, Factors, Fused
 
 
 def elman(

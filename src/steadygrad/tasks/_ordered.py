@@ -29,8 +29,8 @@ def sample(
     batch_size: B.
 
   Returns:
-    Inputs of 6 `Symbols`, one byte each; targets int32 [B], the symbols as binary digits,
-    the first the most significant.
+    Inputs of 6 `Symbols`, one byte each; targets int32 [B], the symbols that
+    matter as binary digits, the first the most significant.
   """
   num_steps = _lengths.longest(length, max_length)
   num_symbols, num_places = len(tenths), num_steps * batch_size
