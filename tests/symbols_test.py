@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import adjoints, losses, models, trajectory, training, unroll
+from steadygrad import adjoints, losses, models, training, trajectory, unroll
 from steadygrad.cells import elman, leaky, stack
 from steadygrad.symbols import OneHot, Symbols, sampler
 from steadygrad.tasks import TASKS
