@@ -104,7 +104,7 @@ def test_whoever_takes_inputs_takes_symbols(x64):
 
 
 def test_what_is_no_symbol_counts_as_the_nearest(x64):
-  us = Symbols(jnp.array([[-3, 1, 9]]), 3)
+  us = Symbols(jnp.array([[-1, 1, 9]]), 3)
   wanted = Symbols(jnp.array([[0, 1, 2]]), 3)
   cell = cell_of("x", 3)
   params = cell.init(jax.random.key(0))

@@ -58,10 +58,14 @@ class Symbols:
   def __len__(self) -> int:
     return len(self.values)
 
+  def rows(self) -> Array:
+    """The values as rows of a table [M, ...], inside 0..M-1."""
+    most = min(self.size - 1, int(jnp.iinfo(self.values.dtype).max))
+    return jnp.clip(self.values, 0, most)
+
   def one_hot(self, dtype: Any = jnp.float32) -> Array:
     """[..., M]: 1 at the symbol, 0 elsewhere."""
-    values = jnp.clip(self.values, 0, self.size - 1)
-    return jax.nn.one_hot(values, self.size, dtype=dtype)
+    return jax.nn.one_hot(self.rows(), self.size, dtype=dtype)
 
 
 class OneHot(NamedTuple):

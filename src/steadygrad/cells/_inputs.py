@@ -29,7 +29,7 @@ def drive(params: PyTree, us: Array | Symbols) -> Array:
   if us.size != len(w_in):
     raise ValueError(f"us must be of {len(w_in)} symbols, got {us.size}")
   table = add(w_in, params["b"]) if "b" in params else w_in
-  return table.at[us.values].get(mode="clip")
+  return table.at[us.rows()].get(mode="promise_in_bounds")
 
 
 def gradients(
@@ -59,7 +59,7 @@ def _sum_by_symbol(us: Symbols, rows: Array) -> Array:
   """
   if jax.default_backend() == "cpu" and us.size > _FEW:
     zeros = jnp.zeros((us.size, rows.shape[-1]), rows.dtype)
-    return zeros.at[us.values].add(rows, mode="clip")
+    return zeros.at[us.rows()].add(rows, mode="promise_in_bounds")
   return sum_outer(us.one_hot(rows.dtype), rows)
 
 
