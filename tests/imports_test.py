@@ -18,7 +18,7 @@ SOURCE = pathlib.Path(steadygrad.__file__).parent
 PACKAGE = "steadygrad"
 
 # Lowest first: a module of one layer imports its own layer and lower ones.
-LOWEST = ("types", "_validate", "varying")
+LOWEST = ("symbols", "types", "_validate", "varying")
 LAYERS = (
   *LOWEST,
   "files",

@@ -164,14 +164,14 @@ def test_a_value_that_cannot_be_read_is_named(field, text, allowed):
 def swept(tmp_path_factory):
   """A finished sweep of six runs: its directory, and how often it traced."""
   directory = tmp_path_factory.mktemp("sweep")
-  traced, chunk = [], training.chunk
+  traced, advance = [], training.advance
 
   def counted(*arguments):
     traced.append(1)
-    return chunk(*arguments)
+    return advance(*arguments)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(training, "chunk", counted)
+    patch.setattr(training, "advance", counted)
     ledger = sweep(RUNS, directory)
   return directory, ledger, len(traced)
 

@@ -10,7 +10,6 @@ What is not used is not imported.
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -123,9 +122,10 @@ __all__ = [
 
 def __getattr__(name: str):
   if name == "__version__":
+    metadata = importlib.import_module("importlib.metadata")
     try:
-      return importlib.metadata.version("steadygrad")
-    except importlib.metadata.PackageNotFoundError:
+      return metadata.version("steadygrad")
+    except metadata.PackageNotFoundError:
       return "not installed"
   if name in _MODULES:
     return importlib.import_module(f"{__name__}.{name}")

@@ -134,7 +134,7 @@ class _Segments(NamedTuple):
   def pad(self, x: Array) -> Array:
     """[T, B, N] -> [S K, B, N]."""
     padding = self.count * self.length - self.num_steps
-    return jnp.pad(x, ((0, padding), (0, 0), (0, 0)))
+    return jnp.pad(x, ((0, padding), *[(0, 0)] * (x.ndim - 1)))
 
   def split(self, x: Array) -> Array:
     """[S K, ...] -> [S, K, ...]."""
@@ -206,7 +206,7 @@ def rematerialised_pass(
   cell, theta = model.cell, params["cell"]
   num_steps, batch_size = us.shape[:2]
   segments = _Segments(num_steps, every)
-  us = segments.pad(us)
+  us = jax.tree.map(segments.pad, us)
   ends = num_steps if lengths is None else lengths.astype(jnp.int32)
   starts = segments.starts()
 
@@ -220,7 +220,7 @@ def rematerialised_pass(
     seen = cell.output(xs) if model.readout.reads == "every" else None
     return last, (x, seen)
 
-  inputs = (segments.split(us), starts)
+  inputs = (jax.tree.map(segments.split, us), starts)
   x_last, (firsts, seen) = jax.lax.scan(advance, x_0, inputs)
   loss, d_readout, dx, dys = _read(
     cell, loss_of, params["readout"], x_last, seen, segments

@@ -6,6 +6,7 @@ import numpy as np
 
 from steadygrad import _validate, varying
 from steadygrad.numerics import promoted
+from steadygrad.symbols import Symbols, dense
 from steadygrad.types import Array, Cell, PyTree
 
 
@@ -16,6 +17,11 @@ def batch_size(us: Array) -> int:
   if len(us.shape) != 3:
     raise ValueError(f"us must be [T, B, M], got shape {us.shape}")
   return us.shape[1]
+
+
+def as_read(cell: Cell, us: Array | Symbols) -> Array | Symbols:
+  """Inputs as the cell reads them."""
+  return us if cell.reads_symbols else dense(us)
 
 
 def check_lengths(lengths, num_steps: int, batch: int) -> Array | None:
@@ -54,6 +60,7 @@ def check_run(
   if not isinstance(cell, Cell):
     raise ValueError(f"cell must be a steadygrad Cell, got {type(cell)}")
   batch = batch_size(us)
+  us = as_read(cell, us)
   lengths = check_lengths(lengths, len(us), batch)
   own = jax.eval_shape(lambda p: cell.initial_state(p, batch), params)
   if x_0 is not None:
@@ -97,7 +104,7 @@ def check_step(cell: Cell, params: PyTree, x_0: PyTree, us: Array) -> None:
 
   How many inputs a cell has is known to its step alone.
   """
-  u_t = jax.ShapeDtypeStruct(us.shape[1:], us.dtype)
+  u_t = jax.tree.map(lambda u: jax.ShapeDtypeStruct(u.shape[1:], u.dtype), us)
   told = f"got us of shape {us.shape} and {us.dtype}, x_0 of {_shapes(x_0)}"
   try:
     x_1 = jax.eval_shape(cell.step, params, x_0, u_t)
@@ -122,12 +129,14 @@ def step_mask(lengths: Array | None, num_steps: int, batch: int):
   return jnp.broadcast_to(steps < ends, (num_steps, batch))
 
 
-def finite_beyond(us: Array, mask: Array | None) -> Array:
+def finite_beyond(us: Array | Symbols, mask: Array | None) -> Array | Symbols:
   """`us`, with zeros for what is not finite beyond the lengths.
 
   States hold there whatever comes, but a gradient of zero times inf is NaN.
   """
-  if mask is None or not jnp.issubdtype(us.dtype, jnp.inexact):
+  if mask is None or isinstance(us, Symbols):
+    return us
+  if not jnp.issubdtype(us.dtype, jnp.inexact):
     return us
   return jnp.where(mask[..., None] | jnp.isfinite(us), us, 0)
 
@@ -161,7 +170,7 @@ def previous_states(x_0: PyTree, xs: PyTree) -> PyTree:
 def unroll(
   cell: Cell,
   params: PyTree,
-  us: Array,
+  us: Array | Symbols,
   *,
   x_0: PyTree | None = None,
   lengths: Array | None = None,
@@ -173,7 +182,7 @@ def unroll(
   Args:
     cell: the cell.
     params: its parameters.
-    us: inputs [T, B, M].
+    us: inputs [T, B, M], or `Symbols` of that shape.
     x_0: state before the first input; `cell.initial_state` if None.
     lengths: None, [] or [B] integers in 0..T. A state stays as it was beyond
       its length, so that `xs[-1]` is each sequence's last state.
@@ -194,6 +203,7 @@ def unroll(
     (5, 3, 4)
   """
   lengths = check_run(cell, params, us, x_0, lengths)
+  us = as_read(cell, us)
   mask = step_mask(lengths, *us.shape[:2])
   us = finite_beyond(us, mask)
   if x_0 is None:

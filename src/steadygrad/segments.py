@@ -12,7 +12,7 @@ from steadygrad.types import Array, PyTree
 # A segment has this many numbers of its widest sequence, or this many rows of
 # [T B, N], whichever is more: it has to fit into a core's cache with what is
 # formed from it, and its products must not be too thin.
-NUMBERS = 2**15
+NUMBERS = 2**17
 ROWS = 512
 
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from steadygrad import _passes, trees, varying
 from steadygrad import _unroll as unrolling
+from steadygrad.symbols import Symbols
 from steadygrad.types import Array, Backward, Cell, PyTree, Trajectory
 
 
 def trajectory(
   cell: Cell,
   params: PyTree,
-  us: Array,
+  us: Array | Symbols,
   *,
   x_0: PyTree | None = None,
   xs: PyTree | None = None,
@@ -38,7 +39,7 @@ def trajectory(
   Args:
     cell: the `Cell` that the loop's network has.
     params: the cell's parameters, at which the loop's gradients were taken.
-    us: inputs of the cell [T, B, M]: time comes first.
+    us: inputs of the cell [T, B, M], or `Symbols`: time comes first.
     x_0: state before the first input; `cell.initial_state` if None.
     xs: states, leaves [T, B, ...]; run again from `us` if None. Beyond a length
       they may be anything.
@@ -92,6 +93,7 @@ def trajectory(
       f"exactly one of deltas and dys must be given, got {given}"
     )
   lengths = unrolling.check_run(cell, params, us, x_0, lengths)
+  us = unrolling.as_read(cell, us)
   num_steps, batch_size = us.shape[:2]
   mask = unrolling.step_mask(lengths, num_steps, batch_size)
   us = unrolling.finite_beyond(us, mask)

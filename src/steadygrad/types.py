@@ -37,6 +37,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from steadygrad.symbols import Symbols
+
 Array = jax.Array
 PyTree = Any
 
@@ -125,6 +127,7 @@ class Cell(NamedTuple):
       made of, as of `cells.stack`; None of a cell that is one.
     feeds_back: which leaves of a state the next step reads, True or False for
       each, or for all below it; None for all. Omega is of those.
+    reads_symbols: whether u_t, and the fused pair's us, may be `Symbols`.
   """
 
   init: Callable[[Array], PyTree]
@@ -134,6 +137,7 @@ class Cell(NamedTuple):
   fused: Fused | None = None
   parts: Callable[..., tuple["Trajectory", ...]] | None = None
   feeds_back: PyTree = None
+  reads_symbols: bool = False
 
 
 class Readout(NamedTuple):
@@ -188,13 +192,13 @@ class Batch(NamedTuple):
   """A batch of sequences, time first; see `from_batch_major` for others.
 
   Attributes:
-    us: inputs [T, B, M].
+    us: inputs [T, B, M]; or `symbols.Symbols` of that shape, for one-hot ones.
     targets: whatever the loss understands: for those of `losses` [B, ...] where
       the readout reads the last step, [T, B, ...] where it reads every step.
     lengths: None, [] or [B] integers; see the module docstring.
   """
 
-  us: Array
+  us: Array | Symbols
   targets: PyTree
   lengths: Array | None = None
 
@@ -258,7 +262,7 @@ class Trajectory(NamedTuple):
     params: the cell's parameters at which the pass was made.
     x_0: leaves [B, ...].
     xs: leaves [T, B, ...].
-    us: [T, B, M].
+    us: [T, B, M], or `Symbols` where the cell reads them.
     deltas: error signals dE/dxs, total derivatives, as `xs`.
     products: deltas[t] J_t, as `xs`.
     mask: bool [T, B], False beyond a sequence's length; None if all count.
@@ -270,7 +274,7 @@ class Trajectory(NamedTuple):
   params: PyTree
   x_0: PyTree
   xs: PyTree
-  us: Array
+  us: Array | Symbols
   deltas: PyTree
   products: PyTree
   mask: Array | None = None

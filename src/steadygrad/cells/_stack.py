@@ -92,7 +92,8 @@ def stack(cells: Sequence[Cell]) -> Cell:
     feeds = tuple(
       True if cell.feeds_back is None else cell.feeds_back for cell in cells
     )
-  return Cell(init, initial_state, step, output, fused, parts, feeds)
+  reads = cells[0].reads_symbols
+  return Cell(init, initial_state, step, output, fused, parts, feeds, reads)
 
 
 def _parts(cells):

@@ -14,10 +14,8 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from steadygrad import _validate
-from steadygrad.cells._linen import linen
 from steadygrad.types import Array, Cell, PyTree
 
 
@@ -49,10 +47,7 @@ def lstm(
     [(2, 8), (2, 8)]
   """
   check_bias(hidden_size, forget_bias, memory)
-  cell = linen(
-    nn.OptimizedLSTMCell(features=hidden_size, param_dtype=_default()),
-    input_size,
-  )
+  cell = _of_flax("OptimizedLSTMCell", input_size, hidden_size)
 
   def init(key):
     params = cell.init(key)
@@ -84,15 +79,23 @@ def gru(
     ValueError: as `lstm`.
   """
   check_bias(hidden_size, forget_bias, memory)
-  cell = linen(
-    nn.GRUCell(features=hidden_size, param_dtype=_default()), input_size
-  )
+  cell = _of_flax("GRUCell", input_size, hidden_size)
 
   def init(key):
     bias = draw_bias(key, hidden_size, forget_bias, memory)
     return _with_biases(cell.init(key), {"iz": bias})
 
   return cell._replace(init=init)
+
+
+def _of_flax(name: str, input_size: int, hidden_size: int) -> Cell:
+  """A linen cell. Flax is imported here: other cells have no need of it."""
+  from flax import linen as nn
+
+  from steadygrad.cells._linen import linen
+
+  made = getattr(nn, name)(features=hidden_size, param_dtype=_default())
+  return linen(made, input_size)
 
 
 def _default() -> jnp.dtype:

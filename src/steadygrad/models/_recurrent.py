@@ -7,7 +7,13 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_initializers
 
 from steadygrad import _validate
-from steadygrad._unroll import batch_size, check_lengths, step_mask, unroll
+from steadygrad._unroll import (
+  as_read,
+  batch_size,
+  check_lengths,
+  step_mask,
+  unroll,
+)
 from steadygrad.numerics import add, promoted
 from steadygrad.types import Array, Cell, Model, Readout, as_it_is
 
@@ -113,7 +119,7 @@ def unrolled(
     if readout.reads == "last" and not len(us):
       raise ValueError("us must have at least one step to be read, got 0")
     lengths = check_lengths(lengths, *us.shape[:2])
-    read = before(us, lengths)
+    read = before(as_read(cell, us), lengths)
     xs = unroll(cell, params["cell"], read, x_0=x_0, lengths=lengths)
     mask = step_mask(lengths, *us.shape[:2]) if readout.masked else None
     return readout.read(params["readout"], cell.output(xs), mask)

@@ -33,14 +33,16 @@ class _Program(NamedTuple):
   Attributes:
     exp: its experiment.
     shared: its data, on the devices.
-    chunk: the compiled chunk, once it is.
-    init: (keys, ) -> states, jitted, for each initialisation.
+    advance: the compiled updates, once they are.
+    judge: the compiled judgement, which comes after the first updates.
+    init: (seeds, ) -> states, jitted, for each initialisation.
     test: jitted.
   """
 
   exp: Experiment
   shared: PyTree
-  chunk: concurrent.futures.Future
+  advance: concurrent.futures.Future
+  judge: concurrent.futures.Future
   init: dict[str, Callable]
   test: Callable
 
@@ -82,7 +84,7 @@ class Fleet:
     exp = training.experiment(config, corpus=program.exp.corpus)
     name = names.run_name(config)
     if config.init not in program.init:
-      own = jax.vmap(lambda key: training.init(exp, key))
+      own = jax.vmap(lambda seed: training.init(exp, jax.random.key(seed)))
       program.init[config.init] = jax.jit(own)
     template = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
     progress = directory.load(name, template)
@@ -101,11 +103,12 @@ class Fleet:
 
   def _first(self, exp: Experiment, program: _Program) -> TrainState:
     """The state before the first update."""
-    keys = _keys([exp.config.first_seed])
+    seeds = np.array([exp.config.first_seed], np.uint32)
     if getattr(exp.config, "start", None) is not None:
       params = self._parameters[names.run_name(exp.config)]
-      return jax.device_get(training.init(exp, keys[0], params))
-    states = jax.device_get(program.init[exp.config.init](keys))
+      key = jax.random.key(seeds[0])
+      return jax.device_get(training.init(exp, key, params))
+    states = jax.device_get(program.init[exp.config.init](seeds))
     return jax.tree.map(lambda x: x[0], states)
 
   def advance(self, jobs: list[Job]) -> tuple[int, list[dict] | None]:
@@ -119,7 +122,9 @@ class Fleet:
       has ended.
     """
     program = self._program(jobs[0].config)
-    compiled = self._compiled(program, jobs[0])
+    if not program.advance.done():
+      self.parts = Parts()
+    advance = _compiled(program.advance, jobs[0])
     left = [job.left() for job in jobs]
     updates = [min(n, self.parts.updates) for n in left]
     # A judgement that only the budget asks for is a part of its own, so that
@@ -129,17 +134,20 @@ class Fleet:
       for job, n in zip(jobs, updates, strict=True)
     ]
     ends = updates == left and all(whole)
-    counts, seats, *others = self._pack(jobs, updates)
+    judge = _compiled(program.judge, jobs[0]) if ends else None
+    counts, seats, *others, states, steps = self._pack(jobs, updates)
+    first = counts, program.shared, *others
     started = time.perf_counter()
     with self.parts.run(max(updates)):
-      states, info = jax.device_get(
-        compiled(counts, np.bool_(ends), program.shared, *others)
-      )
+      states, info = advance(*first, states, steps), None
+      if judge is not None:
+        states, info = judge(*first, states)
+      states, info = jax.device_get((states, info))
     seconds = (time.perf_counter() - started) / len(jobs)
     told = []
     for job, seat, n in zip(jobs, seats, updates, strict=True):
       state, own = jax.tree.map(lambda x, i=seat: x[i], (states, info))
-      told.append(job.take(state, own if ends else None, n, seconds))
+      told.append(job.take(state, own, n, seconds))
     return sum(updates), told if ends else None
 
   def records(self, jobs: list[Job]) -> list[dict[str, Any]]:
@@ -147,8 +155,8 @@ class Fleet:
     if not jobs:
       return []
     program = self._program(jobs[0].config)
-    counts, seats, keys, _, _, states, _ = self._pack(jobs, [0] * len(jobs))
-    tested = jax.device_get(program.test(counts, program.shared, keys, states))
+    counts, seats, seeds, _, _, states, _ = self._pack(jobs, [0] * len(jobs))
+    tested = jax.device_get(program.test(counts, program.shared, seeds, states))
     return [
       results.record(
         job.exp, *job.last, {k: v[i] for k, v in tested.items()}, self.devices
@@ -167,53 +175,63 @@ class Fleet:
     return self._programs[key]
 
   def _build(self, config: Config, exp: Experiment) -> _Program:
-    def chunk(ends, shared, key, numbers, plan, state, n):
-      exp_of = training.experiment(config, numbers, corpus=exp.corpus)
-      return training.chunk(exp_of, Data(shared, plan), key, state, n, ends)
+    def experiment_of(numbers):
+      return training.experiment(config, numbers, corpus=exp.corpus)
 
-    def test(shared, key, state):
-      return exp.stopping.test(Data(shared), key, state)
+    def advance(shared, seed, numbers, plan, state, n):
+      own, data = experiment_of(numbers), Data(shared, plan)
+      return training.advance(own, data, jax.random.key(seed), state, n)
 
-    mapped, each = placement.map_seeds(chunk, self.devices, shared=2)
-    whole = NamedSharding(each.mesh, PartitionSpec())
-    shared = jax.device_put(exp.data, whole)
-    jitted = jax.jit(
-      mapped, in_shardings=(each, whole, whole, *[each] * 5), out_shardings=each
-    )
-    tests = placement.map_seeds(test, self.devices, shared=1)[0]
+    def judge(shared, seed, numbers, plan, state):
+      own, data = experiment_of(numbers), Data(shared, plan)
+      return training.judge(own, data, jax.random.key(seed), state)
+
+    def test(shared, seed, state):
+      return exp.stopping.test(Data(shared), jax.random.key(seed), state)
+
+    _, each = placement.map_seeds(advance, self.devices, shared=1)
+    shared = jax.device_put(exp.data, NamedSharding(each.mesh, PartitionSpec()))
     # The compiler leaves Python free, which makes the first states meanwhile.
-    compiled = self._pool.submit(self._compile, jitted, exp, shared)
-    return _Program(exp, shared, compiled, {}, jax.jit(tests))
+    # Nothing is judged before the first updates, which do not wait for it.
+    arguments = self._shapes(exp)
+    compiled = [
+      self._pool.submit(self._compile, fn, shared, arguments[:number])
+      for fn, number in ((advance, 5), (judge, 4))
+    ]
+    tests = placement.map_seeds(test, self.devices, shared=1)[0]
+    return _Program(exp, shared, *compiled, {}, jax.jit(tests))
 
-  def _compile(self, jitted, exp: Experiment, shared: PyTree):
-    """(the compiled chunk, seconds)."""
-    started = time.perf_counter()
-    state = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
-    one = (
-      jax.eval_shape(lambda: jax.random.key(0)),
-      jax.eval_shape(lambda: training.Hyper(*jnp.zeros(4, jnp.float32))),
-      jax.eval_shape(lambda: exp.batches.plan(0, 0)),
-      state,
-      jax.ShapeDtypeStruct((), jnp.int32),
+  def _shapes(self, exp: Experiment) -> tuple[PyTree, ...]:
+    """Of the arguments of all seats: seed, numbers, plan, state, updates."""
+    one = jax.eval_shape(
+      lambda: (
+        jnp.uint32(0),
+        training.Hyper(*jnp.zeros(4, jnp.float32)),
+        exp.batches.plan(0, 0),
+        training.init(exp, jax.random.key(0)),
+        jnp.int32(0),
+      )
     )
-    seats = jax.tree.map(
+    return jax.tree.map(
       lambda s: jax.ShapeDtypeStruct((self.size, *s.shape), s.dtype), one
     )
+
+  def _compile(self, fn: Callable, shared: PyTree, seats: tuple[PyTree, ...]):
+    """(the compiled function of all seats, seconds)."""
+    started = time.perf_counter()
+    mapped, each = placement.map_seeds(fn, self.devices, shared=1)
+    whole = NamedSharding(each.mesh, PartitionSpec())
+    jitted = jax.jit(
+      mapped,
+      in_shardings=(each, whole, *[each] * len(seats)),
+      out_shardings=each,
+    )
     counts = jax.ShapeDtypeStruct((len(self.devices),), jnp.int32)
-    ends = jax.ShapeDtypeStruct((), jnp.bool_)
-    compiled = jitted.lower(counts, ends, shared, *seats).compile()
+    compiled = jitted.lower(counts, shared, *seats).compile()
     return compiled, time.perf_counter() - started
 
-  def _compiled(self, program: _Program, job: Job):
-    new = not program.chunk.done()
-    compiled, seconds = program.chunk.result()
-    if new:
-      self.parts = Parts()
-      job.spent["compile_seconds"] += seconds
-    return compiled
-
   def _pack(self, jobs: list[Job], updates: list[int]):
-    """(counts [D], seats of the jobs, keys, numbers, plans, states, updates).
+    """(counts [D], seats of the jobs, seeds, numbers, plans, states, updates).
 
     Under `vmap` a free seat runs no update, and its result is dropped.
     """
@@ -228,7 +246,7 @@ class Fleet:
     return (
       seats.counts,
       seats.of_item,
-      _keys([job.config.first_seed for job in padded]),
+      np.array([job.config.first_seed for job in padded], np.uint32),
       training.Hyper(*np.array([j.numbers for j in padded], np.float32).T),
       stacked([job.plan() for job in padded]),
       stacked([job.last.state for job in padded]),
@@ -236,5 +254,10 @@ class Fleet:
     )
 
 
-def _keys(seeds: list[int]) -> jax.Array:
-  return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+def _compiled(future: concurrent.futures.Future, job: Job) -> Callable:
+  """What was compiled; the job that waits for it has its seconds."""
+  waits = not future.done()
+  compiled, seconds = future.result()
+  if waits:
+    job.spent["compile_seconds"] += seconds
+  return compiled

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from steadygrad import options, training
+from steadygrad import options, symbols, training
 from steadygrad.tasks import make_task
 from steadygrad.training.algorithm import chain
 from steadygrad.training.config import Config, CorpusConfig, TaskConfig
@@ -130,9 +130,10 @@ def _on_task(config: TaskConfig) -> tuple[int, int]:
   exp = training.experiment(config)
   task = make_task(config.task, config.length, config.max_length)
   state = _bytes(lambda key: training.init(exp, key))
+  sample = symbols.sampler(task.sample)
   checked = batch_size_for(config.check_size, config.test_size)
   batches = [
-    _bytes(lambda key, n=n: task.sample(key, n))
+    _bytes(lambda key, n=n: sample(key, n))
     for n in (config.batch_size, checked)
   ]
   steps = config.max_length or config.length

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from steadygrad.symbols import Symbols
 from steadygrad.tasks import _lengths
 from steadygrad.types import Array, Batch
 
@@ -28,8 +29,8 @@ def sample(
     batch_size: B.
 
   Returns:
-    One-hot inputs [T, B, 6]; targets int32 [B], the symbols as binary digits,
-    the first the most significant.
+    Inputs of 6 `Symbols`, one byte each; targets int32 [B], the symbols that
+    matter as binary digits, the first the most significant.
   """
   num_steps = _lengths.longest(length, max_length)
   num_symbols, num_places = len(tenths), num_steps * batch_size
@@ -57,5 +58,4 @@ def sample(
     here = steps == place[None]
     sequence = jnp.where(here, symbol[None].astype(jnp.uint8), sequence)
     targets = 2 * targets + symbol.astype(jnp.int32)
-  us = jax.nn.one_hot(sequence, INPUT_SIZE, dtype=jnp.float32)
-  return Batch(us, targets, lengths)
+  return Batch(Symbols(sequence, INPUT_SIZE), targets, lengths)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import losses
+from steadygrad.symbols import OneHot, Symbols
 from steadygrad.tasks import _lengths
 from steadygrad.types import Array, Batch, Task
 
@@ -42,7 +43,7 @@ def random_permutation(length: int, max_length: int | None = None) -> Task:
     input_size=NUM_SYMBOLS,
     output_size=NUM_SYMBOLS,
     reads="last",
-    sample=functools.partial(_sample, length, max_length),
+    sample=OneHot(functools.partial(_sample, length, max_length)),
     loss=losses.cross_entropy,
     wrong=losses.misclassified,
     chance_error=1 / 2,
@@ -60,4 +61,5 @@ def _sample(length, max_length, key: Array, batch_size: int) -> Batch:
   bits = jax.random.bits(keys[2], (num_steps, batch_size), jnp.uint32)
   sequence = (2 + bits % (NUM_SYMBOLS - 2)).astype(jnp.int32)
   sequence = sequence.at[0].set(firsts)
-  return Batch(jax.nn.one_hot(sequence, NUM_SYMBOLS), firsts, lengths)
+  us = Symbols(sequence.astype(jnp.uint8), NUM_SYMBOLS)
+  return Batch(us, firsts, lengths)

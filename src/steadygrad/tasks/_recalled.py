@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import losses
+from steadygrad.symbols import OneHot, Symbols
 from steadygrad.tasks import _lengths
 from steadygrad.types import Array, Batch, Task
 
@@ -49,8 +50,8 @@ def task(
     input_size=values + 2,
     output_size=values + 1,
     reads="every",
-    sample=functools.partial(
-      _sample, values, positions, ahead, length, max_length
+    sample=OneHot(
+      functools.partial(_sample, values, positions, ahead, length, max_length)
     ),
     loss=losses.cross_entropy,
     wrong=losses.misclassified,
@@ -90,4 +91,5 @@ def _sample(
   inputs = blanks.at[:positions].set(symbols).at[recall - ahead].set(values + 1)
   targets = jax.lax.dynamic_update_slice(blanks, symbols, (recall, 0))
   lengths = None if drawn is None else drawn + 2 * positions
-  return Batch(jax.nn.one_hot(inputs, values + 2), targets, lengths)
+  us = Symbols(inputs.astype(jnp.uint8), values + 2)
+  return Batch(us, targets, lengths)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from steadygrad import _validate, losses
+from steadygrad.symbols import OneHot
 from steadygrad.tasks import _lengths, _ordered
 from steadygrad.types import Array, Batch, Task
 
@@ -52,7 +53,9 @@ def temporal_order(length: int, max_length: int | None = None) -> Task:
     input_size=_ordered.INPUT_SIZE,
     output_size=4,
     reads="last",
-    sample=functools.partial(_ordered.sample, TENTHS, length, max_length),
+    sample=OneHot(
+      functools.partial(_ordered.sample, TENTHS, length, max_length)
+    ),
     loss=losses.cross_entropy,
     wrong=losses.misclassified,
     chance_error=3 / 4,

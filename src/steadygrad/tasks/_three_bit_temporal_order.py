@@ -8,6 +8,7 @@ import functools
 import math
 
 from steadygrad import losses
+from steadygrad.symbols import OneHot
 from steadygrad.tasks import _lengths, _ordered
 from steadygrad.types import Task
 
@@ -40,7 +41,9 @@ def three_bit_temporal_order(
     input_size=_ordered.INPUT_SIZE,
     output_size=8,
     reads="last",
-    sample=functools.partial(_ordered.sample, TENTHS, length, max_length),
+    sample=OneHot(
+      functools.partial(_ordered.sample, TENTHS, length, max_length)
+    ),
     loss=losses.cross_entropy,
     wrong=losses.misclassified,
     chance_error=7 / 8,

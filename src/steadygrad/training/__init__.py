@@ -6,7 +6,14 @@ from steadygrad.training._experiment import (
   experiment,
   model_of,
 )
-from steadygrad.training._update import chunk, init, run, update
+from steadygrad.training._update import (
+  advance,
+  chunk,
+  init,
+  judge,
+  run,
+  update,
+)
 from steadygrad.training.batches import Batches, Data
 from steadygrad.training.config import (
   CorpusConfig,
@@ -32,12 +39,14 @@ __all__ = [
   "Stream",
   "TaskConfig",
   "TrainState",
+  "advance",
   "by_patience",
   "chunk",
   "encoding",
   "experiment",
   "hyper",
   "init",
+  "judge",
   "model_of",
   "program",
   "program_numbers",

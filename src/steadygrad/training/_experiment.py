@@ -11,6 +11,7 @@ import optax
 from steadygrad import losses
 from steadygrad.data import music, streams, text
 from steadygrad.data.corpus import Corpus
+from steadygrad.symbols import Symbols
 from steadygrad.tasks import make_task
 from steadygrad.training import batches, evaluation, stopping
 from steadygrad.training.algorithm import chain, omega_weight
@@ -193,6 +194,8 @@ def _on_corpus(
 ) -> Experiment:
   size = corpus.num_symbols
   coded = encoding(config.data, size)
+  if config.data not in MUSIC:
+    coded = coded._replace(encode=functools.partial(Symbols, size=size))
   model = model_of(config, size, size, "every", implementation)
 
   def chain_of(verdict):

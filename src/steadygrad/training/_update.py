@@ -87,18 +87,14 @@ def update(
   return state, {k: v.astype(jnp.float32) for k, v in info.items()}
 
 
-def chunk(
+def advance(
   exp: Experiment,
   data: Data,
   key: Array,
   state: TrainState,
   num_updates: Array | int,
-  ends: Array | bool = True,
-) -> tuple[TrainState, dict[str, Array]]:
-  """Updates up to the next judgement, then that. A seed that is done rests.
-
-  A chunk may be run in parts, each but the last with `ends` false. The state
-  and info after the last part have the bits of the chunk in one.
+) -> TrainState:
+  """The state after updates up to the next judgement. A done seed rests.
 
   Args:
     exp: the experiment.
@@ -106,13 +102,6 @@ def chunk(
     key: the seed's.
     state: the seed's.
     num_updates: how many; may be traced.
-    ends: whether the judgement comes after them; may be traced.
-
-  Returns:
-    The state, and info: means over the chunk of the loss and the telemetry,
-    `gradient_norm_max`, the `spectral_radius` of w_rec, what `Stopping.judge`
-    tells, and `step`. Without a judgement, and of a seed that had stopped
-    before, all but `step` are NaN.
   """
 
   def one(_, state):
@@ -125,6 +114,20 @@ def chunk(
       sums=sums | {"updates": state.sums["updates"] + 1},
       stability=stability.update(state.stability, info),
     )
+
+  active = exp.stopping.active(state.verdict)
+  count = jnp.where(active, num_updates, 0)
+  return jax.lax.fori_loop(0, count, one, varying.alike(state))
+
+
+def judge(
+  exp: Experiment,
+  data: Data,
+  key: Array,
+  state: TrainState,
+  ends: Array | bool = True,
+) -> tuple[TrainState, dict[str, Array]]:
+  """The judgement after the updates of a chunk; (state, info) as of `chunk`."""
 
   def finish(state):
     info = _means(state.sums)
@@ -140,13 +143,40 @@ def chunk(
     info = {k: jnp.full(v.shape, jnp.nan, v.dtype) for k, v in info.items()}
     return varying.alike((state, info))
 
-  def work(state):
-    state = jax.lax.fori_loop(0, num_updates, one, varying.alike(state))
-    return jax.lax.cond(ends, finish, tell_nothing, state)
-
-  active = exp.stopping.active(state.verdict)
-  state, info = jax.lax.cond(active, work, tell_nothing, state)
+  wanted = exp.stopping.active(state.verdict) & ends
+  state, info = jax.lax.cond(wanted, finish, tell_nothing, state)
   return state, info | {"step": state.step}
+
+
+def chunk(
+  exp: Experiment,
+  data: Data,
+  key: Array,
+  state: TrainState,
+  num_updates: Array | int,
+  ends: Array | bool = True,
+) -> tuple[TrainState, dict[str, Array]]:
+  """Updates up to the next judgement, then that: `advance` and `judge`.
+
+  A chunk may be run in parts, each but the last with `ends` false. The state
+  and info after the last part have the bits of the chunk in one.
+
+  Args:
+    exp: the experiment.
+    data: what it reads.
+    key: the seed's.
+    state: the seed's. One that is done rests.
+    num_updates: how many; may be traced.
+    ends: whether the judgement comes after them; may be traced.
+
+  Returns:
+    The state, and info: means over the chunk of the loss and the telemetry,
+    `gradient_norm_max`, the `spectral_radius` of w_rec, what `Stopping.judge`
+    tells, and `step`. Without a judgement, and of a seed that had stopped
+    before, all but `step` are NaN.
+  """
+  state = advance(exp, data, key, state, num_updates)
+  return judge(exp, data, key, state, ends)
 
 
 def _means(sums: dict[str, Array]) -> dict[str, Array]:

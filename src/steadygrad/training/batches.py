@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from steadygrad._unroll import select
+from steadygrad import symbols
+from steadygrad._unroll import as_read, select
 from steadygrad.data import streams
 from steadygrad.data.streams import Plan, Stream
+from steadygrad.symbols import Symbols
 from steadygrad.training import state as states
 from steadygrad.types import Array, Batch, Model, PyTree, Task, Trajectory
 
@@ -72,11 +74,12 @@ def fresh(
       and s N(0, 1). Meant for networks that must wait: what they must forget
       before the first symbol comes asks for a state that attracts.
   """
+  sample = symbols.sampler(task.sample)
 
   def draw(data, key, step, carry, params):
     del data, carry
     data_key = jax.random.fold_in(key, states.Stream.DATA)
-    batch = task.sample(jax.random.fold_in(data_key, step), batch_size)
+    batch = sample(jax.random.fold_in(data_key, step), batch_size)
     if not initial_state_scale:
       return batch, None
     x_0 = model.cell.initial_state(params["cell"], batch_size)
@@ -92,7 +95,7 @@ def chunks(
   name: str,
   stream: Stream,
   model: Model,
-  encode: Callable[[Array], Array],
+  encode: Callable[[Array], Array | Symbols],
   batch_size: int,
   chunk_length: int,
   *,
@@ -136,7 +139,7 @@ def chunks(
 
 def look(
   model: Model,
-  encode: Callable[[Array], Array],
+  encode: Callable[[Array], Array | Symbols],
   rows: Array,
   ahead: int,
   chunk_length: int,
@@ -159,7 +162,8 @@ def look(
   steps = jnp.arange(chunk_length, dtype=jnp.int32)
   index = chunk.begins[None] + steps[:, None]
   index = jnp.minimum(index, len(rows) - 1 - ahead)
-  us, targets = encode(rows[index]), rows[index + ahead]
+  us = as_read(model.cell, encode(rows[index]))
+  targets = rows[index + ahead]
   x_0 = model.cell.initial_state(params["cell"], len(chunk.begins))
   batch = Batch(us, targets, jnp.asarray(chunk.lengths))
   return batch, select(jnp.asarray(chunk.fresh), x_0, x)

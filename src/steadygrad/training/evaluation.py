@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad import _validate, varying
+from steadygrad import _validate, symbols, varying
 from steadygrad._unroll import step_mask, unroll
 from steadygrad.data.streams import Plan
 from steadygrad.training import batches
@@ -66,8 +66,10 @@ def count_wrong(
   if wrong is None:
     raise ValueError(f"task {task.name} must have wrong, got None")
 
+  sample = symbols.sampler(task.sample)
+
   def wrong_of(key, batch_size):
-    batch = task.sample(key, batch_size)
+    batch = sample(key, batch_size)
     return wrong(model.apply(params, batch.us, batch.lengths), batch)
 
   lengths = jax.eval_shape(lambda k: task.sample(k, batch_size).lengths, key)
@@ -115,7 +117,7 @@ class Encoding(NamedTuple):
     step_losses: (outputs, target rows) -> nats, [...].
   """
 
-  encode: Callable[[Array], Array]
+  encode: Callable[[Array], Array | symbols.Symbols]
   step_losses: Callable[[Array, Array], Array]
 
 
