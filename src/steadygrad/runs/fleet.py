@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from steadygrad import training
 from steadygrad.data.corpus import Corpus
 from steadygrad.runs import names, placement, results
+from steadygrad.runs.claims import Claim
 from steadygrad.runs.directories import Directory, Progress
 from steadygrad.runs.job import Job
 from steadygrad.runs.parts import Parts
@@ -72,10 +73,13 @@ class Fleet:
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._said: set[str] = set()
 
-  def start(self, config: Config, directory: Directory) -> Job:
+  def start(
+    self, config: Config, directory: Directory, claim: Claim | None = None
+  ) -> Job:
     """The job of a run: from its stored state, or before its first update.
 
     Raises:
+      Lost: if another process has taken the run over.
       ValueError: if the run was begun on other data.
     """
     program = self._program(config)
@@ -85,7 +89,7 @@ class Fleet:
       own = jax.vmap(lambda key: training.init(exp, key))
       program.init[config.init] = jax.jit(own)
     template = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
-    progress = directory.load(name, template)
+    progress = directory.load(name, template, claim)
     if progress is None:
       progress = Progress(
         self._first(exp, program), {}, results.nothing_spent()
@@ -97,7 +101,7 @@ class Fleet:
     if changed and changed not in self._said:
       self._said.add(changed)
       say(f"{name} and others: {changed}")
-    return Job(exp, progress)
+    return Job(exp, progress, claim)
 
   def _first(self, exp: Experiment, program: _Program) -> TrainState:
     """The state before the first update."""

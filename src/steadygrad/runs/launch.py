@@ -234,9 +234,15 @@ def cores() -> int:
 
 
 def use_all_cores(devices: int | None = None) -> None:
-  """Makes every core a JAX device of its own; before JAX is first used."""
+  """Makes every core a JAX device of its own; before JAX is first used.
+
+  Args:
+    devices: how many; by default what $JAX_NUM_CPU_DEVICES says, or all cores
+      that this process may use.
+  """
   import jax
 
+  devices = devices or int(os.environ.get("JAX_NUM_CPU_DEVICES") or 0)
   jax.config.update("jax_num_cpu_devices", devices or cores())
   # Each core has a network of its own: a product split over cores would only
   # make them wait for each other, and its bits depend on how it was split.

@@ -1,5 +1,6 @@
 """What is done and left of many runs: a bar, and the ledger."""
 
+import math
 import sys
 import threading
 import time
@@ -10,20 +11,26 @@ from tqdm import tqdm
 
 from steadygrad import records
 from steadygrad.runs import grids, names, sweeps
+from steadygrad.runs.claims import Lost
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.job import Job
 from steadygrad.runs.signals import say
 from steadygrad.training.config import BUDGETS, Config
 
 LEDGER = "ledger.json"
-LEDGER_SECONDS = 30  # Between two ledgers, at least.
+LEDGER_SECONDS = 30  # Between two ledgers while no run ends.
+LEDGER_SHARE = 0.02  # Of the time goes into ledgers, at most, before the last.
 _OUTCOMES = ("solved", "stopped", "diverged", "cut")
 # What a bar shows of the last judgement, and how.
 _SHOWN = {"loss": "{:.3f}", "error": "{:.1%}", "valid": "{:.3f}"}
 
 
 class Tally:
-  """What is done and left, in a bar and in the ledger."""
+  """What is done and left, in a bar and in the ledger.
+
+  Where several processes write the ledger, each looks for what the others have
+  done while it has the claim on the ledger. So the last one knows of all.
+  """
 
   def __init__(
     self, directory: Directory, configs: list[Config], progress: bool
@@ -40,7 +47,8 @@ class Tally:
     }
     self._begun = self._steps.keys() & sweeps.state_names(directory.path)
     self._periods: dict[str, int] = {}
-    self._began, self._work, self._written = time.perf_counter(), 0, 0.0
+    self._began, self._work = time.perf_counter(), 0
+    self._written, self._cost = 0.0, 0.0
     self.bar = tqdm(
       total=sum(self._budget(name) for name in self._steps),
       initial=sum(self._steps.values()),
@@ -81,7 +89,7 @@ class Tally:
           self._periods[job.name] = job.exp.batches.period
           self.bar.total += job.budget
       if time.perf_counter() - self._written > LEDGER_SECONDS:
-        self.write()
+        self._write_soon()
       if told:
         self._show(told)
       self.bar.update(sum(self._steps.values()) - self.bar.n)
@@ -105,7 +113,21 @@ class Tally:
       self.bar.total -= job.budget - int(job.last.state.step)
       self.bar.refresh()
       say(f"{job.name}: {in_words(results)}")
-      self.write()
+      self._write_soon()
+
+  def look(self, name: str) -> bool:
+    """Whether a run is over, as this or another process has left it."""
+    with self._lock:
+      return self._look(name)
+
+  def _look(self, name: str) -> bool:
+    if self._results[name] is None:
+      found = self._directory.finished(self._configs[name])
+      if found is None:
+        return False
+      self._results[name] = found
+      self.bar.total -= self._budget(name) - self._steps[name]
+    return True
 
   def ledger(self) -> dict[str, Any]:
     """Counts by what became of the runs, and updates left at most."""
@@ -130,10 +152,39 @@ class Tally:
     total["seconds_left_at_most"] = work / rate if rate else None
     return total | {"groups": groups}
 
-  def write(self) -> None:
-    """Writes the ledger."""
-    records.write_json(self._directory.path / LEDGER, self.ledger())
+  def _write_soon(self) -> None:
+    """Writes the ledger, where nobody else does and not too often."""
+    if time.perf_counter() - self._written > self._cost / LEDGER_SHARE:
+      self._write(0)
+
+  def write(self, wait: float | None = None) -> None:
+    """Writes the ledger.
+
+    Args:
+      wait: seconds to wait for another process that writes it; as long as it
+        takes if None.
+    """
+    with self._lock:
+      self._write(math.inf if wait is None else wait)
+
+  def _write(self, wait: float) -> None:
+    started, claims = time.perf_counter(), self._directory.claims
+    while (claim := claims.take(LEDGER)) is None:
+      if time.perf_counter() - started >= wait:
+        return
+      time.sleep(0.05)
+    try:
+      for path in sweeps.records_in(self._directory.path):
+        if path.stem in self._results:
+          self._look(path.stem)
+      ledger = records.json_bytes(self.ledger())
+      claim.write(self._directory.path / LEDGER, ledger)
+    except Lost:
+      pass  # Another process, which knows as much, writes it.
+    finally:
+      claims.release(claim)
     self._written = time.perf_counter()
+    self._cost = self._written - started
 
 
 def outcome(results: dict[str, Any]) -> str:
