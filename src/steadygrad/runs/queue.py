@@ -187,6 +187,7 @@ def run(
   now: list[Config] | None = None,
   progress: bool = True,
   on_check: OnCheck | None = None,
+  asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
   """Runs what is not finished; one thread a fleet.
 
@@ -198,6 +199,8 @@ def run(
     progress: whether to show a bar on standard error.
     on_check: called in the fleet's thread after each judgement of a run, with
       its `Check`.
+    asked_to_stop: whether another process was told to stop; called now and
+      then.
 
   Returns:
     The ledger.
@@ -226,7 +229,7 @@ def run(
 
   threads = [threading.Thread(target=guarded, args=(own,)) for own in fleets]
   with signals.stopping(tell) as told:
-    _join(threads, told, stop)
+    _join(threads, told, stop, asked_to_stop)
   tally.bar.close()
   try:
     tally.write(STOP_SECONDS if told or failures else None)
@@ -241,7 +244,10 @@ def run(
 
 
 def _join(
-  threads: list[threading.Thread], told: list[str], stop: threading.Event
+  threads: list[threading.Thread],
+  told: list[str],
+  stop: threading.Event,
+  asked_to_stop: Callable[[], bool],
 ) -> None:
   """Runs threads to their end; sets `stop` once `told` has a signal."""
   for thread in threads:
@@ -249,6 +255,8 @@ def _join(
   for thread in threads:
     while thread.is_alive():
       thread.join(0.2)
+      if not told and asked_to_stop():
+        told.append("another process")
       if told:
         stop.set()
 
