@@ -151,6 +151,44 @@ def test_a_run_that_was_taken_over_is_not_written(
   }
 
 
+def test_a_ledger_of_others_is_taken_over_only_when_all_are_over(
+  undisturbed, tmp_path
+):
+  """Runs at their last update without a record are not."""
+  with Directory(tmp_path) as directory:
+    tallied = tally.Tally(directory, CONFIGS, False)
+    tallied._steps = dict.fromkeys(tallied._steps, 20)
+    tallied.write()
+    assert tallied.ledger()["updates_left"] == 0
+    other = tally.Tally(directory, CONFIGS, False)
+    other.write()
+    assert other.ledger()["updates_left"] == 6 * 20
+    assert len(other.waiting()) == 6
+
+
+def test_a_larger_budget_goes_on_with_what_another_process_has_cut(
+  undisturbed, tmp_path, monkeypatch
+):
+  """It began before the other one; their ledgers are of different runs."""
+  name, done = names.run_name(CONFIGS[3]), []
+  less = [c for c in CONFIGS if c is CONFIGS[3]]
+  less = [type(c)(**vars(c) | {"max_updates": 10}) for c in less]
+  take = queue.Queue.take
+
+  def first_the_other(waiting, count, like):
+    if not done:
+      done.append(name)
+      with Directory(tmp_path) as other:
+        assert runs.sweep(less, other, progress=False)["cut"] == 1
+    return take(waiting, count, like)
+
+  monkeypatch.setattr(queue.Queue, "take", first_the_other)
+  with Directory(tmp_path) as directory:
+    ledger = sweep(directory)
+  assert (ledger["cut"], ledger["updates_left"]) == (6, 0)
+  assert races.left(tmp_path) == undisturbed
+
+
 def test_who_is_told_to_stop_gives_its_runs_back(tmp_path, monkeypatch):
   """Another process need not wait for a lease."""
   stop = threading.Event()

@@ -154,6 +154,12 @@ def over_batch(mesh: Mesh, tree: PyTree, axis: int) -> PyTree:
   return jax.tree.map(spread, tree)
 
 
+def own_devices() -> list:
+  """The devices of this process."""
+  here = jax.process_index()
+  return [d for d in jax.devices() if d.process_index == here]
+
+
 def mesh_devices() -> list:
   """The devices of the program that moves this process's runs.
 
@@ -162,7 +168,7 @@ def mesh_devices() -> list:
   seeds of several processes are to have the bits that one process would give
   them. There is nothing in the program for which devices wait for each other.
   """
-  own = jax.local_devices()
+  own = own_devices()
   return jax.devices() if len(own) == 1 else own
 
 

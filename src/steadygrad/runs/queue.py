@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from steadygrad.runs import grids, launch, names, signals
+from steadygrad.runs import grids, launch, signals
 from steadygrad.runs.claims import Claim, Lost
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.fleet import Fleet
@@ -58,7 +58,8 @@ class Queue:
 
   def __init__(self, configs: list[Config], directory: Directory, tally: Tally):
     self._waiting = collections.deque(configs)
-    self._others: list[Config] = []  # Runs that other processes have.
+    self._others: list[Config] = []  # Runs that other processes have,
+    self._unread: list[Config] = []  # and those that they have ended.
     self._directory, self._tally = directory, tally
     self._lock = threading.Lock()
     self._next_look = 0.0
@@ -88,27 +89,41 @@ class Queue:
       return taken
 
   def _claim(self, config: Config) -> Claim | None:
-    """The claim on a run; None if it is over, or another process has it."""
-    name = names.run_name(config)
-    if self._tally.look(name):
+    """The claim on a run; None if another process has it or has ended it."""
+    name = self._tally.name_of(config)
+    if self._tally.ended_by_others(name):
+      self._unread.append(config)
       return None
     claim = self._directory.claims.take(name)
     if claim is None:
       self._others.append(config)
-    elif self._tally.look(name):  # It has ended in the meantime.
+    elif self._tally.ended_by_others(name):  # In the meantime.
+      self._unread.append(config)
       self._directory.claims.release(claim)
       return None
     return claim
 
   def lose(self, config: Config) -> None:
     """Another process has taken this run over."""
-    say(f"{names.run_name(config)}: another process has taken it over")
+    say(f"{self._tally.name_of(config)}: another process has taken it over")
     with self._lock:
       self._others.append(config)
 
   def waits(self, stop: threading.Event) -> bool:
-    """Whether other processes have runs; after some time if so."""
+    """Whether there may be runs to take; after some time if others have them.
+
+    Once all have ended, what the others have ended is looked at: a process with
+    a smaller budget may have cut a run that goes on here.
+    """
     with self._lock:
+      if not (self._waiting or self._others) and self._unread:
+        ended = [self._tally.name_of(config) for config in self._unread]
+        left = self._tally.settle(ended, stop)
+        self._waiting.extend(
+          c for c in self._unread if self._tally.name_of(c) in left
+        )
+        self._unread.clear()
+        return bool(self._waiting)
       left = bool(self._waiting or self._others)
       pause = max(self._next_look - time.perf_counter(), 0)
     return left and not stop.wait(pause)

@@ -121,7 +121,7 @@ def _train_apart(
   runs = names.of_seeds(config)
   own = runs[hosts.index :: hosts.count]
   share = -(-len(runs) // hosts.count)  # Of process 0, the largest.
-  slots = -(-share // len(jax.local_devices()))
+  slots = -(-share // len(placement.own_devices()))
   lock = "alone" if hosts.first else "none"
   with Directory(run_dir, "run_dir", lock=lock) as directory:
     if hosts.first:
@@ -207,7 +207,12 @@ def sweep(
     Stopped: as `train`.
   """
   default = 1 if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS
-  waiting = [c for c in configs if directory.finished(c) is None]
+  had = sweeps.record_names(directory.path)
+  waiting = [
+    c
+    for c in configs
+    if names.run_name(c) not in had or directory.finished(c) is None
+  ]
   ledger: dict[str, Any] = {}
   for turn in starts.stages(waiting):
     parameters = starts.load(first_runs, turn, directory.path)
@@ -247,4 +252,4 @@ def refuse_too_large(
     symbols = None
     if isinstance(config, CorpusConfig) and corpora is not None:
       symbols = corpora(config).num_symbols
-    memory.refuse_run(config, jax.local_devices(), at_once, symbols)
+    memory.refuse_run(config, placement.own_devices(), at_once, symbols)

@@ -1,9 +1,14 @@
 """What is done and left of many runs: a bar, and the ledger."""
 
+import contextlib
+import hashlib
 import math
+import os
+import pathlib
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,6 +25,7 @@ from steadygrad.training.config import BUDGETS, Config
 LEDGER = "ledger.json"
 LEDGER_SECONDS = 30  # Between two ledgers while no run ends.
 LEDGER_SHARE = 0.02  # Of the time goes into ledgers, at most, before the last.
+_OF = "of"  # In its file: a digest of the runs.
 _OUTCOMES = ("solved", "stopped", "diverged", "cut")
 # What a bar shows of the last judgement, and how.
 _SHOWN = {"loss": "{:.3f}", "error": "{:.1%}", "valid": "{:.3f}"}
@@ -37,15 +43,23 @@ class Tally:
   ):
     self._directory, self._lock = directory, threading.Lock()
     self._configs = {names.run_name(c): c for c in configs}
+    self._names = {id(c): name for name, c in self._configs.items()}
+    # Those that had a record, before any of them is read: it may be of a run
+    # that was cut and goes on here.
+    self._had = self._configs.keys() & sweeps.record_names(directory.path)
     self._results = {
-      name: directory.finished(c) for name, c in self._configs.items()
+      name: directory.finished(c) if name in self._had else None
+      for name, c in self._configs.items()
     }
+    self._of = _digest(self._configs)
+    self._adopted: dict[str, Any] | None = None
+    begun = sweeps.state_names(directory.path)
     self._steps = {
-      name: directory.made(self._configs[name])
+      name: directory.made(self._configs[name]) if name in begun else 0
       for name, results in self._results.items()
       if results is None
     }
-    self._begun = self._steps.keys() & sweeps.state_names(directory.path)
+    self._begun = self._steps.keys() & begun
     self._periods: dict[str, int] = {}
     self._began, self._work = time.perf_counter(), 0
     self._written, self._cost = 0.0, 0.0
@@ -68,12 +82,18 @@ class Tally:
     budget = getattr(config, BUDGETS[type(config)])
     return budget * self._periods.get(name, 1)
 
+  def name_of(self, config: Config) -> str:
+    """`names.run_name` of one of the runs, which is made once."""
+    return self._names.get(id(config)) or names.run_name(config)
+
   def begun(self, runs: list[Config]) -> int:
     """How many of these unfinished runs have a state to go on from."""
-    return sum(names.run_name(c) in self._begun for c in runs)
+    return sum(self.name_of(c) in self._begun for c in runs)
 
   def waiting(self) -> list[Config]:
     """Runs without a final record, in order."""
+    if self._adopted is not None:
+      return []
     return [c for n, c in self._configs.items() if self._results[n] is None]
 
   def moved(
@@ -115,22 +135,45 @@ class Tally:
       say(f"{job.name}: {in_words(results)}")
       self._write_soon()
 
-  def look(self, name: str) -> bool:
-    """Whether a run is over, as this or another process has left it."""
-    with self._lock:
-      return self._look(name)
+  def ended_by_others(self, name: str) -> bool:
+    """Whether another process has ended a run since this one began.
 
-  def _look(self, name: str) -> bool:
+    Where there was no record the new one is not read: there are as many as
+    runs, and as many processes.
+    """
+    if name not in self._had:
+      path = sweeps.record_path(self._directory.path, name)
+      return os.path.exists(path)
+    with self._lock:
+      self._look(name)
+      return self._results[name] is not None
+
+  def settle(self, ended: list[str], stop: threading.Event) -> set[str]:
+    """Reads what others have ended; those of it that are not over here.
+
+    The first process to come here reads all records and writes the ledger; the
+    next ones read that, if it is of the same runs and all are over.
+    """
+    with self._lock:
+      self._write(math.inf, ended, stop)
+      if self._adopted is not None:
+        return set()
+      return {name for name in ended if self._results[name] is None}
+
+  def _look(self, name: str) -> None:
+    """Reads the record of a run that was not over, if there is one."""
     if self._results[name] is None:
       found = self._directory.finished(self._configs[name])
       if found is None:
-        return False
+        self._had.add(name)  # What is there is not enough here.
+        return
       self._results[name] = found
       self.bar.total -= self._budget(name) - self._steps[name]
-    return True
 
   def ledger(self) -> dict[str, Any]:
     """Counts by what became of the runs, and updates left at most."""
+    if self._adopted is not None:
+      return self._adopted
     groups: dict[str, dict] = {}
     work = 0
     for name, config in self._configs.items():
@@ -167,24 +210,51 @@ class Tally:
     with self._lock:
       self._write(math.inf if wait is None else wait)
 
-  def _write(self, wait: float) -> None:
+  def _write(
+    self,
+    wait: float,
+    ended: Iterable[str] = (),
+    stop: threading.Event | None = None,
+  ) -> None:
     started, claims = time.perf_counter(), self._directory.claims
+    path = self._directory.path / LEDGER
     while (claim := claims.take(LEDGER)) is None:
-      if time.perf_counter() - started >= wait:
+      told_to = stop is not None and stop.is_set()
+      if told_to or time.perf_counter() - started >= wait:
         return
       time.sleep(0.05)
     try:
-      for path in sweeps.records_in(self._directory.path):
-        if path.stem in self._results:
-          self._look(path.stem)
-      ledger = records.json_bytes(self.ledger())
-      claim.write(self._directory.path / LEDGER, ledger)
+      self._adopt(path)
+      if self._adopted is None:
+        there = sweeps.record_names(path.parent)
+        for name in there & self._results.keys() - self._had | {*ended}:
+          self._look(name)
+        ledger = self.ledger() | {_OF: self._of}
+        claim.write(path, records.json_bytes(ledger))
     except Lost:
       pass  # Another process, which knows as much, writes it.
     finally:
       claims.release(claim)
     self._written = time.perf_counter()
     self._cost = self._written - started
+
+  def _adopt(self, path: pathlib.Path) -> None:
+    """Takes over a ledger of the same runs that says that all are over."""
+    if not path.exists():
+      return
+    with contextlib.suppress(ValueError):
+      ledger = records.read_json(path)
+      over = sum(ledger.get(name, 0) for name in _OUTCOMES)
+      if ledger.pop(_OF, None) == self._of and over == len(self._configs):
+        self._adopted = ledger
+
+
+def _digest(configs: dict[str, Config]) -> str:
+  """Of runs and their budgets, whatever their order."""
+  told = sorted(
+    f"{name} {getattr(c, BUDGETS[type(c)])}" for name, c in configs.items()
+  )
+  return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def outcome(results: dict[str, Any]) -> str:
