@@ -83,10 +83,10 @@ def _child(request: dict, where: str) -> int:
   jax.monitoring.register_event_duration_secs_listener(count)
   write_whole = files.write_whole
 
-  def full(path, data):
+  def full(path, data, **through):
     if request["full"] in ("*", pathlib.Path(path).name):
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    write_whole(path, data)
+    write_whole(path, data, **through)
 
   files.write_whole = full
   os.chdir(request["cwd"])

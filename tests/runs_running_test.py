@@ -251,12 +251,12 @@ def test_a_full_disk_loses_nothing(
   """At a state or a record of a seed, and at the files of all of them."""
   write_whole, writes = files.write_whole, []
 
-  def full(path, data):
+  def full(path, data, **through):
     if path.parent == tmp_path / part:
       writes.append(path.name)
       if len(writes) == write:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    write_whole(path, data)
+    write_whole(path, data, **through)
 
   monkeypatch.setattr(files, "write_whole", full)
   with pytest.raises(OSError, match="No space left"):

@@ -303,11 +303,15 @@ def test_a_damaged_state_is_set_aside(swept, tmp_path, capsys):
   assert results_of(tmp_path)[name] == results_of(swept[0])[name]
 
 
-def test_a_directory_is_held_by_one_sweep(tmp_path):
-  with Directory(tmp_path):
-    with pytest.raises(ValueError, match=f"sweep_dir {tmp_path} is in use"):
-      Directory(tmp_path)
-  Directory(tmp_path).close()
+def test_a_directory_is_of_several_sweeps_or_of_one_run(tmp_path):
+  for first, second in (("sweep_dir", "run_dir"), ("run_dir", "sweep_dir")):
+    with Directory(tmp_path, first):
+      said = f"{second} {tmp_path} is in use by another process; name another"
+      with pytest.raises(files.InUse, match=said):
+        Directory(tmp_path, second)
+  with Directory(tmp_path), Directory(tmp_path):
+    pass
+  Directory(tmp_path, "run_dir").close()
 
 
 def test_slots_give_every_run_its_own(swept, tmp_path):
@@ -358,10 +362,10 @@ def test_a_stop_within_a_chunk_loses_nothing(swept, tmp_path, monkeypatch):
 def test_a_full_disk_loses_nothing(swept, tmp_path, monkeypatch):
   run, write_whole = RUNS[0], files.write_whole
 
-  def full(path, data):
+  def full(path, data, **through):
     if pathlib.Path(path).parent.name == "records":
       raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    write_whole(path, data)
+    write_whole(path, data, **through)
 
   monkeypatch.setattr(files, "write_whole", full)
   with pytest.raises(OSError, match="No space left.*records"):

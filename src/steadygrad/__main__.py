@@ -22,7 +22,7 @@ The command `steadygrad` is the same.
 
 import sys
 
-from steadygrad.runs import launch
+from steadygrad.runs import launch, parents
 
 PROGRAMS = ("train", "sweep", "evaluate", "report", "draw", "collect")
 OF_CLONES = ("analyse", "benchmark")
@@ -36,6 +36,9 @@ def main(name: str) -> None:
   Args:
     name: one of `PROGRAMS`.
   """
+  if parents.wanted(sys.argv):
+    sys.exit(parents.run())
+  parents.watch()
   launch.begin()  # Answers Ctrl-C while the rest is imported.
   import importlib
 

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -54,17 +55,29 @@ def read_whole(path: str | pathlib.Path) -> bytes:
   return path.read_bytes()
 
 
-def write_whole(path: str | pathlib.Path, data: bytes) -> None:
+def write_whole(
+  path: str | pathlib.Path,
+  data: bytes,
+  *,
+  through: pathlib.Path | None = None,
+) -> None:
   """Writes a file so that a reader finds the old one or the whole new one.
 
   So does a machine that has lost its power: the bytes are on the disk before
   the name is, and the name before this returns.
 
+  Args:
+    path: the file.
+    data: what it is to hold.
+    through: directory of the same disk in which the file is written before it
+      gets its name; where it is gone by then, nothing is written.
+
   Raises:
     OSError: if it cannot be written; then the old file is as it was.
   """
   path = pathlib.Path(path)
-  handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
+  place = path.parent if through is None else through
+  handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", place)
   try:
     with os.fdopen(handle, "wb") as f:
       f.write(data)
@@ -75,7 +88,8 @@ def write_whole(path: str | pathlib.Path, data: bytes) -> None:
   except BaseException as e:
     if isinstance(e, OSError) and e.filename is None:
       e.filename = os.fspath(path)  # The system names no file that is open.
-    os.unlink(temporary)
+    with contextlib.suppress(FileNotFoundError):  # With all of `through`.
+      os.unlink(temporary)
     raise
   sync_directory(path.parent)
 
@@ -110,11 +124,19 @@ def remove_leftovers(
       path.unlink(missing_ok=True)
 
 
-def set_aside(path: pathlib.Path) -> pathlib.Path:
-  """Renames a damaged file to *.damaged, and a number if need be; its place."""
-  place, number = path.with_suffix(".damaged"), 0
+def set_aside(
+  path: pathlib.Path, beside: pathlib.Path | None = None
+) -> pathlib.Path:
+  """Renames a damaged file to *.damaged, and a number if need be; its place.
+
+  Args:
+    path: the file.
+    beside: where it stood, if it has been moved since.
+  """
+  beside = beside or path
+  place, number = beside.with_suffix(".damaged"), 0
   while os.path.lexists(place):
     number += 1
-    place = path.with_suffix(f".damaged{number}")
+    place = beside.with_suffix(f".damaged{number}")
   os.replace(path, place)
   return place

@@ -107,10 +107,14 @@ def _commit() -> str:
 
 
 def write_json(path: str | pathlib.Path, value: Any) -> None:
-  """Writes a file, whole or not at all.
+  """Writes a file, whole or not at all; see `json_bytes`."""
+  files.write_whole(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+  """What a file of JSON holds.
 
   Args:
-    path: the file.
     value: anything that `plain` makes JSON of. A dict gets a last entry
       "sha256", which `read_json` verifies and takes away.
   """
@@ -118,7 +122,7 @@ def write_json(path: str | pathlib.Path, value: Any) -> None:
   if isinstance(value, dict):
     value = {k: v for k, v in value.items() if k != _DIGEST}
     value |= {_DIGEST: _digest(value)}
-  files.write_whole(path, f"{_format(value)}\n".encode())
+  return f"{_format(value)}\n".encode()
 
 
 def _digest(value: dict) -> str:

@@ -48,10 +48,12 @@ WORKS = {
 SECONDS = 300  # For one process, which takes ten.
 
 
-def start(run_dir: pathlib.Path, work: str = "train") -> subprocess.Popen:
+def start(
+  run_dir: pathlib.Path, work: str = "train", *more: str
+) -> subprocess.Popen:
   """A process of a launcher; music wants $STEADYGRAD_DATA."""
   program, flags, where = WORKS[work]
-  words = [*flags.split(), f"--{where}={run_dir}"]
+  words = [*flags.split(), f"--{where}={run_dir}", *more]
   if work == "music":
     words.append(f"--data_dir={os.environ['STEADYGRAD_DATA']}")
   return subprocess.Popen(

@@ -5,7 +5,9 @@ their product; --preset names a grid of experiments/presets or, with --data, the
 settings that no flag gives. A run that has ended gives its slot to the next,
 shortest sequences first. Kill it at any time and start it again: finished runs
 are not repeated, unfinished ones go on. A larger --max_updates goes on with the
-runs that were cut. The last line on standard output is one JSON object.
+runs that were cut. Started several times, on one machine or on several with a
+common disk, the processes share the runs; where there is no common disk, each
+does a --shard. The last line on standard output is one JSON object.
 
   python -m steadygrad sweep --task=temporal_order --length=50,100 \
     --init=basic_tanh,smart_tanh --algorithm=msgd,msgd_c,msgd_cr --seeds=5
@@ -14,6 +16,7 @@ runs that were cut. The last line on standard output is one JSON object.
 """
 
 import importlib
+import os
 import pathlib
 import runpy
 
@@ -22,6 +25,7 @@ from absl import flags
 from steadygrad.programs import clone
 from steadygrad.programs import presets as corpus_presets
 from steadygrad.runs import (
+  claims,
   commands,
   corpora,
   gather,
@@ -29,6 +33,7 @@ from steadygrad.runs import (
   launch,
   logs,
   running,
+  shards,
   starts,
   tally,
 )
@@ -67,6 +72,19 @@ _SLOTS = flags.DEFINE_integer(
   "Runs at a time on each device. Default: 1 on a CPU's core, 64 elsewhere.",
   lower_bound=1,
   upper_bound=10_000,
+)
+_SHARD = flags.DEFINE_string(
+  "shard",
+  None,
+  "Part i of n of the runs, written i/n from 0/n on. Default: that of the task"
+  " of a SLURM array, and all runs elsewhere.",
+)
+_LEASE = flags.DEFINE_float(
+  "lease",
+  claims.LEASE,
+  "Seconds without a sign of life after which other processes take this one's"
+  " runs over.",
+  lower_bound=0.5,
 )
 _PLAN = flags.DEFINE_bool("plan", False, "Print what is left to do, and stop.")
 _LOG = flags.DEFINE_enum(
@@ -117,33 +135,34 @@ def configs_from_flags(values: flags.FlagValues = flags.FLAGS) -> list[Config]:
 
 def main() -> dict:
   """Sweeps; the ledger, for the last line."""
-  configs = configs_from_flags()
+  configs = shards.parse(_SHARD.value, os.environ).of(configs_from_flags())
   done = gather.read(*_DONE.value)
   configs = [c for c in configs if not gather.ended_in(done, c)]
   launch.use_jax()
   load = corpora.loader(_DATA_DIR.value, check=_CHECK_DATA.value)
   running.refuse_too_large(configs, _SLOTS.value or 1, load)
   default = pathlib.Path("runs", _PRESET.value or "sweep")
-  directory = Directory(_SWEEP_DIR.value or default)
-  for other in _MERGE.value:
-    say(f"{directory.merge(other)} runs taken from {other}")
-  if _PLAN.value:
-    left = [c for c in configs if directory.finished(c) is None]
-    starts.check(_STARTS.value, left, directory.path)
-    ledger = tally.Tally(directory, configs, False).ledger()
-  else:
-    log = logs.csv_log(directory.path / "log.csv") if _LOG.value else None
-    ledger = running.sweep(
-      configs,
-      directory,
-      first_runs=_STARTS.value,
-      slots=_SLOTS.value,
-      corpora=load,
-      progress=_PROGRESS.value,
-      on_check=log,
-    )
-    say(
-      f"{ledger['runs']} runs; records/ and {tally.LEDGER} are in"
-      f" {directory.path}"
-    )
-  return ledger | {"sweep_dir": str(directory.path)}
+  home = _SWEEP_DIR.value or default
+  with Directory(home, lease=_LEASE.value) as directory:
+    for other in _MERGE.value:
+      say(f"{directory.merge(other)} runs taken from {other}")
+    if _PLAN.value:
+      left = [c for c in configs if directory.finished(c) is None]
+      starts.check(_STARTS.value, left, directory.path)
+      ledger = tally.Tally(directory, configs, False).ledger()
+    else:
+      log = logs.csv_log(directory.path / "log.csv") if _LOG.value else None
+      ledger = running.sweep(
+        configs,
+        directory,
+        first_runs=_STARTS.value,
+        slots=_SLOTS.value,
+        corpora=load,
+        progress=_PROGRESS.value,
+        on_check=log,
+      )
+      say(
+        f"{ledger['runs']} runs; records/ and {tally.LEDGER} are in"
+        f" {directory.path}"
+      )
+    return ledger | {"sweep_dir": str(directory.path)}

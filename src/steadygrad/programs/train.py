@@ -11,6 +11,9 @@ and a file for each seed. The last line on standard output is one JSON object.
   python -m steadygrad train --data=ptb --preset=lstm --algorithm=msgd_c
   python -m steadygrad train --task=my_tasks:first_bit --model=lstm
   python -m steadygrad train --config=runs/other/config.json --seeds=8
+
+With --distributed several machines train it, each a share of the seeds; the
+same command is started on each of them.
 """
 
 import dataclasses
@@ -24,6 +27,7 @@ from steadygrad.programs import presets
 from steadygrad.runs import (
   commands,
   corpora,
+  hosts,
   kinds,
   launch,
   logs,
@@ -64,6 +68,27 @@ _LOG = flags.DEFINE_enum(
   "log", None, ["csv"], "Also write what is measured to log.csv, as it comes."
 )
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show a progress bar.")
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed",
+  False,
+  "This is one of several processes that train together. SLURM, Open MPI and"
+  " TPU pods say which; elsewhere the next three flags do, all of them.",
+)
+_SHARD_BATCH = flags.DEFINE_bool(
+  "shard_batch",
+  False,
+  "Train one seed at a time on all devices, the sequences of each batch spread"
+  " over them. For one large network; without it each device has seeds.",
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "HOST:PORT of process 0, as all processes reach it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "How many processes there are.", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "Which of them this is, from 0.", lower_bound=0
+)
 options.define_flags()
 
 
@@ -116,19 +141,26 @@ def summary(record: dict) -> dict:
   }
 
 
-def main() -> dict:
-  """Trains; what the last line says."""
+def main() -> dict | None:
+  """Trains; what the last line says, of process 0 of several."""
   config = config_from_flags()
+  given = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+  hosts.check(_DISTRIBUTED.value, *given)
   launch.use_jax()
+  together = hosts.begin(*given) if _DISTRIBUTED.value else hosts.ONE
   default = pathlib.Path("runs", names.stem(config))
   directory = pathlib.Path(_RUN_DIR.value or default)
   record = running.train(
     config,
     directory,
     corpora=corpora.loader(_DATA_DIR.value, check=_CHECK_DATA.value),
-    progress=_PROGRESS.value,
+    progress=_PROGRESS.value and together.first,
     on_check=logs.csv_log(directory / "log.csv") if _LOG.value else None,
+    hosts=together,
+    shard_batch=_SHARD_BATCH.value,
   )
+  if not record:
+    return None
   picture = draw_beside(record, directory)
   seeds, solved = config.seeds, record["results"].get("solved")
   ended = f"{launch.counted(seeds, 'seed')} ended"

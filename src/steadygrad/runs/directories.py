@@ -1,4 +1,4 @@
-"""A directory of runs, held by one process at a time.
+"""A directory of runs, of one process or of several that claim runs of it.
 
 Beside the files of `sweeps` it has
 
@@ -13,12 +13,13 @@ another machine goes on there.
 
 import pathlib
 from collections.abc import Container
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from steadygrad import files
-from steadygrad.runs import names, store, sweeps
+from steadygrad import files, records
+from steadygrad.runs import claims, names, store, sweeps
+from steadygrad.runs.claims import Claim
 from steadygrad.runs.signals import say
 from steadygrad.training import TrainState
 from steadygrad.training.config import Config
@@ -47,12 +48,22 @@ class Progress(NamedTuple):
 class Directory:
   """A directory of runs; its methods write and read their files."""
 
-  def __init__(self, directory: str | pathlib.Path, flag: str = "sweep_dir"):
+  def __init__(
+    self,
+    directory: str | pathlib.Path,
+    flag: str = "sweep_dir",
+    *,
+    lock: Literal["shared", "alone", "none"] | None = None,
+    lease: float = claims.LEASE,
+  ):
     """Makes the directory and locks it until the process ends.
 
     Args:
       directory: where it is.
       flag: that has given it, for what is said.
+      lock: "shared" with other sweeps, "alone", or "none" where another process
+        of the same run has it alone. By default a sweep shares it.
+      lease: see `claims.Claims`.
 
     Raises:
       ValueError: if it cannot be written, another process holds it, or it has a
@@ -60,11 +71,16 @@ class Directory:
     """
     self.path = files.expand(directory)
     _refuse_before(self.path, flag)
-    self._held = store.lock(directory, flag)
+    self._held = None
+    lock = lock or ("shared" if flag == "sweep_dir" else "alone")
+    if lock != "none":
+      self._held = store.lock(directory, flag, shared=lock == "shared")
+    self.claims = claims.Claims(self.path, lease=lease)
     try:
-      files.remove_leftovers(self.path)
       for part in (sweeps.RECORDS, sweeps.STATES):
-        (self.path / part).mkdir(exist_ok=True)
+        (self.path / part).mkdir(parents=True, exist_ok=True)
+      # What is claimed is written elsewhere, so that none of it is removed.
+      for part in (".", sweeps.RECORDS, sweeps.STATES) if self._held else ():
         files.remove_leftovers(self.path / part)
     except OSError as e:
       self.close()
@@ -74,7 +90,9 @@ class Directory:
 
   def close(self) -> None:
     """Lets another process have it."""
-    self._held.lock.release()
+    self.claims.close()
+    if self._held is not None:
+      self._held.lock.release()
 
   def __enter__(self) -> "Directory":
     return self
@@ -117,13 +135,34 @@ class Directory:
       return int(state.arrays["state.verdict.epoch"][0])
     return rank(None, state)[1]
 
-  def save(self, name: str, progress: Progress) -> None:
-    """Writes where a run stands."""
+  def save(
+    self, name: str, progress: Progress, claim: Claim | None = None
+  ) -> None:
+    """Writes where a run stands; as its owner, where there is a claim.
+
+    Raises:
+      Lost: if another process has taken the run over.
+    """
     curves = {f"{_CURVE}{k}": np.stack(v) for k, v in progress.curves.items()}
     arrays = {k: v[None] for k, v in store.flatten(progress.state).items()}
-    _write(self.path, name, arrays | curves, {"spent": progress.spent})
+    _write(self.path, name, arrays | curves, {"spent": progress.spent}, claim)
 
-  def load(self, name: str, template: TrainState) -> Progress | None:
+  def write_record(
+    self, name: str, record: dict[str, Any], claim: Claim | None = None
+  ) -> dict[str, Any]:
+    """Writes the record of a run that has ended; raises as `save`.
+
+    Returns:
+      It, as a reader finds it.
+    """
+    path = sweeps.record_path(self.path, name)
+    write = claim.write if claim else files.write_whole
+    write(path, records.json_bytes(record))
+    return sweeps.read_record(path)
+
+  def load(
+    self, name: str, template: TrainState, claim: Claim | None = None
+  ) -> Progress | None:
     """Where a run stood, if it has a state that can be read.
 
     One that cannot, or is of another run, is renamed to *.damaged, and the run
@@ -132,6 +171,7 @@ class Directory:
     Args:
       name: of the run.
       template: a state like it; shapes will do.
+      claim: as for `save`.
     """
     path = sweeps.state_path(self.path, name)
     try:
@@ -140,7 +180,7 @@ class Directory:
     except FileNotFoundError:
       return None
     except ValueError as e:
-      aside = files.set_aside(path).name
+      aside = (claim.set_aside if claim else files.set_aside)(path).name
       say(f"{e}; set aside as {aside}, the run starts anew")
       return None
     curves = {
@@ -153,7 +193,8 @@ class Directory:
   def merge(self, other: str | pathlib.Path) -> int:
     """Takes what another directory of runs has further; how many runs.
 
-    A damaged file of it is passed over, and named on standard error.
+    A damaged file of it is passed over, and named on standard error. A run that
+    another process has at this moment is left to it.
 
     Raises:
       ValueError: if it is no such directory.
@@ -163,9 +204,14 @@ class Directory:
       raise ValueError(f"merge must be a sweep's directory, got {other}")
     found = sweeps.state_names(other)
     found |= {path.stem for path in sweeps.records_in(other)}
-    return sum(self._take(other, name) for name in sorted(found))
+    taken = 0
+    for name in sorted(found):
+      if (claim := self.claims.take(name)) is not None:
+        taken += self._take(other, name, claim)
+        self.claims.release(claim)
+    return taken
 
-  def _take(self, other: pathlib.Path, name: str) -> bool:
+  def _take(self, other: pathlib.Path, name: str, claim: Claim) -> bool:
     """Takes a run's files where it is further there; whether it is."""
     source = sweeps.record_path(other, name)
     try:
@@ -181,9 +227,9 @@ class Directory:
       return False
     # The state first: a record without one could not go on.
     if state is not None:
-      _write(self.path, name, state.arrays, state.meta)
+      _write(self.path, name, state.arrays, state.meta, claim)
     if record is not None:
-      files.write_whole(own_path, source.read_bytes())
+      claim.write(own_path, source.read_bytes())
     return True
 
 
@@ -204,9 +250,11 @@ def _state_of(template: TrainState, arrays: dict[str, Any]) -> TrainState:
   return store.unflatten(template, own)
 
 
-def _write(directory, name: str, arrays: dict, meta: Any) -> None:
+def _write(
+  directory, name: str, arrays: dict, meta: Any, claim: Claim | None = None
+) -> None:
   path = pathlib.Path(directory) / sweeps.STATES / f"{name}{sweeps.STATE}"
-  store.write_arrays(path, arrays, meta, name=name)
+  store.write_arrays(path, arrays, meta, name=name, claim=claim)
   path.with_name(f"{name}{sweeps.OLD_STATE}").unlink(missing_ok=True)
 
 

@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from steadygrad import training
 from steadygrad.data.corpus import Corpus
 from steadygrad.runs import names, placement, results
+from steadygrad.runs.claims import Claim
 from steadygrad.runs.directories import Directory, Progress
 from steadygrad.runs.job import Job
 from steadygrad.runs.parts import Parts
@@ -33,6 +34,7 @@ class _Program(NamedTuple):
   Attributes:
     exp: its experiment.
     shared: its data, on the devices.
+    each: how the seats are spread over them.
     advance: the compiled updates, once they are.
     judge: the compiled judgement, which comes after the first updates.
     init: (seeds, ) -> states, jitted, for each initialisation.
@@ -41,6 +43,7 @@ class _Program(NamedTuple):
 
   exp: Experiment
   shared: PyTree
+  each: NamedSharding
   advance: concurrent.futures.Future
   judge: concurrent.futures.Future
   init: dict[str, Callable]
@@ -61,23 +64,43 @@ class Fleet:
     """Slots without runs.
 
     Args:
-      devices: one program moves the runs on all of them.
+      devices: one program moves the runs on all of them. Those of other
+        processes have runs that these have no part in.
       slots: runs at a time on each device.
       corpora: the data of a configuration, if runs are to be on corpora.
       parameters: {name of a run: those that it begins with}, see `starts`.
     """
     self.devices, self._slots = list(devices), slots
-    self.size = slots * len(self.devices)
+    here = jax.process_index()
+    # Groups of seats: all, and those of this process.
+    self._groups = len(self.devices)
+    self._own = sum(d.process_index == here for d in self.devices)
+    self.size = slots * self._own
     self.parts = Parts()  # Of the program that runs.
     self._corpora, self._parameters = corpora, parameters or {}
     self._programs: dict[Config, _Program] = {}
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._said: set[str] = set()
 
-  def start(self, config: Config, directory: Directory) -> Job:
+  # What `sharded.Sharded` does otherwise.
+  _map = staticmethod(placement.map_seeds)
+
+  def _experiment(self, config: Config, numbers, corpus, mesh) -> Experiment:
+    """The experiment inside the program."""
+    del mesh
+    return training.experiment(config, numbers, corpus=corpus)
+
+  def _agreed(self, updates: list[int]) -> list[int]:
+    """Updates of a part, before it begins."""
+    return updates
+
+  def start(
+    self, config: Config, directory: Directory, claim: Claim | None = None
+  ) -> Job:
     """The job of a run: from its stored state, or before its first update.
 
     Raises:
+      Lost: if another process has taken the run over.
       ValueError: if the run was begun on other data.
     """
     program = self._program(config)
@@ -87,7 +110,7 @@ class Fleet:
       own = jax.vmap(lambda seed: training.init(exp, jax.random.key(seed)))
       program.init[config.init] = jax.jit(own)
     template = jax.eval_shape(lambda: training.init(exp, jax.random.key(0)))
-    progress = directory.load(name, template)
+    progress = directory.load(name, template, claim)
     if progress is None:
       progress = Progress(
         self._first(exp, program), {}, results.nothing_spent()
@@ -99,7 +122,7 @@ class Fleet:
     if changed and changed not in self._said:
       self._said.add(changed)
       say(f"{name} and others: {changed}")
-    return Job(exp, progress)
+    return Job(exp, progress, claim)
 
   def _first(self, exp: Experiment, program: _Program) -> TrainState:
     """The state before the first update."""
@@ -124,25 +147,25 @@ class Fleet:
     program = self._program(jobs[0].config)
     if not program.advance.done():
       self.parts = Parts()
-    advance = _compiled(program.advance, jobs[0])
+    advance = waited_for(program.advance, jobs[0])
     left = [job.left() for job in jobs]
-    updates = [min(n, self.parts.updates) for n in left]
+    updates = self._agreed([min(n, self.parts.updates) for n in left])
     # A judgement that only the budget asks for is a part of its own, so that
     # the state before it is saved.
-    whole = [
+    periods = [
       not n or (int(job.state.step) + n) % job.exp.batches.period == 0
       for job, n in zip(jobs, updates, strict=True)
     ]
-    ends = updates == left and all(whole)
-    judge = _compiled(program.judge, jobs[0]) if ends else None
-    counts, seats, *others, states, steps = self._pack(jobs, updates)
+    ends = updates == left and all(periods)
+    judge = waited_for(program.judge, jobs[0]) if ends else None
+    counts, seats, *others, states, steps = self._pack(program, jobs, updates)
     first = counts, program.shared, *others
     started = time.perf_counter()
     with self.parts.run(max(updates)):
       states, info = advance(*first, states, steps), None
       if judge is not None:
         states, info = judge(*first, states)
-      states, info = jax.device_get((states, info))
+      states, info = placement.own_part((states, info))
     seconds = (time.perf_counter() - started) / len(jobs)
     told = []
     for job, seat, n in zip(jobs, seats, updates, strict=True):
@@ -152,17 +175,22 @@ class Fleet:
 
   def records(self, jobs: list[Job]) -> list[dict[str, Any]]:
     """The records of jobs of one program that have ended, tested together."""
+    return [
+      results.record(job.exp, *job.last, tested, self.devices)
+      for job, tested in zip(jobs, self._tested(jobs), strict=True)
+    ]
+
+  def _tested(self, jobs: list[Job]) -> list[dict[str, np.ndarray]]:
+    """What `Stopping.test` measures of each job."""
     if not jobs:
       return []
     program = self._program(jobs[0].config)
-    counts, seats, seeds, _, _, states, _ = self._pack(jobs, [0] * len(jobs))
-    tested = jax.device_get(program.test(counts, program.shared, seeds, states))
-    return [
-      results.record(
-        job.exp, *job.last, {k: v[i] for k, v in tested.items()}, self.devices
-      )
-      for job, i in zip(jobs, seats, strict=True)
-    ]
+    packed = self._pack(program, jobs, [0] * len(jobs))
+    counts, seats, seeds, _, _, states, _ = packed
+    tested = placement.own_part(
+      program.test(counts, program.shared, seeds, states)
+    )
+    return [{k: v[i] for k, v in tested.items()} for i in seats]
 
   def _program(self, config: Config) -> _Program:
     key = training.program(config)
@@ -176,7 +204,7 @@ class Fleet:
 
   def _build(self, config: Config, exp: Experiment) -> _Program:
     def experiment_of(numbers):
-      return training.experiment(config, numbers, corpus=exp.corpus)
+      return self._experiment(config, numbers, exp.corpus, each.mesh)
 
     def advance(shared, seed, numbers, plan, state, n):
       own, data = experiment_of(numbers), Data(shared, plan)
@@ -189,8 +217,12 @@ class Fleet:
     def test(shared, seed, state):
       return exp.stopping.test(Data(shared), jax.random.key(seed), state)
 
-    _, each = placement.map_seeds(advance, self.devices, shared=1)
-    shared = jax.device_put(exp.data, NamedSharding(each.mesh, PartitionSpec()))
+    tests, each = self._map(test, self.devices, shared=1)
+    whole = NamedSharding(each.mesh, PartitionSpec())
+    shared = exp.data
+    if whole.is_fully_addressable:
+      shared = jax.device_put(shared, whole)
+    shared = placement.over_all(shared, whole)
     # The compiler leaves Python free, which makes the first states meanwhile.
     # Nothing is judged before the first updates, which do not wait for it.
     arguments = self._shapes(exp)
@@ -198,8 +230,7 @@ class Fleet:
       self._pool.submit(self._compile, fn, shared, arguments[:number])
       for fn, number in ((advance, 5), (judge, 4))
     ]
-    tests = placement.map_seeds(test, self.devices, shared=1)[0]
-    return _Program(exp, shared, *compiled, {}, jax.jit(tests))
+    return _Program(exp, shared, each, *compiled, {}, jax.jit(tests))
 
   def _shapes(self, exp: Experiment) -> tuple[PyTree, ...]:
     """Of the arguments of all seats: seed, numbers, plan, state, updates."""
@@ -212,30 +243,31 @@ class Fleet:
         jnp.int32(0),
       )
     )
+    size = self._slots * self._groups
     return jax.tree.map(
-      lambda s: jax.ShapeDtypeStruct((self.size, *s.shape), s.dtype), one
+      lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype), one
     )
 
   def _compile(self, fn: Callable, shared: PyTree, seats: tuple[PyTree, ...]):
     """(the compiled function of all seats, seconds)."""
     started = time.perf_counter()
-    mapped, each = placement.map_seeds(fn, self.devices, shared=1)
+    mapped, each = self._map(fn, self.devices, shared=1)
     whole = NamedSharding(each.mesh, PartitionSpec())
     jitted = jax.jit(
       mapped,
       in_shardings=(each, whole, *[each] * len(seats)),
       out_shardings=each,
     )
-    counts = jax.ShapeDtypeStruct((len(self.devices),), jnp.int32)
+    counts = jax.ShapeDtypeStruct((self._groups,), jnp.int32)
     compiled = jitted.lower(counts, shared, *seats).compile()
     return compiled, time.perf_counter() - started
 
-  def _pack(self, jobs: list[Job], updates: list[int]):
+  def _pack(self, program: _Program, jobs: list[Job], updates: list[int]):
     """(counts [D], seats of the jobs, seeds, numbers, plans, states, updates).
 
     Under `vmap` a free seat runs no update, and its result is dropped.
     """
-    seats = placement.seats(len(jobs), len(self.devices), self._slots)
+    seats = placement.seats(len(jobs), self._own, self._slots)
     steps = np.zeros(self.size, np.int32)
     steps[seats.of_item] = updates
     padded = [jobs[i] for i in seats.order]
@@ -243,18 +275,21 @@ class Fleet:
     def stacked(trees):
       return jax.tree.map(lambda *x: np.stack(x), *trees)
 
-    return (
-      seats.counts,
-      seats.of_item,
-      np.array([job.config.first_seed for job in padded], np.uint32),
-      training.Hyper(*np.array([j.numbers for j in padded], np.float32).T),
-      stacked([job.plan() for job in padded]),
-      stacked([job.last.state for job in padded]),
-      steps,
+    counts, *others = placement.over_all(
+      (
+        seats.counts,
+        np.array([job.config.first_seed for job in padded], np.uint32),
+        training.Hyper(*np.array([j.numbers for j in padded], np.float32).T),
+        stacked([job.plan() for job in padded]),
+        stacked([job.last.state for job in padded]),
+        steps,
+      ),
+      program.each,
     )
+    return counts, seats.of_item, *others
 
 
-def _compiled(future: concurrent.futures.Future, job: Job) -> Callable:
+def waited_for(future: concurrent.futures.Future, job: Job) -> Callable:
   """What was compiled; the job that waits for it has its seconds."""
   waits = not future.done()
   compiled, seconds = future.result()

@@ -6,6 +6,7 @@ import numpy as np
 
 from steadygrad import training
 from steadygrad.runs import names
+from steadygrad.runs.claims import Claim
 from steadygrad.runs.directories import Directory, Progress
 from steadygrad.training import Experiment, TrainState
 from steadygrad.training.config import BUDGETS, CorpusConfig
@@ -24,13 +25,17 @@ class Job:
     curves: {name: values so far}.
     spent: {"updates", "seconds", ...}, see `results.record`.
     final: the `Progress` that its record is of, once it has ended.
+    claim: on the run, with which it is saved.
   """
 
-  def __init__(self, exp: Experiment, progress: Progress):
+  def __init__(
+    self, exp: Experiment, progress: Progress, claim: Claim | None = None
+  ):
     self.exp, self.config = exp, exp.config
     self.name = names.run_name(exp.config)
     self.numbers = training.program_numbers(exp.config)
     self.state, self.curves, self.spent = progress
+    self.claim = claim
     self.final: Progress | None = None
     self._plan: tuple[int, PyTree] = -1, ()
     self._saved, self._cost = time.perf_counter(), 0.0
@@ -59,6 +64,10 @@ class Job:
   def last(self) -> Progress:
     """What its record is of, or would be of now."""
     return self.final or Progress(self.state, self.curves, self.spent)
+
+  def held(self) -> bool:
+    """Whether no other process has taken the run over."""
+    return self.claim is None or self.claim.held()
 
   def left(self) -> int:
     """Updates up to the next judgement."""
@@ -112,11 +121,16 @@ class Job:
     return info | {"epoch": np.asarray(step // self.exp.batches.period)}
 
   def save(self, directory: Directory, *, force: bool = False) -> None:
-    """Writes the state, no more often than costs `SAVE_SHARE` of the time."""
+    """Writes the state, no more often than costs `SAVE_SHARE` of the time.
+
+    Raises:
+      Lost: if another process has taken the run over.
+    """
     started = time.perf_counter()
     if not force and started - self._saved < self._cost / SAVE_SHARE:
       return
     self.spent["wall_seconds"] = started - self._began
-    directory.save(self.name, Progress(self.state, self.curves, self.spent))
+    progress = Progress(self.state, self.curves, self.spent)
+    directory.save(self.name, progress, self.claim)
     self._saved = time.perf_counter()
     self._cost = self._saved - started

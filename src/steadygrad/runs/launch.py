@@ -20,7 +20,8 @@ goes to standard error. Its exit status is
 
   0    it has done what it was told to
   1    a mistake in the command, or a file that cannot be read or written
-  75   another process holds the directory
+  75   not now: another process holds the directory, or one of several that make
+       a run has died
   130  it was stopped by SIGINT or SIGTERM
 """
 
@@ -30,12 +31,13 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 
 from absl import app, logging
 
 from steadygrad import files
-from steadygrad.runs import commands, signals
+from steadygrad.runs import commands, hosts, signals
 from steadygrad.runs.signals import Stopped, say
 
 # JAX is imported where it is used: `begin` comes before the second it takes.
@@ -77,7 +79,7 @@ def main(
   """
   sys.stderr = _Tolerant(sys.stderr)
   app.run(
-    lambda argv: _call(function, argv),
+    lambda argv: _end(function, argv),
     flags_parser=lambda argv: _parse(argv, about, several),
   )
 
@@ -113,6 +115,22 @@ def _parse(
     sys.exit(MISTAKE)
 
 
+def _end(function: Callable[[], dict | str | None], argv: list[str]) -> int:
+  """Exit status; one of several processes does not wait when it has failed."""
+  try:
+    status = _call(function, argv)
+  except Exception:
+    if not _one_of_several():
+      raise
+    traceback.print_exc()
+    status = MISTAKE
+  if status and _one_of_several():  # JAX would wait for all to end well.
+    with contextlib.suppress(OSError, ValueError):
+      sys.stdout.flush()
+    os._exit(status)
+  return status
+
+
 def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
   """Exit status of a launcher; says in a sentence what went wrong."""
   try:
@@ -127,7 +145,7 @@ def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
   except KeyboardInterrupt:  # Where `begin` was not called.
     say("stopped by SIGINT; the same command goes on from what is saved")
     return signals.STATUS
-  except files.InUse as e:
+  except (files.InUse, hosts.Gone) as e:
     say(e)
     return IN_USE
   except BrokenPipeError:  # Of a program that prints while it works.
@@ -140,13 +158,22 @@ def _call(function: Callable[[], dict | str | None], argv: list[str]) -> int:
     say(_in_words(e))
     return MISTAKE
   except RuntimeError as e:
-    if "RESOURCE_EXHAUSTED" not in str(e):
-      raise
-    say(f"out of memory: {str(e).splitlines()[0]}")
-    return MISTAKE
+    return _of_jax(e)
   finally:
     signals.end()
   return 0
+
+
+def _of_jax(e: RuntimeError) -> int:
+  """Exit status; raises what is a bug."""
+  first = str(e).partition("\n")[0]
+  if "RESOURCE_EXHAUSTED" in str(e):
+    say(f"out of memory: {first}")
+    return MISTAKE
+  if not _one_of_several() or type(e).__name__ != "JaxRuntimeError":
+    raise e
+  say(f"{first}: {hosts.ADVICE}")
+  return IN_USE
 
 
 def _in_words(e: ValueError | MemoryError | ModuleNotFoundError) -> object:
@@ -214,6 +241,11 @@ def use_jax(*, all_cores: bool = True) -> None:
   one_process()
 
 
+def _one_of_several() -> bool:
+  jax = sys.modules.get("jax")
+  return jax is not None and jax.distributed.is_initialized()
+
+
 def one_process() -> None:
   """ValueError if this is one of several processes of `jax.distributed`."""
   import jax
@@ -221,8 +253,8 @@ def one_process() -> None:
   if jax.distributed.is_initialized() and jax.process_count() > 1:
     raise ValueError(
       f"a launcher must be a process of its own, got one of"
-      f" {jax.process_count()} of jax.distributed; run several with directories"
-      " of their own, such as --first_seed=0 and --first_seed=4"
+      f" {jax.process_count()} of jax.distributed; train.py has --distributed"
+      " for several, and several of sweep.py share a directory"
     )
 
 
@@ -234,9 +266,15 @@ def cores() -> int:
 
 
 def use_all_cores(devices: int | None = None) -> None:
-  """Makes every core a JAX device of its own; before JAX is first used."""
+  """Makes every core a JAX device of its own; before JAX is first used.
+
+  Args:
+    devices: how many; by default what $JAX_NUM_CPU_DEVICES says, or all cores
+      that this process may use.
+  """
   import jax
 
+  devices = devices or int(os.environ.get("JAX_NUM_CPU_DEVICES") or 0)
   jax.config.update("jax_num_cpu_devices", devices or cores())
   # Each core has a network of its own: a product split over cores would only
   # make them wait for each other, and its bits depend on how it was split.

@@ -1,7 +1,11 @@
 """What is measured while runs go on, as a file of comma-separated values."""
 
+import contextlib
 import csv
+import io
+import os
 import pathlib
+import tempfile
 import threading
 
 from steadygrad.runs.queue import Check, OnCheck
@@ -26,11 +30,24 @@ def csv_log(path: str | pathlib.Path) -> OnCheck:
   def on_check(info: Check) -> None:
     step = next(info[clock] for clock in _CLOCKS if clock in info)
     values = {k: v for k, v in info.items() if k not in ("run", *_CLOCKS)}
-    with lock, open(path, "a", newline="") as file:
-      writer = csv.writer(file)
-      if not file.tell():
-        writer.writerow(COLUMNS)
-      for name, value in sorted(values.items()):
-        writer.writerow((info["run"], step, name, value))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    for name, value in sorted(values.items()):
+      writer.writerow((info["run"], step, name, value))
+    # In one piece each, for other processes may add lines as well.
+    with lock:
+      if not path.exists():
+        _begin(path)
+      with open(path, "ab", buffering=0) as file:
+        file.write(text.getvalue().encode())
 
   return on_check
+
+
+def _begin(path: pathlib.Path) -> None:
+  """Makes the file with its first line, where no other process has."""
+  with tempfile.TemporaryDirectory(dir=path.parent, prefix=".log") as place:
+    first = pathlib.Path(place, path.name)
+    first.write_bytes(f"{','.join(COLUMNS)}\r\n".encode())
+    with contextlib.suppress(FileExistsError):
+      os.link(first, path)

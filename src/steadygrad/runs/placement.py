@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from steadygrad.types import Array
+from steadygrad.types import Array, PyTree
 
-AXIS = "seeds"
+AXIS, BATCH = "seeds", "batch"
 
 
 class Seats(NamedTuple):
@@ -110,3 +110,82 @@ def map_seeds(
     return over_devices(counts, arguments[:shared], *each)
 
   return mapped, NamedSharding(mesh, P(AXIS))
+
+
+def map_batch(
+  fn: Callable,
+  # JAX assigns this class to a name, which pyright takes for a variable.
+  devices: Sequence[jax.Device],  # pyright: ignore[reportInvalidTypeForm]
+  *,
+  shared: int = 0,
+) -> tuple[Callable, NamedSharding]:
+  """`map_seeds` of one seed, whose batch is spread over all devices.
+
+  Arguments and results are whole on every device; `fn` says with `over_batch`
+  what is spread, and the compiler makes sums over the batch of the devices'.
+
+  Args:
+    fn: pure function of one seed's arguments, any trees of arrays.
+    devices: the devices to spread over.
+    shared: as for `map_seeds`.
+
+  Returns:
+    As of `map_seeds`; there is one seed.
+  """
+  mesh = Mesh(np.asarray(devices), (BATCH,))
+
+  def mapped(counts: Array, *arguments):
+    del counts
+    each = jax.tree.map(lambda x: x[0], arguments[shared:])
+    results = fn(*arguments[:shared], *each)
+    return jax.tree.map(lambda x: x[None], results)
+
+  return mapped, NamedSharding(mesh, P())
+
+
+def over_batch(mesh: Mesh, tree: PyTree, axis: int) -> PyTree:
+  """Inside a function of `map_batch`: arrays spread along their batch axis."""
+  place = NamedSharding(mesh, P(*[None] * axis, BATCH))
+
+  def spread(x):
+    wide = getattr(x, "ndim", 0) > axis
+    return jax.lax.with_sharding_constraint(x, place) if wide else x
+
+  return jax.tree.map(spread, tree)
+
+
+def own_devices() -> list:
+  """The devices of this process."""
+  here = jax.process_index()
+  return [d for d in jax.devices() if d.process_index == here]
+
+
+def mesh_devices() -> list:
+  """The devices of the program that moves this process's runs.
+
+  Its own; or those of all processes, if it has one only. A program for one
+  device is compiled otherwise than one for several, to other last bits, and the
+  seeds of several processes are to have the bits that one process would give
+  them. There is nothing in the program for which devices wait for each other.
+  """
+  own = own_devices()
+  return jax.devices() if len(own) == 1 else own
+
+
+def over_all(tree: PyTree, sharding: NamedSharding) -> PyTree:
+  """This process's part of arrays, as arrays over the devices of all."""
+  if sharding.is_fully_addressable:
+    return tree
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
+    tree,
+  )
+
+
+def own_part(tree: PyTree) -> PyTree:
+  """This process's part of arrays over the devices of all, in NumPy."""
+
+  def part(x):
+    return x if x.is_fully_addressable else x.addressable_data(0)
+
+  return jax.device_get(jax.tree.map(part, tree))

@@ -1,15 +1,19 @@
 """The loop of the host: runs go through slots, and what is left is kept.
 
 A run that has ended gives its slot to the next. Nothing here changes a number.
+Other processes may work on the same directory: each takes the runs that nobody
+has, and waits for those that somebody has, for they may be left behind.
 """
 
 import collections
+import random
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from steadygrad import records
-from steadygrad.runs import grids, launch, signals, sweeps
+from steadygrad.runs import grids, launch, signals
+from steadygrad.runs.claims import Claim, Lost
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.fleet import Fleet
 from steadygrad.runs.job import Job
@@ -36,65 +40,158 @@ class Check(dict[str, Any]):
 
 
 OnCheck = Callable[[Check], None]
+# Between two looks at the runs of other processes, at least; and the share of
+# the time that the looks may take.
+LOOK_SECONDS, LOOK_SHARE = 2.0, 0.05
+STOP_SECONDS = 2.0  # Which one that is to stop waits to write the ledger.
+
+
+class Taken(NamedTuple):
+  """A run that this process has."""
+
+  config: Config
+  claim: Claim
 
 
 class Queue:
   """The runs still to start, in order; shared by the fleets."""
 
-  def __init__(self, configs: list[Config]):
+  def __init__(self, configs: list[Config], directory: Directory, tally: Tally):
     self._waiting = collections.deque(configs)
+    self._others: list[Config] = []  # Runs that other processes have,
+    self._unread: list[Config] = []  # and those that they have ended.
+    self._directory, self._tally = directory, tally
     self._lock = threading.Lock()
+    self._next_look = 0.0
 
-  def take(self, count: int, like: Config | None) -> list[Config]:
+  def take(self, count: int, like: Config | None) -> list[Taken]:
     """The next `count` runs of one program: that of `like`, if given."""
     with self._lock:
-      if like is None and self._waiting:
-        like = self._waiting[0]
-      wanted = like and program(like)
-      taken = []
+      began = time.perf_counter()
+      looks = bool(self._others) and began >= self._next_look
+      if looks:
+        self._waiting.extend(self._others)
+        self._others.clear()
+      taken: list[Taken] = []
       while len(taken) < count and self._waiting:
-        if program(self._waiting[0]) != wanted:
+        config = self._waiting[0]
+        if like is not None and program(config) != program(like):
           break
-        taken.append(self._waiting.popleft())
+        self._waiting.popleft()
+        if (claim := self._claim(config)) is not None:
+          taken.append(Taken(config, claim))
+          like = config
+      if looks or not self._next_look:
+        spent = (time.perf_counter() - began) / LOOK_SHARE
+        # Processes that were started together do not look together.
+        pause = max(spent, LOOK_SECONDS) * random.uniform(0.75, 1.25)
+        self._next_look = began + pause
       return taken
 
+  def _claim(self, config: Config) -> Claim | None:
+    """The claim on a run; None if another process has it or has ended it."""
+    name = self._tally.name_of(config)
+    if self._tally.ended_by_others(name):
+      self._unread.append(config)
+      return None
+    claim = self._directory.claims.take(name)
+    if claim is None:
+      self._others.append(config)
+    elif self._tally.ended_by_others(name):  # In the meantime.
+      self._unread.append(config)
+      self._directory.claims.release(claim)
+      return None
+    return claim
 
-def _work(
-  fleet: Fleet,
-  queue: Queue,
-  directory: Directory,
-  tally: Tally,
-  stop: threading.Event,
-  on_check: OnCheck | None,
-) -> None:
-  """A fleet's loop: fill the free slots, a part of each, empty the ended."""
-  jobs: list[Job] = []
-  while True:
+  def lose(self, config: Config) -> None:
+    """Another process has taken this run over."""
+    say(f"{self._tally.name_of(config)}: another process has taken it over")
+    with self._lock:
+      self._others.append(config)
+
+  def waits(self, stop: threading.Event) -> bool:
+    """Whether there may be runs to take; after some time if others have them.
+
+    Once all have ended, what the others have ended is looked at: a process with
+    a smaller budget may have cut a run that goes on here.
+    """
+    with self._lock:
+      if not (self._waiting or self._others) and self._unread:
+        ended = [self._tally.name_of(config) for config in self._unread]
+        left = self._tally.settle(ended, stop)
+        self._waiting.extend(
+          c for c in self._unread if self._tally.name_of(c) in left
+        )
+        self._unread.clear()
+        return bool(self._waiting)
+      left = bool(self._waiting or self._others)
+      pause = max(self._next_look - time.perf_counter(), 0)
+    return left and not stop.wait(pause)
+
+
+class _Worker(NamedTuple):
+  """What a fleet's thread does."""
+
+  fleet: Fleet
+  queue: Queue
+  directory: Directory
+  tally: Tally
+  on_check: OnCheck | None
+
+  def run(self, stop: threading.Event) -> None:
+    """Fills the free slots, moves all by a part, keeps it, and so on."""
+    jobs: list[Job] = []
+    while True:
+      self._fill(jobs)
+      if jobs:
+        self._move([job for job in jobs if job.final is None])
+        stopping = stop.is_set()
+        jobs = self._keep(jobs, stopping)
+        if stopping:
+          return
+      elif not self.queue.waits(stop):
+        return
+
+  def _fill(self, jobs: list[Job]) -> None:
     like = jobs[0].config if jobs else None
-    for config in queue.take(fleet.size - len(jobs), like):
-      jobs.append(fleet.start(config, directory))
-    if not jobs:
+    for config, claim in self.queue.take(self.fleet.size - len(jobs), like):
+      try:
+        jobs.append(self.fleet.start(config, self.directory, claim))
+      except Lost:
+        self.queue.lose(config)
+
+  def _move(self, going: list[Job]) -> None:
+    if not going:
       return
-    going = [job for job in jobs if job.final is None]
-    if going:
-      updates, told = fleet.advance(going)
-      tally.moved(going, updates, told)
-      for job, info in zip(going, told or [], strict=bool(told)):
-        if on_check is not None:
-          told = {"run": job.name} | {k: v.item() for k, v in info.items()}
-          on_check(Check(told, job.last.state.params))
-    stopping = stop.is_set()
+    updates, told = self.fleet.advance(going)
+    self.tally.moved(going, updates, told)
+    for job, info in zip(going, told or [], strict=bool(told)):
+      if self.on_check is not None and job.held():
+        told = {"run": job.name} | {k: v.item() for k, v in info.items()}
+        self.on_check(Check(told, job.last.state.params))
+
+  def _keep(self, jobs: list[Job], stopping: bool) -> list[Job]:
+    """Writes states and records; the jobs that go on."""
+    kept = []
     for job in jobs:
       # The state before the record: one without the other could not go on.
-      job.save(directory, force=stopping or job.final is not None)
-    ended = [job for job in jobs if job.final is not None]
-    for job, record in zip(ended, fleet.records(ended), strict=True):
-      path = sweeps.record_path(directory.path, job.name)
-      records.write_json(path, record)
-      tally.finished(job, sweeps.read_record(path)["results"])
-    jobs = [job for job in jobs if job.final is None]
-    if stopping:
-      return
+      try:
+        job.save(self.directory, force=stopping or job.final is not None)
+        kept.append(job)
+      except Lost:
+        self.queue.lose(job.config)
+    ended = [job for job in kept if job.final is not None]
+    for job, record in zip(ended, self.fleet.records(ended), strict=True):
+      try:
+        made = self.directory.write_record(job.name, record, job.claim)
+      except Lost:
+        self.queue.lose(job.config)
+      else:
+        self.tally.finished(job, made["results"])
+    for job in kept if stopping else ended:
+      if job.claim is not None:
+        self.directory.claims.release(job.claim)
+    return [job for job in kept if job.final is None]
 
 
 def run(
@@ -105,6 +202,7 @@ def run(
   now: list[Config] | None = None,
   progress: bool = True,
   on_check: OnCheck | None = None,
+  asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
   """Runs what is not finished; one thread a fleet.
 
@@ -116,6 +214,8 @@ def run(
     progress: whether to show a bar on standard error.
     on_check: called in the fleet's thread after each judgement of a run, with
       its `Check`.
+    asked_to_stop: whether another process was told to stop; called now and
+      then.
 
   Returns:
     The ledger.
@@ -125,7 +225,7 @@ def run(
   """
   tally = Tally(directory, configs, progress)
   runs = tally.waiting() if now is None else now
-  queue = Queue(runs)
+  queue = Queue(runs, directory, tally)
   stop, failures = threading.Event(), list[BaseException]()
   if todo := _todo(runs):
     begun = tally.begun(runs)
@@ -134,7 +234,7 @@ def run(
 
   def guarded(own: Fleet):
     try:
-      _work(own, queue, directory, tally, stop, on_check)
+      _Worker(own, queue, directory, tally, on_check).run(stop)
     except BaseException as e:
       failures.append(e)
       stop.set()
@@ -144,10 +244,10 @@ def run(
 
   threads = [threading.Thread(target=guarded, args=(own,)) for own in fleets]
   with signals.stopping(tell) as told:
-    _join(threads, told, stop)
+    _join(threads, told, stop, asked_to_stop)
   tally.bar.close()
   try:
-    tally.write()
+    tally.write(STOP_SECONDS if told or failures else None)
   except OSError:
     if not failures:  # Of a full disk the first failure is told.
       raise
@@ -159,7 +259,10 @@ def run(
 
 
 def _join(
-  threads: list[threading.Thread], told: list[str], stop: threading.Event
+  threads: list[threading.Thread],
+  told: list[str],
+  stop: threading.Event,
+  asked_to_stop: Callable[[], bool],
 ) -> None:
   """Runs threads to their end; sets `stop` once `told` has a signal."""
   for thread in threads:
@@ -167,6 +270,8 @@ def _join(
   for thread in threads:
     while thread.is_alive():
       thread.join(0.2)
+      if not told and asked_to_stop():
+        told.append("another process")
       if told:
         stop.set()
 

@@ -7,6 +7,7 @@ import pathlib
 from steadygrad import files, records
 from steadygrad.runs import directories, kinds, names, sweeps
 from steadygrad.runs.directories import Directory
+from steadygrad.runs.hosts import Hosts
 from steadygrad.runs.signals import say
 from steadygrad.training.config import BUDGETS, Config, differences
 
@@ -72,6 +73,21 @@ def check_config(run_dir: pathlib.Path, config: Config) -> bool:
       f" {directories.CONFIG}; name another"
     )
   return False
+
+
+def check_same(hosts: Hosts, config: Config) -> None:
+  """ValueError if process 0 was given another configuration than this one."""
+  own = records.plain(dataclasses.asdict(config.resolved()))
+  told = hosts.same(own)
+  fields = "; ".join(
+    f"{name}: {there!r} there, {here!r} here"
+    for name, (there, here) in differences(told, own).items()
+  )
+  if fields:
+    raise ValueError(
+      f"all processes must have one configuration, got another in process"
+      f" {hosts.index} than in process 0 ({fields})"
+    )
 
 
 def write_config(directory: Directory, config: Config) -> None:

@@ -11,9 +11,11 @@ so that no bit of a file can change without notice, and no file can pass for
 that of another run. Files .npz of before are read as well.
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -23,6 +25,12 @@ import numpy as np
 import safetensors.numpy
 
 from steadygrad import files, records
+from steadygrad.runs.claims import Claim
+
+try:
+  import fcntl
+except ModuleNotFoundError:  # On Windows a lock is of one process.
+  fcntl = None
 
 LOCK = ".lock"
 _BLANK = "0" * 64
@@ -48,6 +56,7 @@ def write_arrays(
   meta: Any = None,
   *,
   name: str,
+  claim: Claim | None = None,
 ) -> None:
   """Writes a file of arrays, whole or not at all.
 
@@ -56,8 +65,10 @@ def write_arrays(
     arrays: {name: array} of booleans, integers and floats.
     meta: anything that JSON holds.
     name: of the run.
+    claim: on the run, where several processes may have it.
 
   Raises:
+    Lost: if another process has taken the run over.
     ValueError: naming an array that the format cannot hold.
     OSError: if it cannot be written; then the old file is as it was.
   """
@@ -74,7 +85,7 @@ def write_arrays(
   data = safetensors.numpy.save(arrays, {"run": text})
   digest = hashlib.sha256(data).hexdigest()
   data = data.replace(_BLANK.encode(), digest.encode(), 1)
-  files.write_whole(path, data)
+  (claim.write if claim else files.write_whole)(pathlib.Path(path), data)
 
 
 def read_arrays(path: str | pathlib.Path, name: str | None = None) -> Stored:
@@ -123,14 +134,47 @@ def _read_npz(data: bytes) -> Stored:
   return Stored(arrays, json.loads(str(arrays.pop("meta"))), None)
 
 
+class _Shared:
+  """A lock that others may share, but none that `lock` gives to one alone."""
+
+  def __init__(self, path: pathlib.Path):
+    assert fcntl is not None
+    self.lock = self
+    self._handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+      fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+      self.release()
+      raise filelock.Timeout(str(path)) from e
+    except BaseException:
+      self.release()
+      raise
+
+  def release(self) -> None:
+    handle, self._handle = self._handle, -1
+    if handle >= 0:
+      os.close(handle)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.release()
+
+  def __del__(self):
+    with contextlib.suppress(AttributeError):
+      self.release()
+
+
 def lock(
-  directory: str | pathlib.Path, what: str
-) -> filelock.AcquireReturnProxy:
+  directory: str | pathlib.Path, what: str, *, shared: bool = False
+) -> "filelock.AcquireReturnProxy | _Shared":
   """Makes a directory and holds it against other processes.
 
   Args:
     directory: where the file .lock is.
     what: name of the flag that has given it, for what is said.
+    shared: whether other processes may share it.
 
   Returns:
     What holds the lock: until the end of a `with` statement, `.lock.release()`,
@@ -144,6 +188,8 @@ def lock(
   path = files.expand(directory) / LOCK
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if shared and fcntl is not None:
+      return _Shared(path)
     return filelock.FileLock(path, thread_local=False).acquire(timeout=0)
   except filelock.Timeout as e:
     raise files.InUse(

@@ -8,6 +8,8 @@
 A run is of one seed. Names are those of `names.run_name`.
 """
 
+import contextlib
+import os
 import pathlib
 from typing import Any
 
@@ -26,7 +28,7 @@ _RENAMED = {
 
 def record_path(directory: str | pathlib.Path, name: str) -> pathlib.Path:
   """Where the record of a run is, or will be."""
-  return pathlib.Path(directory) / RECORDS / f"{name}.json"
+  return pathlib.Path(directory, RECORDS, f"{name}.json")
 
 
 def state_path(directory: str | pathlib.Path, name: str) -> pathlib.Path:
@@ -39,6 +41,14 @@ def state_path(directory: str | pathlib.Path, name: str) -> pathlib.Path:
 def records_in(directory: str | pathlib.Path) -> list[pathlib.Path]:
   """The records of a directory's runs, by name; none of another directory."""
   return sorted(pathlib.Path(directory).glob(f"{RECORDS}/*.json"))
+
+
+def record_names(directory: str | pathlib.Path) -> set[str]:
+  """Names of the runs that have a record."""
+  with contextlib.suppress(FileNotFoundError):
+    found = os.listdir(pathlib.Path(directory) / RECORDS)
+    return {n.removesuffix(".json") for n in found if n.endswith(".json")}
+  return set()
 
 
 def state_names(directory: str | pathlib.Path) -> set[str]:
