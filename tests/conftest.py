@@ -59,6 +59,9 @@ def _share() -> None:
   this session, unless one is set.
   """
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  # As launchers have it: small products of theirs have the bits of those here.
+  flags = os.environ.get("XLA_FLAGS", "")
+  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
   # For gpu_test, which launches commands beside itself.
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
