@@ -23,7 +23,7 @@ from steadygrad.segments import in_segments, num_steps
 from steadygrad.types import Array, Backward, Cell, Factors, Fused, PyTree
 
 
-def elman(
+def elman(  # noqa: PLR0913 (most of them have a default that serves)
   input_size: int,
   hidden_size: int,
   *,
@@ -33,6 +33,7 @@ def elman(
   use_bias: bool = True,
   dtype: jnp.dtype = jnp.float32,
   implementation: str | None = None,
+  precision: str | None = None,
 ) -> Cell:
   """An Elman cell with the fused passes of `kernels.elman_scan`.
 
@@ -47,10 +48,12 @@ def elman(
     use_bias: whether there is a `b`.
     dtype: of parameters and states.
     implementation: of the fused passes, see `kernels.elman_scan`.
+    precision: of their products, likewise: "highest", "tf32x3", "tf32" or
+      "bfloat16". If given, those of the drives and gradients have it too.
 
   Raises:
-    ValueError: on a size under 1, an unknown form, activation or
-      implementation, a dtype that is not floating-point, or other
+    ValueError: on a size under 1, an unknown form, activation,
+      implementation or precision, a dtype that is not floating-point, or other
       initializers; at a step, on complex inputs.
 
   Example:
@@ -67,7 +70,9 @@ def elman(
   _validate.check_integer("hidden_size", hidden_size)
   _validate.check_one_of("use_bias", use_bias, (True, False))
   _validate.check_floating("dtype", dtype)
-  scan = kernels.elman_scan(form, activation, implementation=implementation)
+  scan = kernels.elman_scan(
+    form, activation, implementation=implementation, precision=precision
+  )
   sigma = find_activation(activation)
   weights = basic_tanh() if initializers is None else initializers
   if not isinstance(weights, Initializers):
@@ -95,10 +100,10 @@ def elman(
     return sigma.phi(pre).astype(x_tm1.dtype)
 
   fused = Fused(
-    functools.partial(_forward, scan),
+    functools.partial(_forward, scan, precision),
     functools.partial(_backward, scan),
     functools.partial(_factors, form, sigma),
-    functools.partial(_gradient, form, sigma),
+    functools.partial(_gradient, form, sigma, precision),
   )
   output = sigma.phi if form == "x" else lambda h: h
   return Cell(init, initial_state, step, output, fused)
@@ -141,14 +146,14 @@ def _real(us: Array, dtype: jnp.dtype) -> Array:
   return us.astype(dtype)
 
 
-def _forward(scan, params, us, x_0, lengths):
+def _forward(scan, precision, params, us, x_0, lengths):
   w_in = params["w_in"]
   us = _real(us, w_in.dtype)
   if "b" in params:
     # With the bias as one more weight no pass over all drives adds it.
     us = jnp.concatenate([us, jnp.ones_like(us[..., :1])], -1)
     w_in = jnp.concatenate(promoted(w_in, params["b"][None]))
-  drives = matmul(us, w_in).astype(x_0.dtype)
+  drives = matmul(us, w_in, precision).astype(x_0.dtype)
   return scan.forward(params["w_rec"], drives, x_0, lengths)
 
 
@@ -167,7 +172,7 @@ def _factors(form, sigma, trajectory):
   return Factors(h_tm1s, deltas, sigma.prime_of_phi(h_tm1s))
 
 
-def _gradient(form, sigma, trajectory, slope=None):
+def _gradient(form, sigma, precision, trajectory, slope=None):
   """All three gradients as one product: [lefts, us, 1]ᵀ rights.
 
   With an `OmegaSlope` ∂Ω/∂w_rec is in it, as something added to `lefts`.
@@ -191,7 +196,7 @@ def _gradient(form, sigma, trajectory, slope=None):
     if "b" in params:
       columns.append(jnp.ones((*lefts.shape[:2], 1), lefts.dtype))
     # The wide operand on the right: a fifth faster on a CPU than on the left.
-    return sum_outer(rights, jnp.concatenate(columns, -1)).T, None
+    return sum_outer(rights, jnp.concatenate(columns, -1), precision).T, None
 
   of_omega = None if slope is None else (trajectory.products, slope)
   sequences = h_tm1s, rights, us, of_omega
