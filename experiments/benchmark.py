@@ -122,6 +122,9 @@ flags.DEFINE_float(
   "limit", None, "--of=gpu: about how many seconds it may take. Default 140.",
   lower_bound=1, upper_bound=86_400,
 )  # fmt: skip
+flags.register_validator(
+  "limit", lambda s: s is None or not math.isnan(s), "must be a number"
+)
 flags.DEFINE_float(
   "seconds", None, "--of=update and gpu: about how long a turn lasts. Default"
   " 0.3, of gpu 0.1.",

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import kernels
+from steadygrad import kernels, tasks, training
 from steadygrad.kernels import _pallas_tpu, elman_scan
+from steadygrad.types import Trajectory
 
 # The oracle and the loop differ by the order of sums of 5 steps of 4 units.
 FLOAT64 = 1e-12
@@ -395,6 +396,29 @@ def test_the_loop_has_it_too_on_a_gpu(monkeypatch, precision, expected):
   text = lowered_text(f, operands, "cuda")
   dots = [x for x in text.splitlines() if "stablehlo.dot_general" in x]
   assert len(dots) == 2 and all(re.search(expected, x) for x in dots)
+
+
+def test_a_cell_has_it_in_drives_and_gradients(monkeypatch):
+  """By the launcher's field; a product of the readout is not the cell's."""
+  exp = training.experiment(
+    training.TaskConfig(length=10, hidden_size=5, precision="tf32"),
+    implementation="xla",
+  )
+  state = training.init(exp, jax.random.key(0))
+  batch = tasks.temporal_order(length=10).sample(jax.random.key(1), 3)
+  cell, params = exp.model.cell, state.params["cell"]
+  x_0 = cell.initial_state(params, 3)
+
+  def run(params, us):
+    xs, ys = cell.fused.forward(params, us, x_0, None)
+    back = cell.fused.backward(params, x_0, xs, ys, ys[-1:], None)
+    seen = Trajectory(params, x_0, xs, us, *back[:2], None, ys)
+    return cell.fused.gradient(seen)
+
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  text = lowered_text(run, (params, batch.us), "cuda")
+  dots = [x for x in text.splitlines() if "stablehlo.dot_general" in x]
+  assert len(dots) == 4 and all("tf32" in x for x in dots)
 
 
 @pytest.mark.parametrize("last", [False, True])

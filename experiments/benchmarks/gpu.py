@@ -8,6 +8,7 @@
   parts     an update as it grows from sampling to the whole
   card      bandwidth of a copy, and rates of products by precision
   traffic   bytes that operations of the lowered update read and write
+  predictions  what the kernels should do, by figures of before
 
 Sections stop when their share of --limit is over, and `keep` has all rows there
 are after each: a run that is cut leaves what it measured, and `left_out` says
@@ -26,7 +27,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmarks import kernel_cases, peers, traffic, update
+from benchmarks import kernel_cases, peers, predictions, traffic, update
 
 from steadygrad import adjoints, training
 from steadygrad.kernels import elman_scan
@@ -42,6 +43,7 @@ SECTIONS = {
   "parts": 0.93,
   "card": 0.98,
   "traffic": 1.0,
+  "predictions": 1.0,
 }
 CENTRE = {"length": 100, "units": 50, "seeds": 64}
 WORKERS = 12  # Programs compiled side by side.
@@ -350,6 +352,13 @@ def moved(report: Report, size: dict, rounds: int, turn: float) -> None:
         report.add(row, f"traffic {row}")
 
 
+def predicted(report: Report, size: dict, rounds: int, turn: float) -> None:
+  """See `predictions`; they take no time."""
+  del size, rounds, turn
+  for row in predictions.rows():
+    report.add(row, f"predicted {row}")
+
+
 _RUN = {
   "card": card,
   "cases": cases,
@@ -357,6 +366,7 @@ _RUN = {
   "passes": passes,
   "parts": parts,
   "traffic": moved,
+  "predictions": predicted,
 }
 
 

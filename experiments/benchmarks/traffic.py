@@ -23,7 +23,7 @@ _BYTES |= {"f16": 2, "i8": 1, "ui8": 1, "i1": 1}
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
 _WHOLE = ("custom_call", "dot_general")
 # They name arrays that others write, or stand for what holds them.
-_FREE = ("return", "while", "case", "func", "call ", "constant", "reshape")
+_FREE = ("return", "while", "case", "func", "call", "constant", "reshape")
 
 
 def of_update(case: peers.Case, implementation: str = "pallas_gpu") -> dict:

@@ -6,6 +6,10 @@ which a scan of small products suffers, is gone. Equations, results and dtypes
 are those of `_xla`. Arrays come as they are: a program reads and writes blocks
 of powers of two, as Triton asks for, under masks, and nothing is padded or cut.
 
+It ran on an H100 and agreed with the loop there when it still padded its
+arrays; in its present form it has been interpreted, lowered, and compiled to
+machine code, see `docs/results/gpu.md`.
+
 All that is Triton's in this package is in this file. Without it, as in a JAX
 that no longer has the backend, `elman_scan` takes the XLA loop.
 """
@@ -337,21 +341,24 @@ def _forward_kernel(form, sigma, dot, ragged, batch, units, *refs):
 
 
 def _reader(form, every, blocks, x_0_ref, xs_ref, dhs_ref):
-  """t -> (the state whose σ′ is in p_t, dh_t): x_{t-1} in the x-form, h_t.
+  """(read, seen): what a step of the backward pass reads, a step ahead.
 
-  Any values for t = -1; no dh_t of a loss on the last state.
+  read(t) -> (state, dh_t), with no dh_t of a loss on the last state, and
+  anything at t = -1; seen(t, state) -> the state whose σ′ is in p_t, x_{t-1} in
+  the x-form and h_t. That x_0 comes before the first is seen to there, where
+  the state is used: in `read` it would have to wait for memory.
   """
   x_0 = blocks.read(x_0_ref)
+  before = 1 if form == "x" else 0
 
   def read(t):
-    at = jnp.maximum(t, 0)
-    dh_t = blocks.read(dhs_ref, at) if every else ()
-    if form == "h":
-      return blocks.read(xs_ref, at), dh_t
-    x_tm1 = blocks.read(xs_ref, jnp.maximum(t - 1, 0))
-    return common.select(t > 0, x_tm1, x_0), dh_t
+    dh_t = blocks.read(dhs_ref, jnp.maximum(t, 0)) if every else ()
+    return blocks.read(xs_ref, jnp.maximum(t - before, 0)), dh_t
 
-  return read
+  def seen(t, state):
+    return common.select(t > 0, state, x_0) if form == "x" else state
+
+  return read, seen
 
 
 def _backward_kernel(form, sigma, dot, ragged, every, batch, units, *refs):
@@ -362,7 +369,7 @@ def _backward_kernel(form, sigma, dot, ragged, every, batch, units, *refs):
   product, stop = _product(dot, blocks.weights(w_rec_t_ref)), stop_ref[...]
   num_steps = jnp.int32(xs_ref.shape[0])
   lengths = lengths_ref[...][:, None] if ragged else None
-  read = _reader(form, every, blocks, *in_refs)
+  read, seen = _reader(form, every, blocks, *in_refs)
   keeps_prime = every and form == "x"
   zeros = blocks.zeros()
 
@@ -385,7 +392,7 @@ def _backward_kernel(form, sigma, dot, ragged, every, batch, units, *refs):
   def step(i, carry):
     delta_t, prime_t, (state, dh_t) = carry
     t = stop - 1 - i
-    ahead, prime_p = read(t - 1), prime(state)
+    ahead, prime_p = read(t - 1), prime(seen(t, state))
     if every:
       delta_t = common.plus(delta_t, common.of_loss(form, dh_t, prime_t))
     p_t = blocks.clear(common.step_backward(form, product, delta_t, prime_p))

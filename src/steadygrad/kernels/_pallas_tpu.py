@@ -6,8 +6,8 @@ passes through, and the state is carried from one to the next. Equations,
 results and dtypes are those of `_xla`. Sequences come as they are: on the chip
 N fills tiles of 128 lanes and B of 16 rows, and what lies beyond is cleared.
 
-This has been lowered for TPU and run by the interpreter on a CPU. It has not
-run on a TPU.
+This has been compiled for a TPU v5e and run by the interpreter on a CPU. It has
+not run on a TPU.
 """
 
 import functools
