@@ -7,6 +7,8 @@
   --of=checkpointing
                 one update with all states kept and with some, by length: time
                 and memory; see benchmarks/checkpointing.py
+  --of=gpu      the GPU path: right, fast, and where the time goes, in under
+                150 seconds; see benchmarks/gpu.py
   --of=networks an update of each network: parameters, time, memory; see
                 benchmarks/networks.py
 
@@ -28,7 +30,7 @@ from typing import Any
 
 import jax
 from absl import flags
-from benchmarks import checkpointing, epoch, networks, peers, update
+from benchmarks import checkpointing, epoch, gpu, networks, peers, update
 
 from steadygrad import records
 from steadygrad.options import INT32
@@ -42,16 +44,19 @@ RUN = {
   "epoch": epoch.run,
   "checkpointing": checkpointing.run,
   "networks": networks.run,
+  "gpu": gpu.run,
 }
 CORES = {
   "update": None,
   "epoch": 1,
   "checkpointing": 1,
   "networks": 1,
+  "gpu": 1,
 }  # None: all.
 IMPLEMENTATIONS = {
   "update": peers.IMPLEMENTATIONS,
   "epoch": epoch.IMPLEMENTATIONS,
+  "gpu": gpu.IMPLEMENTATIONS,
 }
 # Flags are the arguments of these functions, where their defaults stand.
 SHARED = ("units", "batch", "rounds")
@@ -60,6 +65,15 @@ OWN = {
   "epoch": ("implementations", "problem", "length", "updates"),
   "checkpointing": ("lengths", "models"),
   "networks": ("lengths", "models"),
+  "gpu": (
+    "implementations",
+    "lengths",
+    "seeds",
+    "algorithms",
+    "seconds",
+    "sections",
+    "limit",
+  ),
 }
 PICKED = {"checkpointing": checkpointing.MODELS, "networks": [*MODELS]}
 ONE_SIZE = ("epoch", "checkpointing", "networks")  # Of --units.
@@ -80,12 +94,13 @@ flags.DEFINE_list(
   None,
   "Which, in this order; ratios are against the first. For --of=update"
   f" {', '.join(IMPLEMENTATIONS['update'])}; for --of=epoch"
-  f" {', '.join(IMPLEMENTATIONS['epoch'])}.",
+  f" {', '.join(IMPLEMENTATIONS['epoch'])}; for --of=gpu"
+  f" {', '.join(IMPLEMENTATIONS['gpu'])}.",
 )
 flags.DEFINE_integer(
   "rounds",
   None,
-  "Turns of each. Default 7, for --of=checkpointing 5.",
+  "Turns of each. Default 7, for --of=checkpointing 5, for gpu 3.",
   lower_bound=1,
   upper_bound=INT32,
 )
@@ -96,12 +111,23 @@ flags.DEFINE_list(
   f"--of=checkpointing: any of {', '.join(checkpointing.MODELS)};"
   " --of=networks: values of --model.",
 )
-flags.DEFINE_list("seeds", None, "--of=update: values of S.")
+flags.DEFINE_list("seeds", None, "--of=update and gpu: values of S.")
 flags.DEFINE_list(
-  "algorithms", None, f"--of=update: any of {', '.join(ALGORITHMS)}."
+  "algorithms", None, f"--of=update and gpu: any of {', '.join(ALGORITHMS)}."
+)
+flags.DEFINE_list(
+  "sections", None, f"--of=gpu: any of {', '.join(gpu.SECTIONS)}."
 )
 flags.DEFINE_float(
-  "seconds", None, "--of=update: about how long a turn lasts. Default 0.3.",
+  "limit", None, "--of=gpu: about how many seconds it may take. Default 140.",
+  lower_bound=1, upper_bound=86_400,
+)  # fmt: skip
+flags.register_validator(
+  "limit", lambda s: s is None or not math.isnan(s), "must be a number"
+)
+flags.DEFINE_float(
+  "seconds", None, "--of=update and gpu: about how long a turn lasts. Default"
+  " 0.3, of gpu 0.1.",
   lower_bound=0.001, upper_bound=3600,
 )  # fmt: skip
 flags.register_validator(
@@ -163,6 +189,7 @@ def _options(of: str) -> dict[str, Any]:
   allowed = {"algorithms": ALGORITHMS, "models": PICKED.get(of, ())}
   if of == "networks":
     given.setdefault("models", [*MODELS])
+  allowed["sections"] = gpu.SECTIONS
   allowed["implementations"] = IMPLEMENTATIONS.get(of, ())
   for name in given.keys() & allowed:
     _check(name, given[name], allowed[name])

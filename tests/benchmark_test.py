@@ -11,7 +11,7 @@ import benchmark
 import jax
 import numpy as np
 import pytest
-from benchmarks import epoch, peers, update
+from benchmarks import epoch, gpu, peers, predictions, traffic, update
 
 from steadygrad import adjoints, cells, models, transforms
 from steadygrad.tasks import temporal_order
@@ -70,7 +70,8 @@ def test_rows_have_what_is_promised(tmp_path):
 
 
 def test_flags_are_the_arguments_of_what_they_time():
-  for of, run in (("update", update.run), ("epoch", epoch.run)):
+  runs = {"update": update.run, "epoch": epoch.run, "gpu": gpu.run}
+  for of, run in runs.items():
     arguments = set(inspect.signature(run).parameters) - {"keep"}
     assert arguments == {*benchmark.SHARED, *benchmark.OWN[of]}
 
@@ -80,6 +81,61 @@ def test_one_size_is_varied_at_a_time():
   found = [case[1:] for case in update.cases(sizes, 20, ["msgd"])]
   # N is 7 where T is varied: 50, the headline's, was not asked for.
   assert found == [(10, 7, 20, 8), (100, 7, 20, 8), (100, 8, 20, 8)]
+
+
+@pytest.mark.usefixtures("quickly_launched")
+def test_the_gpu_path_is_checked_and_timed_in_one_command(tmp_path):
+  """With a few small sizes, interpreted; see `benchmarks.gpu`."""
+  path = tmp_path / "gpu.json"
+  words = ("--lengths=10", "--units=8", "--seeds=2", "--batch=3", "--rounds=1")
+  words += ("--seconds=0.001", "--algorithms=msgd_c", "--limit=250")
+  words += ("--sections=cases,updates,traffic", f"--json={path}")
+  done = launch(
+    "--of=gpu", *words, "--implementations=steadygrad,naive_float32"
+  )
+  assert done.returncode == 0, done.stderr
+  record = json.loads(path.read_text())
+  assert (record["kind"], record["left_out"]) == ("gpu", [])
+  sections = record["sections"]
+  assert [row["agrees"] for row in sections["cases"]] == [True]
+  ours, naive = sections["updates"]
+  assert ours["implementation"] == "steadygrad"
+  assert naive["run_updates_per_second"] > 0 and len(naive["rounds"]) == 1
+  (counted,) = sections["traffic"]
+  assert 0 < counted["kernels"] < counted["all"]
+  assert record["provenance"]["device_platform"] == "cpu"
+
+
+def test_a_section_whose_time_is_over_says_what_it_left_out(monkeypatch):
+  monkeypatch.setattr(gpu.time, "perf_counter", iter(range(10**6)).__next__)
+  seen = []
+  report = gpu.Report({}, 1.0, seen.append)
+  report.begin("cases")
+  assert report.is_late("rows") and not seen
+  report.add({"a": 1}, "")
+  assert seen[0]["left_out"] == ["rows"]
+  assert seen[0]["sections"] == {"cases": [{"a": 1}]}
+
+
+def test_bytes_are_those_of_kernels_and_products():
+  """2 sequences a kernel; drives; both factors of the weight gradient."""
+  case = peers.Case("msgd_c", 30, 17, 4, 1)
+  sequence = 4 * case.length * case.batch * case.units
+  found = traffic.of_update(case)
+  weights, state = 4 * case.units**2, 4 * case.batch * case.units
+  kernels = 4 * sequence + 2 * weights
+  assert kernels < found["by_operation"]["custom_call"] < kernels + 5 * state
+  inputs = sequence * 7 / case.units  # With a column of ones for the bias.
+  products = 2 * sequence + (sequence + inputs) + inputs
+  assert products <= found["by_operation"]["dot_general"] < 1.2 * products
+  too_large = traffic.of_update(case._replace(units=512))
+  assert too_large == {"kernels": None, "all": None}
+
+
+def test_predictions_are_those_of_the_page():
+  page = (ROOT / "docs" / "results" / "gpu.md").read_text()
+  for row in predictions.rows():
+    assert f"{row['predicted']:,}" in page, row
 
 
 @pytest.mark.usefixtures("promotion")

@@ -48,6 +48,7 @@ WRONG = [
   ("start_speed", 0.0, "greater than 0"),
   ("label_smoothing", -0.1, "at least 0"),
   ("label_smoothing", 1.0, "under 1"),
+  ("precision", "float32", "one of highest, tf32x3, tf32, bfloat16"),
   ("checkpoint_every", "root", "sqrt, a number of steps"),
   ("checkpoint_every", 0, "sqrt, a number of steps"),
   ("checkpoint_every", "07", "sqrt, a number of steps"),
@@ -245,6 +246,7 @@ def test_what_an_lstm_has_not(changes, said):
       "hidden_size must be a multiple of 8 .*rotary.*got 12",
     ),
     ({"leak": 0.2}, "leak must be 0.1 for --model=transformer.*got 0.2"),
+    ({"precision": "tf32"}, "precision must be None for --model=transformer"),
   ],
 )
 def test_what_a_transformer_has_not(changes, said):

@@ -44,6 +44,7 @@ def test_table_1_is_the_committed_one(draw, tmp_path):
     ("learning_curves", "natural/piano-msgd*.json"),
     ("corpus", "natural/piano-msgd.json"),
     ("signals", "natural/ptb-signals.json"),
+    ("gpu", "benchmark/gpu.json"),
     ("update_cost", "benchmark/cpu.json"),
     ("waits", "waits.json"),
   ],

@@ -61,6 +61,7 @@ def passes(form, activation, implementation, operands, lengths):
     ("h", "tanh", "none", (20, 33, 128)),
     ("h", "sigmoid", "ragged", (7, 1, 17)),
     ("h", "linear", "zero", (4, 3, 5)),
+    ("x", "tanh", "part", (9, 18, 160)),
   ],
 )
 @pytest.mark.parametrize("implementation", [KERNEL, "xla"])
@@ -90,6 +91,23 @@ def test_bfloat16_storage():
   close(kernel, oracle, BFLOAT16)
 
 
+@pytest.mark.parametrize("kernel", [KERNEL, "xla"])
+@pytest.mark.parametrize(
+  "precision, error",
+  [("highest", FLOAT32), ("tf32", 1e-2), ("bfloat16", 1e-1)],
+)
+def test_precision(kernel, precision, error):
+  """Near, and of fewer bits no nearer than it promises to be fast."""
+  operands = arrays(20, 20, 50)
+  scan = elman_scan("x", "tanh", implementation=kernel, precision=precision)
+  actual = jax.jit(lambda *a: both(scan, *a))(*operands)
+  wide = [np.asarray(a, np.float64) for a in operands]
+  expected = loop("x", "tanh", *wide, None)
+  close(actual, expected, error)
+  far = np.abs(np.asarray(actual[0]) - expected[0]).max() > 2 * FLOAT32
+  assert far == (precision != "highest")
+
+
 @pytest.mark.parametrize("mapped", ["w_rec", "drives", "all", "nested"])
 def test_vmap(mapped):
   kernel, oracle = (
@@ -100,7 +118,9 @@ def test_vmap(mapped):
   close(jax.jit(f)(*operands), jax.jit(g)(*operands), FLOAT32)
 
 
-@pytest.mark.parametrize("units, chosen", [(50, True), (129, False)])
+@pytest.mark.parametrize(
+  "units, chosen", [(50, True), (160, True), (161, False)]
+)
 def test_the_choice_on_the_device(units, chosen):
   """The kernel where w_rec fits, else the loop; the numbers are the loop's."""
   operands = arrays(5, 4, units)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import kernels
+from steadygrad import kernels, tasks, training
 from steadygrad.kernels import _pallas_tpu, elman_scan
+from steadygrad.types import Trajectory
 
 # The oracle and the loop differ by the order of sums of 5 steps of 4 units.
 FLOAT64 = 1e-12
@@ -196,6 +197,7 @@ def test_no_steps(kernel, kind):
     ("x", "tanh", "ragged", (7, 19, 5)),
     ("x", "sigmoid", "part", (7, 3, 17)),
     ("x", "relu", "none", (4, 2, 16)),
+    ("x", "tanh", "part", (3, 2, 136)),
     ("h", "tanh", "zero", (4, 3, 5)),
     ("h", "sigmoid", "none", (1, 1, 1)),
     ("h", "linear", "ragged", (7, 19, 5)),
@@ -334,12 +336,107 @@ def test_seeds_are_no_loop(kernel, mapped):
   assert "stablehlo.while" not in one + text
 
 
+HIGHEST = "(Precision.HIGHEST, Precision.HIGHEST)"
+
+
+@pytest.mark.parametrize(
+  "kernel, precision, expected",
+  [
+    ("pallas_gpu", None, "TF32_TF32_F32_X3"),
+    ("pallas_gpu", "highest", HIGHEST),
+    ("pallas_gpu", "tf32", "TF32_TF32_F32"),
+    ("pallas_gpu", "bfloat16", None),
+    ("pallas_tpu", None, HIGHEST),
+    ("pallas_tpu", "tf32", HIGHEST),
+    ("pallas_tpu", "bfloat16", None),
+  ],
+)
+def test_products_have_the_precision_asked_for(kernel, precision, expected):
+  operands = arrays(3, 2, 5)
+  scan = elman_scan("x", "tanh", implementation=kernel, precision=precision)
+
+  def precisions(operands):
+    text = str(jax.make_jaxpr(lambda *a: both(scan, *a))(*operands))
+    assert text.count("dot_general[") == 2
+    return re.findall(r" precision=(.*)", text)
+
+  assert precisions(operands) == (2 * [expected] if expected else [])
+  # Products of bfloat16 are exact in one pass.
+  assert not precisions([jnp.asarray(x, jnp.bfloat16) for x in operands])
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_products_are_at_full_precision(kernel):
+def test_bfloat16_products_are_rounded(kernel):
+  operands = arrays(6, 3, 5)
+  oracle = both(elman_scan("x", "tanh", implementation="xla"), *operands)
+  scan = elman_scan(
+    "x", "tanh", implementation=kernel, precision="bfloat16", interpret=True
+  )
+  rounded = both(scan, *operands)
+  close(rounded, oracle, BFLOAT16)
+  assert np.abs(rounded[0] - oracle[0]).max() > 10 * FLOAT32
+
+
+@pytest.mark.parametrize(
+  "precision, expected",
+  [
+    (None, "<lhs_precision_type = tf32.*num_primitive_operations = 3"),
+    ("tf32", "<lhs_precision_type = tf32.*num_primitive_operations = 1"),
+    ("bfloat16", "<lhs_precision_type = bf16"),
+    ("highest", "precision = .HIGHEST, HIGHEST"),
+  ],
+)
+def test_the_loop_has_it_too_on_a_gpu(monkeypatch, precision, expected):
+  operands = arrays(3, 2, 5)
+  scan = elman_scan("h", "tanh", implementation="xla", precision=precision)
+  f = lambda *a: both(scan, *a)  # noqa: E731
+  # A CPU rounds nothing, and its programs have no choice of platforms in them.
+  assert "platform_index" not in str(jax.make_jaxpr(f)(*operands))
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  text = lowered_text(f, operands, "cuda")
+  dots = [x for x in text.splitlines() if "stablehlo.dot_general" in x]
+  assert len(dots) == 2 and all(re.search(expected, x) for x in dots)
+
+
+def test_a_cell_has_it_in_drives_and_gradients(monkeypatch):
+  """By the launcher's field; a product of the readout is not the cell's."""
+  exp = training.experiment(
+    training.TaskConfig(length=10, hidden_size=5, precision="tf32"),
+    implementation="xla",
+  )
+  state = training.init(exp, jax.random.key(0))
+  batch = tasks.temporal_order(length=10).sample(jax.random.key(1), 3)
+  cell, params = exp.model.cell, state.params["cell"]
+  x_0 = cell.initial_state(params, 3)
+
+  def run(params, us):
+    xs, ys = cell.fused.forward(params, us, x_0, None)
+    back = cell.fused.backward(params, x_0, xs, ys, ys[-1:], None)
+    seen = Trajectory(params, x_0, xs, us, *back[:2], None, ys)
+    return cell.fused.gradient(seen)
+
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  text = lowered_text(run, (params, batch.us), "cuda")
+  dots = [x for x in text.splitlines() if "stablehlo.dot_general" in x]
+  assert len(dots) == 4 and all("tf32" in x for x in dots)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_sequences_are_moved_as_they_are(kernel, last):
+  """Nothing is padded or cut, and a last step's signals are written once."""
   scan = elman_scan("x", "tanh", implementation=kernel)
-  text = str(jax.make_jaxpr(lambda *a: both(scan, *a))(*arrays(3, 2, 5)))
-  highest = r"precision=\(Precision\.HIGHEST, Precision\.HIGHEST\)"
-  assert len(re.findall(highest, text)) == text.count("dot_general[") == 2
+  w_rec, drives, x_0, dhs = arrays(30, 20, 50)
+  dhs = dhs[-1:] if last else dhs
+  # The products, which an update without Ω has no use for, are left out.
+  f = lambda *a: both(scan, *a)[::3]  # noqa: E731
+  text = lowered_text(f, (w_rec, drives, x_0, dhs), PLATFORMS[kernel])
+  calls = [x for x in text.splitlines() if "custom_call @" in x]
+  sequence = "tensor<1x30x20x50xf32>"
+  results = [x.rpartition("->")[2].count(sequence) for x in calls]
+  assert results == [1, 1 if last else 2]
+  shapes = set(re.findall(r"tensor<1x30x\d+x\d+xf32>", text))
+  assert shapes == {sequence}
 
 
 # What is refused.
@@ -348,8 +445,8 @@ def test_products_are_at_full_precision(kernel):
 @pytest.mark.parametrize(
   "kernel, dtype, fits, too_large",
   [
-    ("pallas_gpu", jnp.float32, 128, 129),
-    ("pallas_gpu", jnp.bfloat16, 256, 257),
+    ("pallas_gpu", jnp.float32, 160, 161),
+    ("pallas_gpu", jnp.bfloat16, 288, 289),
     ("pallas_tpu", jnp.float32, 1024, 1025),
     ("pallas_tpu", jnp.bfloat16, 1920, 1921),
   ],
@@ -400,6 +497,7 @@ def test_kernel_needs_its_platform(kernel):
     ({"form": "y"}, "form.*'y'"),
     ({"activation": "gelu"}, "activation.*'gelu'"),
     ({"implementation": "cuda"}, "implementation.*'cuda'"),
+    ({"precision": "float32"}, "precision.*highest.*tf32x3.*'float32'"),
     ({"interpret": True}, "interpret.*None"),
     ({"interpret": True, "implementation": "xla"}, "interpret.*'xla'"),
   ],
@@ -436,7 +534,7 @@ def test_choice_falls_at_lowering(monkeypatch, platform):
 @pytest.mark.parametrize(
   "platform, units, dtype, expected",
   [
-    ("cuda", 129, jnp.float32, []),
+    ("cuda", 161, jnp.float32, []),
     ("tpu", 129, jnp.float32, ["tpu_custom_call"]),
     ("cuda", 64, jnp.float16, []),
     ("tpu", 64, jnp.float16, []),
@@ -452,6 +550,8 @@ def test_choice_goes_by_size_and_dtype(
 
 
 def test_missing_kernel_is_refused_and_not_chosen(monkeypatch):
+  """With one warning, as of Triton where a later JAX has it no more."""
+
   def gone(name):
     raise ImportError(f"no {name}")
 
@@ -459,6 +559,12 @@ def test_missing_kernel_is_refused_and_not_chosen(monkeypatch):
   with pytest.raises(ValueError, match="pallas_gpu.*this JAX"):
     elman_scan("x", "tanh", implementation="pallas_gpu")
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  operands = arrays(3, 2, 5)
-  xs, _ = elman_scan("x", "tanh").forward(*operands[:3])
+  kernels._warn_of_missing.cache_clear()
+  operands, scan = arrays(3, 2, 5), elman_scan("x", "tanh")
+  with pytest.warns(
+    UserWarning, match="pallas_gpu.*XLA loop.*BUILD.md"
+  ) as told:
+    xs, _ = scan.forward(*operands[:3])
+    both(scan, *operands)
+  assert len(told) == 1
   assert xs.shape == operands[1].shape

@@ -64,7 +64,9 @@ def compiled(fn, *arguments, **jit_options) -> Runner:
   return Runner(run, seconds, peak)
 
 
-def steadygrad(case: Case, implementation: str | None = None) -> Runner:
+def steadygrad(
+  case: Case, implementation: str | None = None, precision: str | None = None
+) -> Runner:
   """This project: fused passes, seeds over devices."""
   config = TaskConfig(
     length=case.length,
@@ -72,6 +74,7 @@ def steadygrad(case: Case, implementation: str | None = None) -> Runner:
     batch_size=case.batch,
     algorithm=case.algorithm,
     seeds=case.seeds,
+    precision=precision,
   )
   exp = training.experiment(config, implementation=implementation)
 

@@ -6,7 +6,7 @@ vanish. Everything here divides by the largest magnitude first.
 """
 
 import functools
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -55,19 +55,57 @@ def normalised(x: Array, epsilon: float = 1e-6) -> Array:
   return (x - mean) * jax.lax.rsqrt(variance + epsilon)
 
 
-def matmul(a: Array, b: Array) -> Array:
-  """a b at full precision, accumulated in at least float32."""
-  return jnp.matmul(
-    *promoted(a, b),
-    precision=jax.lax.Precision.HIGHEST,
-    preferred_element_type=common_dtype(a.dtype, jnp.float32),
-  )
+class Precision(NamedTuple):
+  """How an accelerator multiplies float32.
+
+  Attributes:
+    cuda: of NVIDIA's GPUs; all but the highest need compute capability 8.
+    tpu: likewise.
+  """
+
+  cuda: jax.lax.Precision | jax.lax.DotAlgorithmPreset
+  tpu: jax.lax.Precision
 
 
-def sum_outer(lefts: Array, rights: Array) -> Array:
+_PRESETS, _LEVELS = jax.lax.DotAlgorithmPreset, jax.lax.Precision
+# What stays of float32's 24 bits: all of them; all but a last one, by three
+# products; 11; 8. A TPU has no TF32, and takes what keeps as many.
+PRECISIONS = {
+  "highest": Precision(_LEVELS.HIGHEST, _LEVELS.HIGHEST),
+  "tf32x3": Precision(_PRESETS.TF32_TF32_F32_X3, _LEVELS.HIGHEST),
+  "tf32": Precision(_PRESETS.TF32_TF32_F32, _LEVELS.HIGH),
+  "bfloat16": Precision(_PRESETS.BF16_BF16_F32, _LEVELS.DEFAULT),
+}
+
+
+def matmul(a: Array, b: Array, precision: str | None = None) -> Array:
+  """a b at full precision, accumulated in at least float32.
+
+  A name of `PRECISIONS` lets GPUs and TPUs round operands of float32; a CPU
+  never does, nor is any other dtype rounded.
+  """
+  a, b = promoted(a, b)
+  wide = common_dtype(a.dtype, jnp.float32)
+
+  def at(how):
+    return functools.partial(
+      jnp.matmul, precision=how, preferred_element_type=wide
+    )
+
+  exact, how = at(_LEVELS.HIGHEST), PRECISIONS[precision or "highest"]
+  rounds = how != PRECISIONS["highest"] and a.dtype == jnp.float32
+  if not rounds or jax.default_backend() == "cpu":
+    return exact(a, b)
+  platforms = {"cuda": at(how.cuda), "tpu": at(how.tpu)}
+  return jax.lax.platform_dependent(a, b, default=exact, **platforms)
+
+
+def sum_outer(
+  lefts: Array, rights: Array, precision: str | None = None
+) -> Array:
   """Σ_{t,b} lefts[t, b]ᵀ rights[t, b]: one product of [*, TB] with [TB, *]."""
   lefts = lefts.reshape(-1, lefts.shape[-1]).astype(rights.dtype)
-  return matmul(lefts.T, rights.reshape(-1, rights.shape[-1]))
+  return matmul(lefts.T, rights.reshape(-1, rights.shape[-1]), precision)
 
 
 def scaled_squares(tree: PyTree, batch_ndim: int = 0) -> tuple[Array, Array]:

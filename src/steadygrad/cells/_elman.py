@@ -24,7 +24,7 @@ from steadygrad.segments import in_segments, num_steps
 from steadygrad.types import Array, Backward, Cell, Factors, Fused
 
 
-def elman(
+def elman(  # noqa: PLR0913 (most of them have a default that serves)
   input_size: int,
   hidden_size: int,
   *,
@@ -34,6 +34,7 @@ def elman(
   use_bias: bool = True,
   dtype: jnp.dtype = jnp.float32,
   implementation: str | None = None,
+  precision: str | None = None,
 ) -> Cell:
   """An Elman cell with the fused passes of `kernels.elman_scan`.
 
@@ -48,10 +49,12 @@ def elman(
     use_bias: whether there is a `b`.
     dtype: of parameters and states.
     implementation: of the fused passes, see `kernels.elman_scan`.
+    precision: of their products, likewise: "highest", "tf32x3", "tf32" or
+      "bfloat16". If given, those of the drives and gradients have it too.
 
   Raises:
-    ValueError: on a size under 1, an unknown form, activation or
-      implementation, a dtype that is not floating-point, or other
+    ValueError: on a size under 1, an unknown form, activation,
+      implementation or precision, a dtype that is not floating-point, or other
       initializers; at a step, on complex inputs.
 
   Example:
@@ -68,7 +71,9 @@ def elman(
   _validate.check_integer("hidden_size", hidden_size)
   _validate.check_one_of("use_bias", use_bias, (True, False))
   _validate.check_floating("dtype", dtype)
-  scan = kernels.elman_scan(form, activation, implementation=implementation)
+  scan = kernels.elman_scan(
+    form, activation, implementation=implementation, precision=precision
+  )
   sigma = find_activation(activation)
   weights = basic_tanh() if initializers is None else initializers
   if not isinstance(weights, Initializers):
@@ -98,10 +103,10 @@ def elman(
     return sigma.phi(pre).astype(x_tm1.dtype)
 
   fused = Fused(
-    functools.partial(_forward, scan),
+    functools.partial(_forward, scan, precision),
     functools.partial(_backward, scan),
     functools.partial(_factors, form, sigma),
-    functools.partial(_gradient, form, sigma),
+    functools.partial(_gradient, form, sigma, precision),
   )
   output = sigma.phi if form == "x" else lambda h: h
   return Cell(init, initial_state, step, output, fused, reads_symbols=True)
@@ -131,8 +136,8 @@ def faster(params: dict[str, Array], speed: float | Array) -> dict[str, Array]:
   return fast | {"w_rec": identity + speed * (params["w_rec"] - identity)}
 
 
-def _forward(scan, params, us, x_0, lengths):
-  drives = _inputs.drive(params, us).astype(x_0.dtype)
+def _forward(scan, precision, params, us, x_0, lengths):
+  drives = _inputs.drive(params, us, precision).astype(x_0.dtype)
   return scan.forward(params["w_rec"], drives, x_0, lengths)
 
 
@@ -151,7 +156,7 @@ def _factors(form, sigma, trajectory):
   return Factors(h_tm1s, deltas, sigma.prime_of_phi(h_tm1s))
 
 
-def _gradient(form, sigma, trajectory, slope=None):
+def _gradient(form, sigma, precision, trajectory, slope=None):
   """The gradients in all parameters.
 
   With an `OmegaSlope` ∂Ω/∂w_rec is in it, as something added to `lefts`.
@@ -171,8 +176,8 @@ def _gradient(form, sigma, trajectory, slope=None):
         cotangents *= sigma.prime_of_phi(lefts)
       # Only w_rec meets `lefts`, so the other gradients stay what they are.
       lefts = lefts + cotangents
-    w_rec = {"w_rec": sum_outer(lefts, rights)}
-    return w_rec | _inputs.gradients(params, us, rights), None
+    w_rec = {"w_rec": sum_outer(lefts, rights, precision)}
+    return w_rec | _inputs.gradients(params, us, rights, precision), None
 
   of_omega = None if slope is None else (trajectory.products, slope)
   sequences = lefts, rights, us, of_omega

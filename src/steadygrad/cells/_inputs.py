@@ -12,19 +12,22 @@ from steadygrad.types import Array, PyTree
 _FEW = 16
 
 
-def drive(params: PyTree, us: Array | Symbols) -> Array:
+def drive(
+  params: PyTree, us: Array | Symbols, precision: str | None = None
+) -> Array:
   """u w_in + b, [..., N], of one step or of all at once.
 
   Args:
     params: "w_in" [M, N], and "b" [N] if there is one.
     us: [..., M].
+    precision: of `matmul`.
 
   Raises:
     ValueError: on complex inputs, or symbols that are not M.
   """
   w_in = params["w_in"]
   if not isinstance(us, Symbols):
-    product = matmul(_real(us, w_in.dtype), w_in)
+    product = matmul(_real(us, w_in.dtype), w_in, precision)
     return add(product, params["b"]) if "b" in params else product
   if us.size != len(w_in):
     raise ValueError(f"us must be of {len(w_in)} symbols, got {us.size}")
@@ -33,7 +36,10 @@ def drive(params: PyTree, us: Array | Symbols) -> Array:
 
 
 def gradients(
-  params: PyTree, us: Array | Symbols, rights: Array
+  params: PyTree,
+  us: Array | Symbols,
+  rights: Array,
+  precision: str | None = None,
 ) -> dict[str, Array]:
   """Gradients in w_in, and in b if there is one.
 
@@ -41,17 +47,18 @@ def gradients(
     params: as for `drive`.
     us: [T, B, M].
     rights: gradient in `drive(params, us)`, [T, B, N].
+    precision: of `matmul`.
   """
   if isinstance(us, Symbols):
-    found = {"w_in": _sum_by_symbol(us, rights)}
+    found = {"w_in": _sum_by_symbol(us, rights, precision)}
   else:
-    found = {"w_in": sum_outer(us.astype(rights.dtype), rights)}
+    found = {"w_in": sum_outer(us.astype(rights.dtype), rights, precision)}
   if "b" in params:
     found["b"] = jnp.sum(rights, (0, 1))
   return found
 
 
-def _sum_by_symbol(us: Symbols, rows: Array) -> Array:
+def _sum_by_symbol(us: Symbols, rows: Array, precision: str | None) -> Array:
   """Σ of the rows [..., N] at the places of each symbol: [M, N].
 
   Accelerators have a product: their additions by place come in an order that
@@ -60,7 +67,7 @@ def _sum_by_symbol(us: Symbols, rows: Array) -> Array:
   if jax.default_backend() == "cpu" and us.size > _FEW:
     zeros = jnp.zeros((us.size, rows.shape[-1]), rows.dtype)
     return zeros.at[us.rows()].add(rows, mode="promise_in_bounds")
-  return sum_outer(us.one_hot(rows.dtype), rows)
+  return sum_outer(us.one_hot(rows.dtype), rows, precision)
 
 
 def _real(us: Array, dtype: jnp.dtype) -> Array:

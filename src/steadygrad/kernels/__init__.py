@@ -2,18 +2,18 @@
 
 import functools
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from steadygrad import _validate
 from steadygrad._unroll import check_lengths
 from steadygrad.activations import Activation
 from steadygrad.activations import activation as find_activation
 from steadygrad.kernels import _xla
-from steadygrad.numerics import promoted
+from steadygrad.numerics import PRECISIONS
 from steadygrad.types import Array
 
 __all__ = ["ElmanScan", "elman_scan"]
@@ -21,6 +21,11 @@ __all__ = ["ElmanScan", "elman_scan"]
 IMPLEMENTATIONS = ("xla", "pallas_gpu", "pallas_tpu")
 # The first choice by platform, where its `check` admits the size; else "xla".
 BEST = {"cuda": "pallas_gpu", "tpu": "pallas_tpu"}
+BACKENDS = {"gpu": "cuda", "tpu": "tpu"}  # A process's, and its platform.
+
+
+class MissingBackend(ValueError):
+  """This JAX does not have what a kernel is written in."""
 
 
 class ElmanScan(NamedTuple):
@@ -44,6 +49,7 @@ def elman_scan(
   activation: str,
   *,
   implementation: str | None = None,
+  precision: str | None = None,
   interpret: bool = False,
 ) -> ElmanScan:
   """The pair of passes through an Elman recursion; equations in `_xla`.
@@ -57,6 +63,11 @@ def elman_scan(
       CPU always "xla", elsewhere the choice falls when the function is lowered
       and the platform known. A kernel that is to be lowered for an accelerator
       on a machine that has none must be named.
+    precision: what an accelerator may round products of float32 to. "highest":
+      nothing; "tf32x3": three products of TF32 on a GPU, which err as float32
+      itself does; "tf32" and "bfloat16": one product of operands with 11 and 8
+      bits. None: tf32x3 on a GPU that has it, else the highest. A TPU has
+      no TF32 and takes what keeps as many bits; a CPU rounds nothing.
     interpret: run the named kernel by Pallas's interpreter, on any platform.
 
   Returns:
@@ -65,7 +76,8 @@ def elman_scan(
     `jax.vmap` onto their grid and have no derivative of their own.
 
   Raises:
-    ValueError: on an unknown name, or one that this JAX does not have. The
+    ValueError: on an unknown name, or one that this JAX does not have (left to
+      choose, the process warns once and takes the loop). The
       passes raise it where shapes or lengths do not fit, or the named kernel
       does not hold the dtype or the size, and JAX refuses to lower a kernel for
       a platform not its own.
@@ -82,13 +94,29 @@ def elman_scan(
       f"interpret needs a kernel's name as implementation, got "
       f"{implementation!r}"
     )
+  if precision is not None:
+    _validate.check_one_of("precision", precision, tuple(PRECISIONS))
   if implementation in (None, "xla"):
-    passes = _xla_pair(form, sigma)
+    passes = _xla_pair(form, sigma, precision)
     if implementation is None:
-      passes = _automatic(form, sigma, passes)
+      passes = _automatic(form, sigma, precision, passes)
   else:
-    passes = _kernel_pair(implementation, form, sigma, interpret)[0]
+    passes = _kernel_pair(implementation, form, sigma, precision, interpret)[0]
   return _checked(passes)
+
+
+def _as_float32(platform: str | None = None) -> str:
+  """The cheapest precision that errs as float32 does.
+
+  Of a platform, or of this process's GPU; where none is seen, one with TF32.
+  """
+  if (platform or BACKENDS.get(jax.default_backend())) != "cuda":
+    return "highest"
+  try:
+    capability = jax.local_devices(backend="cuda")[0].compute_capability
+  except (RuntimeError, AttributeError):
+    return "tf32x3"
+  return "tf32x3" if float(capability) >= 8 else "highest"
 
 
 def _checked(passes: ElmanScan) -> ElmanScan:
@@ -123,14 +151,20 @@ def _checked(passes: ElmanScan) -> ElmanScan:
   return ElmanScan(forward, backward)
 
 
-def _xla_pair(form: str, sigma: Activation) -> ElmanScan:
-  return ElmanScan(
-    functools.partial(_xla.forward, form, sigma),
-    functools.partial(_xla.backward, form, sigma),
-  )
+def _xla_pair(form: str, sigma: Activation, precision: str | None) -> ElmanScan:
+  def forward(*arguments):
+    how = precision or _as_float32()
+    return _xla.forward(form, sigma, *arguments, precision=how)
+
+  def backward(w_rec, x_0, xs, *others):
+    del xs  # All that is needed of them is in hs.
+    how = precision or _as_float32()
+    return _xla.backward(form, sigma, w_rec, x_0, *others, precision=how)
+
+  return ElmanScan(forward, backward)
 
 
-def _kernel_pair(name, form, sigma, interpret=False):
+def _kernel_pair(name, form, sigma, precision, interpret=False):
   """(`ElmanScan`, admit) of a kernel; see `_pallas_common.pair`.
 
   Imported when first needed: Pallas takes a while, and a CPU needs none.
@@ -139,29 +173,40 @@ def _kernel_pair(name, form, sigma, interpret=False):
     from steadygrad.kernels import _pallas_common
 
     module = importlib.import_module(f"steadygrad.kernels._{name}")
-  except ImportError as error:
-    raise ValueError(
+  except (ImportError, AttributeError) as error:
+    raise MissingBackend(
       f"implementation {name!r} is not to be had with this JAX: {error}"
     ) from error
-  states, adjoints, admit = _pallas_common.pair(module, form, sigma, interpret)
+  platforms = {kernel: platform for platform, kernel in BEST.items()}
+  states, adjoints, admit = _pallas_common.pair(
+    module, form, sigma, precision or _as_float32(platforms[name]), interpret
+  )
 
   def forward(w_rec, drives, x_0, lengths=None):
     xs = states(w_rec, drives, x_0, lengths)
     return xs, (_pallas_common.activate(sigma, xs) if form == "x" else xs)
 
   def backward(w_rec, x_0, xs, hs, dhs, lengths=None):
-    if len(dhs) < len(hs):
-      dhs = jnp.zeros_like(hs).at[-1].set(dhs[0])
-    dxs = dhs
-    if form == "x":
-      primes = sigma.prime_of_phi(hs.astype(jnp.float32))
-      dxs = jnp.multiply(*promoted(dhs, primes)).astype(dhs.dtype)
-    return adjoints(w_rec, x_0, xs, dxs, lengths)
+    del hs  # σ of what is read anyway costs less than reading them.
+    return adjoints(w_rec, x_0, xs, dhs, lengths)
 
   return ElmanScan(forward, backward), admit
 
 
-def _automatic(form: str, sigma: Activation, xla: ElmanScan) -> ElmanScan:
+@functools.cache
+def _warn_of_missing(name: str, why: str) -> None:
+  """Once a process, or every update that is traced would say it."""
+  warnings.warn(
+    f"JAX {jax.__version__} has no {name} kernel, so that Elman networks take"
+    f" the XLA loop here, which is slower; BUILD.md says which versions have"
+    f" it. {why}",
+    stacklevel=2,
+  )
+
+
+def _automatic(
+  form: str, sigma: Activation, precision: str | None, xla: ElmanScan
+) -> ElmanScan:
   """Chooses by size when called, and by platform when lowered.
 
   A process that sees nothing but CPUs never traces a kernel: that saves the
@@ -175,8 +220,12 @@ def _automatic(form: str, sigma: Activation, xla: ElmanScan) -> ElmanScan:
     choices = {}
     for platform, implementation in BEST.items():
       try:
-        passes, admit = _kernel_pair(implementation, form, sigma)
+        passes, admit = _kernel_pair(implementation, form, sigma, precision)
         admit(*arrays)
+      except MissingBackend as error:
+        if platform == BACKENDS.get(jax.default_backend()):
+          _warn_of_missing(implementation, str(error))
+        continue
       except ValueError:
         continue
       choices[platform] = getattr(passes, name)

@@ -10,35 +10,78 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from steadygrad._unroll import previous_states
 from steadygrad.activations import Activation
 from steadygrad.kernels import _xla
 from steadygrad.numerics import common_dtype
-from steadygrad.types import Array
+from steadygrad.types import Array, PyTree
 
 DTYPES = (jnp.float32, jnp.bfloat16)
 
 
 def step_forward(
-  form: str, sigma: Activation, w_rec: Array, x_tm1: Array, drive_t: Array
-) -> Array:
-  """x_t [B, N] in the dtype of `x_tm1`; the equations of `_xla`."""
-  storage = x_tm1.dtype
-  drive_t = drive_t.astype(jnp.float32)
+  form: str,
+  sigma: Activation,
+  product: Callable[[PyTree], PyTree],
+  x_tm1: PyTree,
+  drive_t: PyTree,
+) -> PyTree:
+  """x_t in the dtype of `x_tm1`; the equations of `_xla`.
+
+  Here and below a state is an array [B, N] or a tuple of its column tiles, and
+  `product` is that with w_rec.
+  """
+
+  def put(pre, drive, x):
+    pre = pre + drive.astype(jnp.float32)
+    return (pre if form == "x" else sigma.phi(pre)).astype(x.dtype)
+
+  seen = x_tm1
   if form == "x":
-    h_tm1 = activate(sigma, x_tm1)
-    return (dot(h_tm1.astype(w_rec.dtype), w_rec) + drive_t).astype(storage)
-  pre_t = dot(x_tm1.astype(w_rec.dtype), w_rec) + drive_t
-  return sigma.phi(pre_t).astype(storage)
+    seen = jax.tree.map(functools.partial(activate, sigma), x_tm1)
+  return jax.tree.map(put, product(seen), drive_t, x_tm1)
 
 
 def step_backward(
-  form: str, sigma: Activation, w_rec_t: Array, delta_t: Array, h: Array
-) -> Array:
-  """p_t = δ_t J_t [B, N] in float32; `h` is σ(x_{t-1}), in the h-form h_t."""
-  prime = sigma.prime_of_phi(h.astype(jnp.float32))
+  form: str,
+  product: Callable[[PyTree], PyTree],
+  delta_t: PyTree,
+  prime: PyTree,
+) -> PyTree:
+  """p_t = δ_t J_t in float32; `product` is that with w_recᵀ.
+
+  `prime` is σ′(x_{t-1}), in the h-form σ′ of what h_t was made of.
+  """
   if form == "x":
-    return dot(delta_t.astype(w_rec_t.dtype), w_rec_t) * prime
-  return dot((delta_t * prime).astype(w_rec_t.dtype), w_rec_t)
+    return jax.tree.map(jnp.multiply, product(delta_t), prime)
+  return product(jax.tree.map(jnp.multiply, delta_t, prime))
+
+
+def prime(form: str, sigma: Activation, state: PyTree) -> PyTree:
+  """σ′ in float32 at x-form states, or of what h-form states were made of."""
+
+  def of(x):
+    h = activate(sigma, x) if form == "x" else x
+    return sigma.prime_of_phi(h.astype(jnp.float32))
+
+  return jax.tree.map(of, state)
+
+
+def of_loss(form: str, dh_t: PyTree, prime_t: PyTree) -> PyTree:
+  """dE's immediate part in the state of a step, in float32."""
+  dh_t = jax.tree.map(lambda x: x.astype(jnp.float32), dh_t)
+  return jax.tree.map(jnp.multiply, dh_t, prime_t) if form == "x" else dh_t
+
+
+def plus(x: PyTree, y: PyTree) -> PyTree:
+  return jax.tree.map(jnp.add, x, y)
+
+
+def select(valid: Array | None, x: PyTree, otherwise: PyTree) -> PyTree:
+  """`x` where `valid`, [] or [B, 1]; None where all are."""
+  if valid is None:
+    return x
+  return jax.tree.map(functools.partial(jnp.where, valid), x, otherwise)
 
 
 def activate(sigma: Activation, x: Array) -> Array:
@@ -46,12 +89,8 @@ def activate(sigma: Activation, x: Array) -> Array:
   return sigma.phi(x.astype(jnp.float32)).astype(x.dtype)
 
 
-def dot(a: Array, b: Array) -> Array:
-  """a b in float32. HIGHEST: without it Triton and Mosaic round to TF32, BF16.
-
-  Operands in bfloat16 are multiplied exactly in one pass, so they need none.
-  """
-  precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+def dot(a: Array, b: Array, precision) -> Array:
+  """a b in float32. Unasked, Triton and Mosaic round it to TF32 or bfloat16."""
   return jax.lax.dot_general(
     a,
     b,
@@ -102,22 +141,25 @@ def stops(rows: Array, block: int) -> Array:
   return jnp.max(rows.reshape(len(rows), -1, block), axis=-1)
 
 
-def pair(kernels, form: str, sigma: Activation, interpret: bool):
+def pair(
+  kernels, form: str, sigma: Activation, precision: str, interpret: bool
+):
   """(forward, backward, admit) from a module of kernels.
 
   Args:
-    kernels: has `NAME`, `check(w_dtype, x_dtype, batch, units)`, and factories
-      `forward` and `backward` of (form, sigma, ragged, interpret).
+    kernels: has `NAME`, `check(w_dtype, x_dtype, batch, units, precision)`, and
+      factories `forward` and `backward` of (form, sigma, ragged, precision,
+      interpret).
     form: "x" or "h".
     sigma: the activation.
+    precision: of the products, one of `numerics.PRECISIONS`.
     interpret: run by Pallas's interpreter.
 
   Returns:
     `forward` (w_rec, drives, x_0, lengths) -> xs, `backward` (w_rec, x_0, xs,
-    dxs, lengths) -> (deltas, products, dx_0) with dxs the immediate gradient in
-    the states, and
-    `admit(w_rec, xs, *others)`, which raises ValueError where the kernels do
-    not hold the dtype or the size. One size goes for both passes.
+    dhs, lengths) -> (deltas, products, dx_0), and `admit(w_rec, xs, *others)`,
+    which raises ValueError where the kernels do not hold the dtype or the size.
+    One size goes for both passes.
   """
 
   def admit(w_rec, xs, *others):
@@ -128,27 +170,33 @@ def pair(kernels, form: str, sigma: Activation, interpret: bool):
           f"{x.dtype}"
         )
     widest = common_dtype(w_rec.dtype, xs.dtype)
-    kernels.check(widest, xs.dtype, *xs.shape[1:])
+    kernels.check(widest, xs.dtype, *xs.shape[1:], precision)
 
   def forward(w_rec, drives, x_0, lengths=None):
     admit(w_rec, drives)
     if not drives.size:
       return _xla.forward(form, sigma, w_rec, drives, x_0, lengths)[0]
     w_rec = w_rec.astype(common_dtype(w_rec.dtype, drives.dtype))
-    ragged, lengths = _normalised(lengths, len(drives))
-    call = kernels.forward(form, sigma, ragged, interpret)
-    operands = w_rec, drives, x_0.astype(drives.dtype), lengths
+    ragged, steps = _normalised(lengths, len(drives))
+    call = kernels.forward(form, sigma, ragged, precision, interpret)
+    operands = w_rec, drives, x_0.astype(drives.dtype), steps
     return call(*(x[None] for x in operands))[0]
 
-  def backward(w_rec, x_0, xs, dxs, lengths=None):
-    admit(w_rec, xs, dxs)
+  def backward(w_rec, x_0, xs, dhs, lengths=None):
+    admit(w_rec, xs, dhs)
     if not xs.size:
       # Nothing is multiplied: all gradients are zero, whatever they are of.
-      return _xla.backward(form, sigma, w_rec, x_0, xs, xs, dxs, lengths)
-    ragged, lengths = _normalised(lengths, len(xs))
-    call = kernels.backward(form, sigma, ragged, interpret)
-    operands = w_rec, x_0.astype(xs.dtype), xs, dxs, lengths
-    return tuple(y[0] for y in call(*(x[None] for x in operands)))
+      return _xla.backward(form, sigma, w_rec, x_0, xs, dhs, lengths)
+    ragged, steps = _normalised(lengths, len(xs))
+    call = kernels.backward(form, sigma, ragged, precision, interpret)
+    operands = w_rec, x_0.astype(xs.dtype), xs, dhs, steps
+    outputs = tuple(y[0] for y in call(*(x[None] for x in operands)))
+    if len(dhs) == len(xs):
+      return outputs
+    # All that reaches a state but the last comes from the step after it.
+    deltas, dx_0 = outputs
+    products = _xla.within(lengths, previous_states(dx_0, deltas))
+    return deltas, products, dx_0
 
   return forward, backward, admit
 

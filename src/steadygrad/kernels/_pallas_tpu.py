@@ -3,10 +3,11 @@
 The grid is seeds x blocks of sequences x chunks of time. Time comes last and in
 order: w_rec of a seed stays in VMEM while chunk after chunk of the sequences
 passes through, and the state is carried from one to the next. Equations,
-results and dtypes are those of `_xla`; N is padded to 128 lanes, B to 16 rows.
+results and dtypes are those of `_xla`. Sequences come as they are: on the chip
+N fills tiles of 128 lanes and B of 16 rows, and what lies beyond is cleared.
 
-This has been lowered for TPU and run by the interpreter on a CPU. It has not
-run on a TPU.
+This has been compiled for a TPU v5e and run by the interpreter on a CPU. It has
+not run on a TPU.
 """
 
 import functools
@@ -29,8 +30,9 @@ MAX_CHUNK = 128  # steps; beyond, a longer chunk only fills VMEM
 VMEM_BYTES = 16 * 2**20  # what the compiler grants a kernel unasked
 
 
-def forward(form: str, sigma: Activation, ragged: bool, interpret: bool):
+def forward(form, sigma: Activation, ragged: bool, precision, interpret):
   """(w_rec, drives, x_0, lengths) -> xs; each with the seed axis in front."""
+  dot = functools.partial(_dot, precision)
 
   def call(w_rec, drives, x_0, lengths):
     seeds = common.num_seeds(w_rec, drives, x_0, lengths)
@@ -39,16 +41,16 @@ def forward(form: str, sigma: Activation, ragged: bool, interpret: bool):
     dtypes = 2 * [drives.dtype]
     chunk = _chunk(length, w_rec.dtype, block, columns, *dtypes)
     lengths = common.row_lengths(lengths, length, batch, rows)
-    shape = seeds, length, rows, columns
+    shape = seeds, length, batch, units
     (xs,) = _pallas_call(
-      functools.partial(_forward_kernel, form, sigma, units, ragged, length),
+      functools.partial(_forward_kernel, form, sigma, dot, ragged, units),
       chunk,
       block,
       [
         ("", _all_stops(lengths, block, seeds)),
         ("SB1", lengths[..., None]),
         ("SNN", common.pad(w_rec, (columns, columns))),
-        ("STBN", common.pad(drives, (rows, columns))),
+        ("STBN", drives),
         ("SBN", common.pad(x_0, (rows, columns))),
       ],
       [("STBN", jax.ShapeDtypeStruct(shape, drives.dtype))],
@@ -56,28 +58,35 @@ def forward(form: str, sigma: Activation, ragged: bool, interpret: bool):
       reverse=False,
       interpret=interpret,
     )
-    return xs[:, :, :batch, :units]
+    return xs
 
   return common.over_seeds(call)
 
 
-def backward(form: str, sigma: Activation, ragged: bool, interpret: bool):
-  """(w_rec, x_0, xs, dxs, lengths) -> (deltas, products, dx_0), likewise."""
+def backward(form, sigma: Activation, ragged: bool, precision, interpret):
+  """(w_rec, x_0, xs, dhs, lengths) -> (deltas, products, dx_0), likewise.
 
-  def call(w_rec, x_0, xs, dxs, lengths):
-    seeds = common.num_seeds(w_rec, x_0, xs, dxs, lengths)
+  With dhs [S, 1, B, N], of a loss that sees the last state alone, -> (deltas,
+  dx_0); the products are the deltas of the step before.
+  """
+  dot = functools.partial(_dot, precision)
+
+  def call(w_rec, x_0, xs, dhs, lengths):
+    seeds = common.num_seeds(w_rec, x_0, xs, dhs, lengths)
     length, batch, units = xs.shape[1:]
     rows, block, columns = _padded(batch, units)
-    dtypes = xs.dtype, dxs.dtype, jnp.float32, jnp.float32
+    dtypes = xs.dtype, dhs.dtype, jnp.float32, jnp.float32
     chunk = _chunk(length, w_rec.dtype, block, columns, *dtypes)
     lengths = common.row_lengths(lengths, length, batch, rows)
     sequence, state = (
-      jax.ShapeDtypeStruct((seeds, *s, rows, columns), jnp.float32)
+      jax.ShapeDtypeStruct((seeds, *s, batch, units), jnp.float32)
       for s in ((length,), ())
     )
-    xs = common.pad(xs, (rows, columns))
+    # Of one step "the last alone" and "every" are the same.
+    every = dhs.shape[1] == length
+    kernel = functools.partial(_backward_kernel, form, sigma, dot, ragged)
     outputs = _pallas_call(
-      functools.partial(_backward_kernel, form, sigma, units, ragged, length),
+      functools.partial(kernel, units, every),
       chunk,
       block,
       [
@@ -87,32 +96,42 @@ def backward(form: str, sigma: Activation, ragged: bool, interpret: bool):
         ("SBN", common.pad(x_0, (rows, columns))),
         ("S-BN", xs),
         ("STBN", xs),
-        ("STBN", common.pad(dxs, (rows, columns))),
+        ("STBN" if every else "SOBN", dhs),
       ],
-      [("STBN", sequence), ("STBN", sequence), ("SBN", state)],
+      [("STBN", sequence)] * (1 + every) + [("SBN", state)],
       [],
       reverse=True,
       interpret=interpret,
     )
-    return tuple(y[..., :batch, :units] for y in outputs)
+    return tuple(outputs)
 
   return common.over_seeds(call)
 
 
+def _dot(precision: str, a: Array, b: Array) -> Array:
+  """a b in float32; Mosaic has nothing between one pass and all."""
+  if a.dtype == jnp.float32 and precision == "bfloat16":
+    a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+  # Products of bfloat16 are exact in one pass.
+  exact = a.dtype == jnp.float32
+  return common.dot(a, b, jax.lax.Precision.HIGHEST if exact else None)
+
+
 def _padded(batch: int, units: int) -> tuple[int, int, int]:
-  """(rows, rows of a block, columns) to which B and N are padded."""
+  """(rows, rows of a block, columns) that B and N fill on the chip."""
   rows = common.round_up(batch, ROWS)
   block = min(rows, MAX_ROWS)
   return common.round_up(rows, block), block, common.round_up(units, LANES)
 
 
-def check(w_dtype, x_dtype, batch: int, units: int) -> None:
+def check(w_dtype, x_dtype, batch: int, units: int, precision: str) -> None:
   """ValueError where w_rec and one step of the sequences exceed VMEM.
 
   Everything that the grid walks over is there twice, so that the next block
   arrives during the work on this one. A product of float32 at full precision
   also wants w_rec in three parts of bfloat16, as much as one copy and a half.
   """
+  del precision
   _, block, columns = _padded(batch, units)
   step = _step_bytes(block, columns, x_dtype, x_dtype, *2 * [jnp.float32])
   needed = _resident_bytes(w_dtype, block, columns) + step
@@ -156,12 +175,12 @@ def _pallas_call(
   out_axes, shapes = zip(*outputs, strict=True)
   arrays = varying.alike(arrays)
   shapes = varying.abstract_like(shapes, arrays[0])
-  seeds, length, rows, _ = shapes[0].shape
+  seeds, length, batch, _ = shapes[0].shape
   chunks = pl.cdiv(length, chunk)
   spec = functools.partial(_spec, chunk, block, chunks if reverse else None)
   return pl.pallas_call(
-    kernel,
-    grid=(seeds, rows // block, chunks),
+    functools.partial(kernel, length),
+    grid=(seeds, pl.cdiv(batch, block), chunks),
     in_specs=list(map(spec, axes, arrays)),
     out_specs=list(map(spec, out_axes, shapes)),
     out_shape=shapes,
@@ -182,12 +201,16 @@ def _spec(
 ):
   """A program's part of `x`: S its seed, B its rows, T its chunk of time.
 
-  "-" is the step before the chunk, and other letters are whole axes. A seed
-  axis of 1 is shared by all seeds. Time runs backwards if `chunks` is given.
+  "-" is the step before the chunk, O an axis of 1, N a whole axis with the
+  lanes beyond it, where a block holds anything, as in rows beyond B; other
+  letters are whole axes. A seed axis of 1 is shared by all seeds. Time runs
+  backwards if `chunks` is given.
   """
   if not axes:
     return pl.BlockSpec(memory_space=pltpu.SMEM)
-  sizes = {"S": None, "T": chunk, "-": None, "B": block}
+  columns = common.round_up(x.shape[-1], LANES)
+  sizes = {"S": None, "T": chunk, "-": None, "O": None, "B": block}
+  sizes |= {"N": columns}
   shape = tuple(sizes.get(a, n) for a, n in zip(axes, x.shape, strict=True))
   shared = x.shape[0] == 1
 
@@ -208,24 +231,38 @@ def _window(stops_ref, chunk: int, length: int, c):
   return start, jnp.clip(stop - start, 0, existing), existing
 
 
-def _forward_kernel(form, sigma, units, ragged, length, *refs):
+def _product(dot, w_ref):
+  """state -> state w.
+
+  w is read here, not before the loop: as a value it would have to fit into
+  registers.
+  """
+  return lambda x: dot(x.astype(w_ref.dtype), w_ref[...])
+
+
+def _valid(ragged: bool, lengths_ref, t, shape):
+  """Whether step t counts, of `shape`; None where it does for all rows."""
+  if not ragged:
+    return None
+  # Broadcast as integers: Mosaic has no broadcast of booleans.
+  return t < jnp.broadcast_to(lengths_ref[...], shape)
+
+
+def _forward_kernel(form, sigma, dot, ragged, units, length, *refs):
   stops_ref, lengths_ref, w_rec_ref, drives_ref, x_0_ref, xs_ref, x_ref = refs
   c, chunk = pl.program_id(2), xs_ref.shape[0]
   start, taken, existing = _window(stops_ref, chunk, length, c)
+  product = _product(dot, w_rec_ref)
 
   @pl.when(c == 0)
   def _():
     x_ref[...] = x_0_ref[...]
 
   def step(i, x_tm1):
-    # w_rec is read here, not before the loop: as a value it would have to fit
-    # into registers.
-    x_t = common.step_forward(form, sigma, w_rec_ref[...], x_tm1, drives_ref[i])
+    x_t = common.step_forward(form, sigma, product, x_tm1, drives_ref[i])
     x_t = common.clear_padding(x_t, units)
-    if ragged:
-      # Broadcast as integers: Mosaic has no broadcast of booleans.
-      lengths = jnp.broadcast_to(lengths_ref[...], x_t.shape)
-      x_t = jnp.where(start + i < lengths, x_t, x_tm1)
+    valid = _valid(ragged, lengths_ref, start + i, x_t.shape)
+    x_t = common.select(valid, x_t, x_tm1)
     xs_ref[i] = x_t
     return x_t
 
@@ -237,47 +274,56 @@ def _forward_kernel(form, sigma, units, ragged, length, *refs):
   x_ref[...] = jax.lax.fori_loop(taken, existing, fill, x)
 
 
-def _backward_kernel(form, sigma, units, ragged, length, *refs):
+def _seen(form, start, i, x_0_ref, before_ref, xs_ref):
+  """The state whose σ′ is in p_t: x_{t-1}, in the h-form h_t."""
+  if form == "h":
+    return xs_ref[i]
+  first = jax.lax.select(start > 0, before_ref[...], x_0_ref[...])
+  return jax.lax.select(i > 0, xs_ref[jnp.maximum(i - 1, 0)], first)
+
+
+def _backward_kernel(form, sigma, dot, ragged, units, every, length, *refs):
   stops_ref, lengths_ref, w_rec_t_ref, x_0_ref, before_ref, xs_ref = refs[:6]
-  dxs_ref, deltas_ref, products_ref, p_ref = refs[6:]
+  dhs_ref, *out_refs, p_ref = refs[6:]
   c, chunk = pl.num_programs(2) - 1 - pl.program_id(2), xs_ref.shape[0]
   start, taken, existing = _window(stops_ref, chunk, length, c)
-  zeros = jnp.zeros(p_ref.shape, jnp.float32)
+  product, zeros = _product(dot, w_rec_t_ref), jnp.zeros(p_ref.shape, "float32")
+
+  def prime(x):
+    return common.prime(form, sigma, common.clear_padding(x, units))
+
+  def of_loss(dh, prime_t):
+    return common.of_loss(form, common.clear_padding(dh, units), prime_t)
+
+  def write(i, *sequences):
+    # Of a loss on the last state the products are not written.
+    for ref, x_t in zip(out_refs, sequences, strict=False):
+      ref[i] = x_t
 
   # dx_0 has the same block for every chunk: it carries p from one to the next.
   @pl.when(pl.program_id(2) == 0)
   def _():
     p_ref[...] = zeros
-
-  def activated(i):
-    """σ(x_{t-1}), or h_t in the h-form."""
-    if form == "h":
-      return xs_ref[i]
-    first = jax.lax.select(start > 0, before_ref[...], x_0_ref[...])
-    x_tm1 = jax.lax.select(i > 0, xs_ref[jnp.maximum(i - 1, 0)], first)
-    return common.activate(sigma, x_tm1)
+    if not every:
+      p_ref[...] = of_loss(dhs_ref[...], prime(xs_ref[existing - 1]))
 
   def fill(i, p):
+    write(i, zeros, zeros)
     # What falls on a state beyond the length falls on the last one reached.
-    deltas_ref[i] = zeros
-    products_ref[i] = zeros
-    return p + dxs_ref[i].astype(jnp.float32)
+    return p + of_loss(dhs_ref[i], prime(xs_ref[i])) if every else p
 
-  def step(j, p_tp1):
+  def step(j, carry):
+    delta_t, prime_t = carry
     i = taken - 1 - j
-    delta_t = dxs_ref[i].astype(jnp.float32) + p_tp1
-    p_t = common.step_backward(
-      form, sigma, w_rec_t_ref[...], delta_t, activated(i)
-    )
+    if every:
+      delta_t = delta_t + of_loss(dhs_ref[i], prime_t)
+    prime_p = prime(_seen(form, start, i, x_0_ref, before_ref, xs_ref))
+    p_t = common.step_backward(form, product, delta_t, prime_p)
     p_t = common.clear_padding(p_t, units)
-    carry = p_t
-    if ragged:
-      valid = start + i < jnp.broadcast_to(lengths_ref[...], p_t.shape)
-      carry = jnp.where(valid, p_t, delta_t)
-      delta_t, p_t = (jnp.where(valid, y, zeros) for y in (delta_t, p_t))
-    deltas_ref[i] = delta_t
-    products_ref[i] = p_t
-    return carry
+    valid = _valid(ragged, lengths_ref, start + i, p_t.shape)
+    write(i, *(common.select(valid, x, zeros) for x in (delta_t, p_t)))
+    return common.select(valid, p_t, delta_t), prime_p
 
   p = jax.lax.fori_loop(taken, existing, fill, p_ref[...])
-  p_ref[...] = jax.lax.fori_loop(jnp.int32(0), taken, step, p)
+  carry = p, prime(xs_ref[jnp.maximum(taken - 1, 0)])
+  p_ref[...], _ = jax.lax.fori_loop(jnp.int32(0), taken, step, carry)

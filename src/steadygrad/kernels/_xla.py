@@ -82,8 +82,12 @@ def forward(
   drives: Array,
   x_0: Array,
   lengths: Array | None = None,
+  precision: str | None = None,
 ) -> tuple[Array, Array]:
-  """(xs, hs), the states and σ of eq. 2's; the same array in the h-form."""
+  """(xs, hs), the states and σ of eq. 2's; the same array in the h-form.
+
+  `precision` is that of `matmul`, here and in `backward`.
+  """
   if not len(drives):
     return drives, drives
   lengths = None if lengths is None else lengths.astype(jnp.int32)
@@ -102,8 +106,8 @@ def forward(
 
   def step(t, loop):
     x_tm1, h_tm1, xs, hs = loop
-    recurrent = matmul(h_tm1.astype(w_rec.dtype), wide_w_rec)[:, :num_units]
-    x_t = add(recurrent, _at(hs, t))
+    h_w = matmul(h_tm1.astype(w_rec.dtype), wide_w_rec, precision)
+    x_t = add(h_w[:, :num_units], _at(hs, t))
     if form == "x":
       # Rounded before σ, so that hs is σ of the states as they are stored.
       x_t = x_t.astype(dtype)
@@ -132,13 +136,15 @@ def backward(
   activation: Activation,
   w_rec: Array,
   x_0: Array,
-  xs: Array,
   hs: Array,
   dhs: Array,
   lengths: Array | None = None,
+  precision: str | None = None,
 ) -> tuple[Array, Array, Array]:
-  """(deltas, products, dx_0); dhs is the loss's immediate gradient in hs."""
-  del xs  # All that is needed of them is in hs.
+  """(deltas, products, dx_0); dhs is the loss's immediate gradient in hs.
+
+  All that is needed of the states is in hs.
+  """
   dtype = common_dtype(hs.dtype, jnp.float32)
   if not len(hs):
     return hs.astype(dtype), hs.astype(dtype), jnp.zeros(x_0.shape, dtype)
@@ -148,20 +154,25 @@ def backward(
   def prime(h):
     return activation.prime_of_phi(h.astype(dtype))
 
+  wide_w_rec_t = _widened(w_rec.T, _wide(len(w_rec)))
+
+  def product(a):
+    return matmul(a.astype(w_rec.dtype), wide_w_rec_t, precision)
+
   h_0 = activation.phi(x_0.astype(hs.dtype)) if form == "x" else None
   # Of one step "the last alone" and "every" are the same.
   if len(dhs) == 1:
     q_last = dhs[0].astype(dtype)
-    results = _backward_last(form, prime, w_rec, h_0, hs, q_last, lengths)
+    results = _backward_last(form, prime, product, h_0, hs, q_last, lengths)
   else:
-    results = _backward_every(form, prime, w_rec, h_0, hs, dhs, lengths)
+    results = _backward_every(form, prime, product, h_0, hs, dhs, lengths)
   deltas, products, dx_0 = results
   if lengths is not None and lengths.ndim == 1:
-    deltas, products = _within(lengths, deltas), _within(lengths, products)
+    deltas, products = within(lengths, deltas), within(lengths, products)
   return deltas, products, dx_0
 
 
-def _backward_every(form, prime, w_rec, h_0, hs, dhs, lengths):
+def _backward_every(form, prime, product, h_0, hs, dhs, lengths):
   """`backward` where the loss sees all states; rows beyond [B] lengths stay.
 
   Two sequences are written: what the loss adds at a step is in one of them.
@@ -169,7 +180,7 @@ def _backward_every(form, prime, w_rec, h_0, hs, dhs, lengths):
   dtype = common_dtype(hs.dtype, jnp.float32)
   q_last = _beyond(dhs, lengths, dtype)
   keep = ("a", "q") if form == "x" else ("e", "q")
-  q_1, kept = _reverse(prime, w_rec, q_last, hs, dhs, lengths, keep)
+  q_1, kept = _reverse(prime, product, q_last, hs, dhs, lengths, keep)
   deltas, products = kept
   if form == "h":
     return deltas, products, q_1
@@ -177,26 +188,26 @@ def _backward_every(form, prime, w_rec, h_0, hs, dhs, lengths):
   return deltas, products * prime(previous_states(h_0, hs)), dx_0
 
 
-def _backward_last(form, prime, w_rec, h_0, hs, q_last, lengths):
+def _backward_last(form, prime, product, h_0, hs, q_last, lengths):
   """`backward` where the loss sees the last state, with gradient `q_last`.
 
   One sequence is written, and the other is it shifted by a step. Rows beyond a
   scalar length are zero in what the loop kept, but not in what is shifted.
   """
   keep = ("a",) if form == "x" else ("q",)
-  q_1, (kept,) = _reverse(prime, w_rec, q_last, hs, None, lengths, keep)
+  q_1, (kept,) = _reverse(prime, product, q_last, hs, None, lengths, keep)
   if form == "x":
     dx_0 = q_1 * prime(h_0)
-    products = _within(lengths, previous_states(dx_0, kept))
+    products = within(lengths, previous_states(dx_0, kept))
     return kept, products, dx_0
   deltas = jnp.concatenate([kept[1:], q_last[None]])
   if lengths is not None and lengths.ndim == 0:
     deltas = _put(deltas, q_last, _stop(len(hs), lengths) - 1)
-  return _within(lengths, deltas), kept, q_1
+  return within(lengths, deltas), kept, q_1
 
 
-def _within(lengths: Array | None, sequence: Array) -> Array:
-  """Zero beyond the lengths."""
+def within(lengths: Array | None, sequence: Array) -> Array:
+  """Zero beyond the lengths, None, [] or [B]."""
   if lengths is None:
     return sequence
   steps = jnp.arange(len(sequence), dtype=jnp.int32)
@@ -214,7 +225,7 @@ def _beyond(dhs: Array, lengths: Array | None, dtype: jnp.dtype) -> Array:
 
 def _reverse(
   prime: Callable[[Array], Array],
-  w_rec: Array,
+  product: Callable[[Array], Array],
   q_last: Array,
   hs: Array,
   dhs: Array | None,
@@ -225,16 +236,15 @@ def _reverse(
 
   Args:
     prime: σ(x) -> σ′(x).
-    w_rec: [N, N].
+    product: a_t -> a_t w_recᵀ, [B, _wide(N)].
     q_last: q_{T+1}, what falls on the last state from outside, [B, N].
     hs: [T, B, N].
     dhs: [T, B, N]; None where it is zero.
     lengths: None, [] or [B].
     keep: which of the symbols e, a and q become sequences.
   """
-  stop, num_units = _stop(len(hs), lengths), len(w_rec)
+  stop, num_units = _stop(len(hs), lengths), hs.shape[-1]
   wide = _wide(num_units)
-  wide_w_rec_t = _widened(w_rec.T, wide)
 
   def step(i, loop):
     q_tp1, kept = loop
@@ -242,8 +252,7 @@ def _reverse(
     t = stop - 1 - i
     e_t = q_tp1 if dhs is None else _at(dhs, t).astype(q_tp1.dtype) + q_tp1
     a_t = e_t * prime(_at(hs, t))
-    q_t = matmul(a_t.astype(w_rec.dtype), wide_w_rec_t)
-    q_t = _select(_valid(t, lengths), q_t, _widened(e_t, wide))
+    q_t = _select(_valid(t, lengths), product(a_t), _widened(e_t, wide))
     formed = {"e": e_t, "a": a_t, "q": q_t[:, :num_units]}
     new = tuple(formed[name] for name in keep)
     return q_t, tuple(_put(k, n, t) for k, n in zip(kept, new, strict=True))

@@ -169,6 +169,22 @@ UPDATE_ROWS = [
     "rounds": [float],
   }
 ]
+# Of benchmark.py --of=gpu; a row that failed has an error in place of rounds.
+GPU = {
+  "kind": "gpu",
+  "sections": {
+    "updates": [
+      {
+        "implementation": str,
+        "algorithm": str,
+        "length": int,
+        "units": int,
+        "seeds": int,
+      }
+    ]
+  },
+  "provenance": {"commit": str, "device_kind": str},
+}
 
 
 def collected(record: dict[str, Any]) -> Any:

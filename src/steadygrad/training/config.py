@@ -14,6 +14,7 @@ from steadygrad import losses, options
 from steadygrad.activations import ACTIVATIONS
 from steadygrad.initializers import INITIALIZERS
 from steadygrad.models.positions import POSITIONS
+from steadygrad.numerics import PRECISIONS
 from steadygrad.options import like, option
 from steadygrad.tasks import TASKS, make_task
 from steadygrad.training.networks import MODELS
@@ -126,6 +127,17 @@ class Network:
     choices=POSITIONS,
     later=True,
     models=("transformer",),
+  )
+  precision: str | None = option(
+    None,
+    "What a GPU or TPU may round float32 to in products of --model=elman, irnn"
+    " and attention: nothing (highest), three products of TF32 (tf32x3), one"
+    " (tf32), bfloat16. Default what errs as float32 does. A CPU rounds"
+    " nothing.",
+    kind=str,
+    choices=PRECISIONS,
+    later=True,
+    models=("elman", "irnn", "attention"),
   )
   checkpoint_every: str | None = option(
     None,

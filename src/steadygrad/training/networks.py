@@ -24,6 +24,7 @@ def _elman(config: Any, input_size: int, implementation: str | None) -> Cell:
     initializers=INITIALIZERS[config.init](),
     use_bias=config.use_bias,
     implementation=implementation,
+    precision=config.precision,
   )
 
 
@@ -74,6 +75,7 @@ def _irnn(config: Any, input_size: int, implementation: str | None) -> Cell:
     activation="relu",
     initializers=irnn(),
     implementation=implementation,
+    precision=config.precision,
   )
 
 
