@@ -418,7 +418,7 @@ def test_a_cell_has_it_in_drives_and_gradients(monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   text = lowered_text(run, (params, batch.us), "cuda")
   dots = [x for x in text.splitlines() if "stablehlo.dot_general" in x]
-  assert len(dots) == 4 and all("tf32" in x for x in dots)
+  assert len(dots) == 5 and all("tf32" in x for x in dots)
 
 
 @pytest.mark.parametrize("last", [False, True])
