@@ -5,14 +5,14 @@ import jax.numpy as jnp
 
 from steadygrad.numerics import add, matmul, sum_outer
 from steadygrad.symbols import Symbols
-from steadygrad.types import Array, PyTree
+from steadygrad.types import Array, Inputs, PyTree
 
 # Up to so many symbols a CPU sums their rows faster as a product with one-hot
 # numbers than one after the other; 100 symbols take four times as long so.
 _FEW = 16
 
 
-def drive(params: PyTree, us: Array | Symbols) -> Array:
+def drive(params: PyTree, us: Inputs) -> Array:
   """u w_in + b, [..., N], of one step or of all at once.
 
   Args:
@@ -32,9 +32,7 @@ def drive(params: PyTree, us: Array | Symbols) -> Array:
   return table.at[us.rows()].get(mode="promise_in_bounds")
 
 
-def gradients(
-  params: PyTree, us: Array | Symbols, rights: Array
-) -> dict[str, Array]:
+def gradients(params: PyTree, us: Inputs, rights: Array) -> dict[str, Array]:
   """Gradients in w_in, and in b if there is one.
 
   Args:

@@ -193,13 +193,11 @@ class Fleet:
     shared = jax.device_put(exp.data, NamedSharding(each.mesh, PartitionSpec()))
     # The compiler leaves Python free, which makes the first states meanwhile.
     # Nothing is judged before the first updates, which do not wait for it.
-    arguments = self._shapes(exp)
-    compiled = [
-      self._pool.submit(self._compile, fn, shared, arguments[:number])
-      for fn, number in ((advance, 5), (judge, 4))
-    ]
+    shapes = self._shapes(exp)
+    updates = self._pool.submit(self._compile, advance, shared, shapes)
+    judged = self._pool.submit(self._compile, judge, shared, shapes[:-1])
     tests = placement.map_seeds(test, self.devices, shared=1)[0]
-    return _Program(exp, shared, *compiled, {}, jax.jit(tests))
+    return _Program(exp, shared, updates, judged, {}, jax.jit(tests))
 
   def _shapes(self, exp: Experiment) -> tuple[PyTree, ...]:
     """Of the arguments of all seats: seed, numbers, plan, state, updates."""
