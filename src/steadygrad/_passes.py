@@ -13,7 +13,15 @@ import jax.numpy as jnp
 
 from steadygrad import _unroll as unrolling
 from steadygrad import trees, varying
-from steadygrad.types import Array, Backward, Cell, Fused, Model, PyTree
+from steadygrad.types import (
+  Array,
+  Backward,
+  Cell,
+  Fused,
+  Inputs,
+  Model,
+  PyTree,
+)
 
 LossOf = Callable[[PyTree, Array], tuple[PyTree, tuple[PyTree, Array]]]
 
@@ -43,7 +51,7 @@ def fused_pass(
   model: Model,
   loss_of: LossOf,
   params: PyTree,
-  us: Array,
+  us: Inputs,
   x_0: PyTree,
   lengths: Array | None,
 ) -> Pass:
@@ -61,7 +69,7 @@ def generic_pass(
   model: Model,
   loss_of: LossOf,
   params: PyTree,
-  us: Array,
+  us: Inputs,
   x_0: PyTree,
   lengths: Array | None,
 ) -> Pass:
@@ -77,7 +85,7 @@ def generic_pass(
 def generic_backward(
   cell: Cell,
   params: PyTree,
-  us: Array,
+  us: Inputs,
   x_0: PyTree,
   xs: PyTree,
   dxs: PyTree,
@@ -175,7 +183,7 @@ def _read(
 def _segment_backward(
   cell: Cell,
   params: PyTree,
-  us: Array,
+  us: Inputs,
   x_0: PyTree,
   xs: PyTree,
   dys: Array | None,
@@ -197,7 +205,7 @@ def rematerialised_pass(
   model: Model,
   loss_of: LossOf,
   params: PyTree,
-  us: Array,
+  us: Inputs,
   x_0: PyTree,
   lengths: Array | None,
   every: int,

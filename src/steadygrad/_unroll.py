@@ -7,10 +7,10 @@ import numpy as np
 from steadygrad import _validate, varying
 from steadygrad.numerics import promoted
 from steadygrad.symbols import Symbols, dense
-from steadygrad.types import Array, Cell, PyTree
+from steadygrad.types import Array, Cell, Inputs, PyTree
 
 
-def batch_size(us: Array) -> int:
+def batch_size(us: Inputs) -> int:
   """B of inputs [T, B, M]; ValueError if they are not such an array."""
   if not hasattr(us, "shape") or not hasattr(us, "dtype"):
     raise ValueError(f"us must be [T, B, M], an array, got {type(us)}")
@@ -19,7 +19,7 @@ def batch_size(us: Array) -> int:
   return us.shape[1]
 
 
-def as_read(cell: Cell, us: Array | Symbols) -> Array | Symbols:
+def as_read(cell: Cell, us: Inputs) -> Inputs:
   """Inputs as the cell reads them."""
   return us if cell.reads_symbols else dense(us)
 
@@ -51,7 +51,7 @@ def check_lengths(lengths, num_steps: int, batch: int) -> Array | None:
 
 
 def check_run(
-  cell: Cell, params: PyTree, us: Array, x_0: PyTree | None, lengths
+  cell: Cell, params: PyTree, us: Inputs, x_0: PyTree | None, lengths
 ) -> Array | None:
   """`check_lengths`, and whether the cell takes these inputs and states.
 
@@ -99,7 +99,7 @@ def _check_state(x_0: PyTree, own: PyTree) -> None:
     )
 
 
-def check_step(cell: Cell, params: PyTree, x_0: PyTree, us: Array) -> None:
+def check_step(cell: Cell, params: PyTree, x_0: PyTree, us: Inputs) -> None:
   """ValueError unless the step takes inputs [B, M] and keeps its state.
 
   How many inputs a cell has is known to its step alone.
@@ -129,7 +129,7 @@ def step_mask(lengths: Array | None, num_steps: int, batch: int):
   return jnp.broadcast_to(steps < ends, (num_steps, batch))
 
 
-def finite_beyond(us: Array | Symbols, mask: Array | None) -> Array | Symbols:
+def finite_beyond(us: Inputs, mask: Array | None) -> Inputs:
   """`us`, with zeros for what is not finite beyond the lengths.
 
   States hold there whatever comes, but a gradient of zero times inf is NaN.
@@ -170,7 +170,7 @@ def previous_states(x_0: PyTree, xs: PyTree) -> PyTree:
 def unroll(
   cell: Cell,
   params: PyTree,
-  us: Array | Symbols,
+  us: Inputs,
   *,
   x_0: PyTree | None = None,
   lengths: Array | None = None,

@@ -15,14 +15,20 @@ import numpy as np
 
 from steadygrad import _passes, trees, varying
 from steadygrad import _unroll as unrolling
-from steadygrad.symbols import Symbols
-from steadygrad.types import Array, Backward, Cell, PyTree, Trajectory
+from steadygrad.types import (
+  Array,
+  Backward,
+  Cell,
+  Inputs,
+  PyTree,
+  Trajectory,
+)
 
 
 def trajectory(
   cell: Cell,
   params: PyTree,
-  us: Array | Symbols,
+  us: Inputs,
   *,
   x_0: PyTree | None = None,
   xs: PyTree | None = None,

@@ -37,10 +37,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from steadygrad.symbols import Symbols
-
 Array = jax.Array
 PyTree = Any
+Inputs = Any  # An array [..., M], or `symbols.Symbols` of that shape.
 
 
 class Backward(NamedTuple):
@@ -198,7 +197,7 @@ class Batch(NamedTuple):
     lengths: None, [] or [B] integers; see the module docstring.
   """
 
-  us: Array | Symbols
+  us: Inputs
   targets: PyTree
   lengths: Array | None = None
 
@@ -274,7 +273,7 @@ class Trajectory(NamedTuple):
   params: PyTree
   x_0: PyTree
   xs: PyTree
-  us: Array | Symbols
+  us: Inputs
   deltas: PyTree
   products: PyTree
   mask: Array | None = None

@@ -5,16 +5,14 @@ import jax.numpy as jnp
 
 from steadygrad.numerics import add, matmul, sum_outer
 from steadygrad.symbols import Symbols
-from steadygrad.types import Array, PyTree
+from steadygrad.types import Array, Inputs, PyTree
 
 # Up to so many symbols a CPU sums their rows faster as a product with one-hot
 # numbers than one after the other; 100 symbols take four times as long so.
 _FEW = 16
 
 
-def drive(
-  params: PyTree, us: Array | Symbols, precision: str | None = None
-) -> Array:
+def drive(params: PyTree, us: Inputs, precision: str | None = None) -> Array:
   """u w_in + b, [..., N], of one step or of all at once.
 
   Args:
@@ -36,10 +34,7 @@ def drive(
 
 
 def gradients(
-  params: PyTree,
-  us: Array | Symbols,
-  rights: Array,
-  precision: str | None = None,
+  params: PyTree, us: Inputs, rights: Array, precision: str | None = None
 ) -> dict[str, Array]:
   """Gradients in w_in, and in b if there is one.
 

@@ -225,12 +225,10 @@ class Fleet:
     shared = placement.over_all(shared, whole)
     # The compiler leaves Python free, which makes the first states meanwhile.
     # Nothing is judged before the first updates, which do not wait for it.
-    arguments = self._shapes(exp)
-    compiled = [
-      self._pool.submit(self._compile, fn, shared, arguments[:number])
-      for fn, number in ((advance, 5), (judge, 4))
-    ]
-    return _Program(exp, shared, each, *compiled, {}, jax.jit(tests))
+    shapes = self._shapes(exp)
+    updates = self._pool.submit(self._compile, advance, shared, shapes)
+    judged = self._pool.submit(self._compile, judge, shared, shapes[:-1])
+    return _Program(exp, shared, each, updates, judged, {}, jax.jit(tests))
 
   def _shapes(self, exp: Experiment) -> tuple[PyTree, ...]:
     """Of the arguments of all seats: seed, numbers, plan, state, updates."""

@@ -17,9 +17,16 @@ from steadygrad import symbols
 from steadygrad._unroll import as_read, select
 from steadygrad.data import streams
 from steadygrad.data.streams import Plan, Stream
-from steadygrad.symbols import Symbols
 from steadygrad.training import state as states
-from steadygrad.types import Array, Batch, Model, PyTree, Task, Trajectory
+from steadygrad.types import (
+  Array,
+  Batch,
+  Inputs,
+  Model,
+  PyTree,
+  Task,
+  Trajectory,
+)
 
 
 class Data(NamedTuple):
@@ -95,7 +102,7 @@ def chunks(
   name: str,
   stream: Stream,
   model: Model,
-  encode: Callable[[Array], Array | Symbols],
+  encode: Callable[[Array], Inputs],
   batch_size: int,
   chunk_length: int,
   *,
@@ -139,7 +146,7 @@ def chunks(
 
 def look(
   model: Model,
-  encode: Callable[[Array], Array | Symbols],
+  encode: Callable[[Array], Inputs],
   rows: Array,
   ahead: int,
   chunk_length: int,

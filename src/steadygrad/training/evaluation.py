@@ -11,7 +11,7 @@ from steadygrad import _validate, symbols, varying
 from steadygrad._unroll import step_mask, unroll
 from steadygrad.data.streams import Plan
 from steadygrad.training import batches
-from steadygrad.types import Array, Model, PyTree, Task
+from steadygrad.types import Array, Inputs, Model, PyTree, Task
 
 BATCH_SIZE = 250  # Large enough for the matrix products, small for the memory.
 
@@ -117,7 +117,7 @@ class Encoding(NamedTuple):
     step_losses: (outputs, target rows) -> nats, [...].
   """
 
-  encode: Callable[[Array], Array | symbols.Symbols]
+  encode: Callable[[Array], Inputs]
   step_losses: Callable[[Array, Array], Array]
 
 
