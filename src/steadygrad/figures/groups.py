@@ -110,7 +110,7 @@ def span(values: Iterable, form: str) -> str:
   return least if least == most else f"{least} to {most}"
 
 
-def budget(runs: list[dict]) -> str:
+def budget(runs: Sequence[dict]) -> str:
   """Updates at which the runs were cut, or would have been."""
   return span([run["config"]["max_updates"] for run in runs], "d")
 
