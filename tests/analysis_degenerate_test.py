@@ -15,6 +15,9 @@ from steadygrad.analysis import (
   follow_branch,
   saddle_node,
 )
+from tests.nightly import nightly
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 # How near the numbers of a fold come in float32, whose point is good to √eps.
 NEAR = 2e-3
@@ -48,7 +51,7 @@ FORMS = {
 WEAK = {(0, 1): 1, (2, 0): -1e-7, (3, 0): -1}  # A fold in float64 alone.
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=[*nightly("float32"), "float64"])
 def dtype(request):
   with jax.enable_x64(request.param == "float64"):
     yield request.param

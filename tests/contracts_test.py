@@ -27,6 +27,7 @@ from tests.contracts import (
   problem,
   stack,
 )
+from tests.nightly import nightly
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -279,7 +280,7 @@ def test_a_rule_with_a_threshold_is_called_with_it(name):
   assert optax.tree.norm(tight) < 0.1 * optax.tree.norm(given.grads)
 
 
-DTYPES = ("float16", "bfloat16", "float32", "float64")
+DTYPES = (*nightly("float16"), "bfloat16", "float32", *nightly("float64"))
 
 
 @every_link

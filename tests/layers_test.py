@@ -23,6 +23,7 @@ from steadygrad.transforms import (
   omega_terms,
 )
 from steadygrad.types import Batch
+from tests.nightly import nightly
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -89,10 +90,23 @@ def close(got, wanted):
 BUILT = [(b, k) for b in ("stack", "both") for k in ("elman", "mixed")]
 
 
+# Each network at one length, each length with a network; the others nightly.
+GRADIENTS = {
+  (*built, *run)
+  for i, built in enumerate(BUILT)
+  for run in [("last", "ragged"), ("every", list(LENGTHS)[i % 3])]
+}
+ALL_GRADIENTS = [
+  (*built, *run)
+  for built in BUILT
+  for run in [("last", "ragged"), *(("every", n) for n in LENGTHS)]
+]
+
+
 @pytest.mark.parametrize(
-  "reads, lengths", [("last", "ragged"), *(("every", n) for n in LENGTHS)]
+  "build, kind, reads, lengths",
+  [case if case in GRADIENTS else nightly(case)[0] for case in ALL_GRADIENTS],
 )
-@pytest.mark.parametrize("build, kind", BUILT)
 def test_gradients_and_trajectory(x64, build, kind, lengths, reads):
   """Those of `jax.grad`; the fused pair gives what `step` alone gives."""
   _, model = make(build, kind, reads)

@@ -11,6 +11,7 @@ import pytest
 from steadygrad import losses, training
 from steadygrad.runs import placement
 from steadygrad.training import Data, Status, TaskConfig, evaluation, stopping
+from tests.nightly import nightly
 
 # Small enough to be quick; hard enough that nothing is solved by chance.
 SMALL = TaskConfig(
@@ -325,8 +326,16 @@ def test_an_easy_task_is_learnt():
   assert float(info["test_error"]) < 0.5 * exp.task.chance_error
 
 
-@pytest.mark.parametrize("every", [3, "sqrt"])
-@pytest.mark.parametrize("model", ["elman", "lstm", "transformer"])
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize(
+  "model, every",
+  [
+    ("elman", 3),
+    ("lstm", "sqrt"),
+    ("transformer", 3),
+    *nightly(("elman", "sqrt"), ("lstm", 3), ("transformer", "sqrt")),
+  ],
+)
 def test_checkpointing_changes_memory_and_not_the_run(model, every):
   layers = {"layers": 2} if model == "transformer" else {}
   plain = TaskConfig(
