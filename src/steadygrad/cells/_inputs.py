@@ -41,12 +41,12 @@ def gradients(params: PyTree, us: Inputs, rights: Array) -> dict[str, Array]:
     rights: gradient in `drive(params, us)`, [T, B, N].
   """
   if isinstance(us, Symbols):
-    found = {"w_in": _sum_by_symbol(us, rights)}
+    w_in = _sum_by_symbol(us, rights)
+    b = jnp.sum(w_in, 0)  # Every step has one symbol.
   else:
-    found = {"w_in": sum_outer(us.astype(rights.dtype), rights)}
-  if "b" in params:
-    found["b"] = jnp.sum(rights, (0, 1))
-  return found
+    w_in = sum_outer(us, rights)
+    b = jnp.sum(rights, (0, 1))
+  return {"w_in": w_in} | ({"b": b} if "b" in params else {})
 
 
 def _sum_by_symbol(us: Symbols, rows: Array) -> Array:
