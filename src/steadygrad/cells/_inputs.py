@@ -45,12 +45,12 @@ def gradients(
     precision: of `matmul`.
   """
   if isinstance(us, Symbols):
-    found = {"w_in": _sum_by_symbol(us, rights, precision)}
+    w_in = _sum_by_symbol(us, rights, precision)
+    b = jnp.sum(w_in, 0)  # Every step has one symbol.
   else:
-    found = {"w_in": sum_outer(us.astype(rights.dtype), rights, precision)}
-  if "b" in params:
-    found["b"] = jnp.sum(rights, (0, 1))
-  return found
+    w_in = sum_outer(us, rights, precision)
+    b = jnp.sum(rights, (0, 1))
+  return {"w_in": w_in} | ({"b": b} if "b" in params else {})
 
 
 def _sum_by_symbol(us: Symbols, rows: Array, precision: str | None) -> Array:
