@@ -14,7 +14,6 @@ from typing import Any
 
 HEARTBEAT_SECONDS = 30  # Without a sign of life a process is dead.
 _ROOT = "steadygrad"  # Of all keys.
-_KEPT = 64  # Keys of `same` that are kept; nobody is so far behind.
 _PIECE = 1 << 22  # Bytes of what is told at a time.
 _WAIT_MS = 1000  # As long as an answer is waited for between two signals.
 ADVICE = (
@@ -36,6 +35,7 @@ class Hosts:
   def __init__(self, index: int = 0, count: int = 1, client: Any = None):
     self.index, self.count = index, count
     self._client, self._number = client, 0
+    self._forgotten = self._heard = 1
 
   @property
   def first(self) -> bool:
@@ -88,8 +88,17 @@ class Hosts:
     if not self.first:
       return json.loads(self.ask(key))
     self.tell(key, json.dumps(value).encode())
-    self.forget(f"{_ROOT}/{self._number - _KEPT}")
     return value
+
+  def heard(self) -> None:
+    """All know what was said before this was called the last time.
+
+    The store would grow from day to day.
+    """
+    if self.first:
+      for number in range(self._forgotten, self._heard):
+        self.forget(f"{_ROOT}/{number}")
+      self._forgotten, self._heard = self._heard, self._number + 1
 
   def meet(self) -> None:
     """Process 0 waits for all others."""

@@ -66,6 +66,7 @@ class Sharded(Fleet):
   def _agreed(self, updates: list[int]) -> list[int]:
     if not self._hosts.first:
       return self._told
+    self._hosts.heard()  # For the last part was one of all processes.
     self._hosts.same(["advance", updates])
     return updates
 
