@@ -184,7 +184,6 @@ MUSIC = CorpusConfig(
 )
 CASES = {
   "elman": TASK,
-  "gru": TaskConfig(**vars(TASK) | {"model": "gru", "max_length": None}),
   "transformer": TaskConfig(
     **vars(TASK) | {"model": "transformer", "algorithm": "msgd_c"}
   ),
