@@ -229,7 +229,7 @@ def test_each_device_has_half_of_the_batch():
   """In the compiled program; and devices add up a few times an update."""
   config = TaskConfig(**vars(TASK) | {"batch_size": 6, "hidden_size": 11})
   fleet = sharded.Sharded(hosts.ONE)
-  compiled, _ = fleet._program(config.resolved()).chunk.result()
+  compiled, _ = fleet._program(config.resolved()).advance.result()
   text = compiled.as_text()
   assert re.search(r"f32\[(\d+,)?3,11\]", text)
   assert 1 <= len(re.findall(r" all-reduce(?:-start)?\(", text)) < 20

@@ -34,6 +34,7 @@ from steadygrad.transforms import (
 )
 from steadygrad.trees import named_leaves
 from steadygrad.types import Batch, Cell
+from tests.nightly import nightly
 from tests.trees_test import converted, every_mapping
 
 # Its cells of one's own mix integers and floats, as a user's may.
@@ -83,7 +84,7 @@ def as_named(tree):
 
 
 @every_mapping
-@pytest.mark.parametrize("where", ["top", "cell", "all"])
+@pytest.mark.parametrize("where", [*nightly("top", "cell"), "all"])
 @pytest.mark.parametrize("name", sorted(CELLS))
 def test_gradients_have_the_parameters_own_structure(name, where, mapping):
   model, params = problem(name)

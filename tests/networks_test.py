@@ -14,8 +14,8 @@ import pytest
 
 from steadygrad import adjoints, training
 from steadygrad.training import MODELS, CorpusConfig, Data, TaskConfig
-from steadygrad.training.config import ALGORITHMS
 from steadygrad.types import Batch, Model
+from tests.nightly import nightly
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -116,7 +116,7 @@ def test_every_model_has_its_number_of_parameters():
 
 
 @every_readout
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", *nightly("float64")])
 def test_a_dtype_is_kept(name, reads, dtype):
   """Nothing is computed: dtypes are those of shapes."""
   if name in FLAX and dtype == "bfloat16":
@@ -216,8 +216,13 @@ SMALL = TaskConfig(
 
 @pytest.mark.parametrize(
   "name,algorithm",
-  [("elman", "msgd")]
-  + [(m, a) for m in MODELS for a in ALGORITHMS if a != "msgd"],
+  [
+    ("elman", "msgd"),
+    *((m, "msgd_cr") for m in MODELS),
+    *((m, "msgd_c") for m in WITHOUT_OMEGA),
+    # MSGD-CR clips as well.
+    *nightly(*((m, "msgd_c") for m in MODELS if m not in WITHOUT_OMEGA)),
+  ],
 )
 def test_every_algorithm_trains_it(name, algorithm):
   """One program makes updates that move every leaf to finite numbers."""
