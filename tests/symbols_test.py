@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from steadygrad import adjoints, losses, models, training, trajectory, unroll
+from steadygrad import (
+  adjoints,
+  analysis,
+  losses,
+  models,
+  training,
+  trajectory,
+  unroll,
+)
 from steadygrad.cells import elman, leaky, stack
 from steadygrad.symbols import OneHot, Symbols, sampler
 from steadygrad.tasks import TASKS
@@ -101,6 +109,26 @@ def test_whoever_takes_inputs_takes_symbols(x64):
   ):
     apply = jax.jit(apply)
     close(*(apply(b.us, b.lengths) for b in (symbols, numbers)))
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    lambda m: analysis.error_signals(m, losses.cross_entropy),
+    lambda m: analysis.temporal_contributions(
+      m, losses.cross_entropy, steps=(-1,)
+    ),
+    lambda m: analysis.dynamics_recorder(
+      m, losses.cross_entropy, num_starts=1, settle_steps=20
+    ),
+  ],
+  ids=["signals", "contributions", "recorder"],
+)
+def test_analyses_take_symbols_as_numbers(x64, make):
+  model = model_of("x", FEW)
+  params = model.init(jax.random.key(0))
+  fn = jax.jit(make(model))
+  close(*(fn(params, b._replace(lengths=None)) for b in pair(FEW)))
 
 
 def test_what_is_no_symbol_counts_as_the_nearest(x64):

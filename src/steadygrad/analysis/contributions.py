@@ -20,6 +20,7 @@ from steadygrad import _unroll as unrolling
 from steadygrad import _validate, trees
 from steadygrad.analysis import _checks
 from steadygrad.numerics import joint_norm
+from steadygrad.symbols import dense
 from steadygrad.types import Array, Batch, Cell, LossFn, Model, PyTree
 
 
@@ -168,6 +169,7 @@ def temporal_contributions(
   def split(params, batch: Batch):
     _validate.check_batch(batch)
     _validate.check_params(params)
+    batch = dense(batch)
     num_steps, size = len(batch.us), unrolling.batch_size(batch.us)
     chosen = _indices(steps, num_steps)
     theta, lengths = params["cell"], batch.lengths

@@ -17,6 +17,7 @@ from steadygrad.analysis.basins import attractors
 from steadygrad.analysis.dynamics import autonomous
 from steadygrad.analysis.jacobians import delta_norms_by_lag
 from steadygrad.analysis.lyapunov import lyapunov_exponents
+from steadygrad.symbols import dense
 from steadygrad.types import Array, Batch, LossFn, Model, PyTree, Trajectory
 
 
@@ -91,6 +92,7 @@ def dynamics_recorder(
     _validate.check_integer(name, value)
 
   def record(params, batch: Batch):
+    batch = dense(batch)
     loss, grads, trajectory = adjoints(model, loss_fn)(params, batch)
     theta = params["cell"]
     like = trajectory.x_0

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 
 from steadygrad._adjoints import adjoints
+from steadygrad.symbols import dense
 from steadygrad.trajectories import pull_inputs
 from steadygrad.types import Batch, LossFn, Model, PyTree
 
@@ -46,6 +47,7 @@ def error_signals(
   backward = adjoints(model, loss_fn)
 
   def signals(params: PyTree, batch: Batch) -> dict[str, PyTree]:
+    batch = dense(batch)
     seen = backward(params, batch)[2]
     # A bidirectional model hands its cell other inputs than it was given.
     _, vjp = jax.vjp(lambda us: model.before(us, batch.lengths), batch.us)
