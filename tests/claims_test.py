@@ -178,7 +178,7 @@ def test_who_was_frozen_goes_on_with_what_nobody_took(make, tmp_path):
   third = make()
   third.take("its own")  # Which finds the first dead, and removes its file.
   assert not file_of(first).exists()
-  first.beat()
+  assert first.take("lost") is None  # By which it is there again.
   assert file_of(first).exists() and not lost.held()
   kept.write(tmp_path / "state", b"kept")
   second._seen.clear()
@@ -187,18 +187,22 @@ def test_who_was_frozen_goes_on_with_what_nobody_took(make, tmp_path):
 
 
 def test_who_was_stopped_itself_takes_nobody_for_dead(make, monkeypatch):
-  """It has asked for the time before it looked at the other's heartbeat."""
+  """Between its look at the other's heartbeat and whatever comes next."""
   first, second = make(), make()
   first.take(RUN)
   second.take("other")
-  stat = pathlib.Path.stat
+  second._seen.clear()
+  stat, beat, stopped = pathlib.Path.stat, second.beat, [0]
 
-  def long_after(path, **options):
-    freeze(second, 1000)  # Its own mark is old by now.
-    return stat(path, **options)
+  def look(path, **options):
+    found = stat(path, **options)
+    if path == file_of(first):
+      stopped.append(1000)
+    return found
 
-  monkeypatch.setattr(pathlib.Path, "stat", long_after)
-  assert second.take(RUN) is None
+  monkeypatch.setattr(pathlib.Path, "stat", look)
+  monkeypatch.setattr(second, "beat", lambda: beat() + stopped[-1])
+  assert second.take(RUN) is None and stopped[1:]
 
 
 @pytest.mark.parametrize("data", [b"", b"[", b"{}"])

@@ -213,7 +213,7 @@ print(os.getpid(), flush=True)
 end = sys.argv[2]
 if end == "sleeps":
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
-  time.sleep(60)
+  time.sleep(600)
 os.kill(os.getpid(), int(end)) if end.startswith("-") is False else None
 sys.exit(-int(end))
 """
@@ -257,7 +257,7 @@ def test_a_signal_to_the_parent_reaches_the_child(tmp_path, number):
   child = int(process.stdout.readline())
   time.sleep(0.2)  # It sets its handler.
   process.send_signal(number)
-  process.communicate(timeout=LIMIT)
+  process.wait(LIMIT)  # Not for the pipes, which a child keeps open.
   assert process.returncode == (130 if number == signal.SIGTERM else -9)
   for _ in range(100):  # A dead parent's child dies as well.
     try:
@@ -269,7 +269,9 @@ def test_a_signal_to_the_parent_reaches_the_child(tmp_path, number):
       break
     time.sleep(0.05)
   else:
+    os.kill(child, signal.SIGKILL)
     pytest.fail("the child lives")
+  process.communicate(timeout=LIMIT)
 
 
 def test_who_has_a_parent_and_who_does_not(monkeypatch):

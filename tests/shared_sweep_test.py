@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -70,7 +71,7 @@ def undisturbed(tmp_path_factory):
     patch.setattr(jax, "devices", lambda: one)
     with Directory(home) as directory:
       runs.sweep(CONFIGS, directory, progress=False)
-    yield races.left(home)
+    yield home
 
 
 def side_by_side(home, *functions):
@@ -101,7 +102,7 @@ def sweep(directory):
 
 def test_two_share_the_runs_and_both_know_all(undisturbed, tmp_path, capsys):
   ledgers = side_by_side(tmp_path, sweep, sweep)
-  assert races.left(tmp_path) == undisturbed
+  assert races.left(tmp_path) == races.left(undisturbed)
   told = capsys.readouterr().err
   for config in CONFIGS:
     assert told.count(f"{names.run_name(config)}: cut at 20") == 1
@@ -142,7 +143,7 @@ def test_a_run_that_was_taken_over_is_not_written(
   assert taken and ledger["cut"] == 6
   told = capsys.readouterr().err
   assert f"{name}: another process has taken it over" in told
-  assert races.left(tmp_path) == undisturbed
+  assert races.left(tmp_path) == races.left(undisturbed)
   assert {p.name for p in tmp_path.iterdir()} == {
     ".lock",
     tally.LEDGER,
@@ -183,10 +184,33 @@ def test_a_larger_budget_goes_on_with_what_another_process_has_cut(
     return take(waiting, count, like)
 
   monkeypatch.setattr(queue.Queue, "take", first_the_other)
+  # Which would see it as well, by chance.
+  monkeypatch.setattr(tally.Tally, "_write_soon", lambda tallied: None)
   with Directory(tmp_path) as directory:
     ledger = sweep(directory)
   assert (ledger["cut"], ledger["updates_left"]) == (6, 0)
-  assert races.left(tmp_path) == undisturbed
+  assert races.left(tmp_path) == races.left(undisturbed)
+
+
+def test_a_run_that_ends_between_a_look_and_a_claim_is_not_repeated(
+  undisturbed, tmp_path, monkeypatch
+):
+  with Directory(tmp_path) as directory:
+    tallied = tally.Tally(directory, CONFIGS, False)
+    waiting = queue.Queue(CONFIGS, directory, tallied)
+    take, name = directory.claims.take, names.run_name(CONFIGS[0])
+
+    def just_after(run):
+      if run == name:
+        path = sweeps.record_path(undisturbed, name)
+        shutil.copy(path, sweeps.record_path(tmp_path, name))
+      return take(run)
+
+    monkeypatch.setattr(directory.claims, "take", just_after)
+    had = waiting.take(9, None)
+    assert [run.config for run in had] == CONFIGS[1:]
+    monkeypatch.undo()
+    assert take(name) is not None  # It was given back.
 
 
 def test_who_is_told_to_stop_gives_its_runs_back(tmp_path, monkeypatch):

@@ -123,6 +123,7 @@ class Claims:
     """The claim on a run; None if a process that is alive has it."""
     with self._lock:
       self._appear()
+      self.beat()  # It may have been stopped since the last one.
       place = self._claims / name
       for _ in range(_TRIES):
         spare = self._prepared()
@@ -194,7 +195,6 @@ class Claims:
     """Says that this process is there, and sees to it that others know."""
     if self._handle is not None and not again:
       return
-    self._processes.mkdir(exist_ok=True)
     path = self._processes / self.process
     about = {"machine": machine(), "lease": self._lease}
     handle = _born(path, json.dumps(about).encode())
@@ -285,7 +285,14 @@ def _let_go(path: pathlib.Path) -> bool:
 def _born(path: pathlib.Path, data: bytes) -> int:
   """Makes a file that is locked from its first moment; its handle."""
   unborn = path.with_name(f"{path.name}.new")
-  handle = os.open(unborn, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o644)
+  for last in (False, False, True):
+    path.parent.mkdir(exist_ok=True)
+    try:
+      handle = os.open(unborn, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o644)
+      break
+    except FileNotFoundError:  # The last of others has just removed it.
+      if last:
+        raise
   os.write(handle, data)
   if fcntl is not None:
     with contextlib.suppress(OSError):  # There are disks without locks.

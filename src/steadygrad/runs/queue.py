@@ -123,7 +123,7 @@ class Queue:
           c for c in self._unread if self._tally.name_of(c) in left
         )
         self._unread.clear()
-        return bool(self._waiting)
+        return bool(self._waiting) and not stop.is_set()
       left = bool(self._waiting or self._others)
       pause = max(self._next_look - time.perf_counter(), 0)
     return left and not stop.wait(pause)
