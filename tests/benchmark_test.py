@@ -118,15 +118,15 @@ def test_a_section_whose_time_is_over_says_what_it_left_out(monkeypatch):
 
 
 def test_bytes_are_those_of_kernels_and_products():
-  """2 sequences a kernel; drives; both factors of the weight gradient."""
+  """2 sequences a kernel; both factors of two gradients; no drives."""
   case = peers.Case("msgd_c", 30, 17, 4, 1)
   sequence = 4 * case.length * case.batch * case.units
   found = traffic.of_update(case)
   weights, state = 4 * case.units**2, 4 * case.batch * case.units
   kernels = 4 * sequence + 2 * weights
   assert kernels < found["by_operation"]["custom_call"] < kernels + 5 * state
-  inputs = sequence * 7 / case.units  # With a column of ones for the bias.
-  products = 2 * sequence + (sequence + inputs) + inputs
+  one_hot = sequence * 6 / case.units  # Drives are looked up.
+  products = 2 * sequence + (sequence + one_hot)
   assert products <= found["by_operation"]["dot_general"] < 1.2 * products
   too_large = traffic.of_update(case._replace(units=512))
   assert too_large == {"kernels": None, "all": None}
@@ -180,6 +180,7 @@ def test_passes_are_timed_side_by_side(tmp_path, problem):
     assert 0 < row["slowest"] <= row["steps_per_second"] <= row["fastest"]
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("quickly_launched")
 def test_checkpointing_has_two_rows_of_each_size(tmp_path):
   path = tmp_path / "rows.json"

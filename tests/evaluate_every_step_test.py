@@ -16,6 +16,7 @@ from steadygrad.runs import grids
 from steadygrad.runs.directories import Directory
 from steadygrad.runs.names import run_name
 from steadygrad.training.config import TaskConfig
+from tests.nightly import nightly
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -29,7 +30,7 @@ def config(**values):
   )
 
 
-@pytest.mark.parametrize("size,batches", [(SIZE, 1), (500, 2)])
+@pytest.mark.parametrize("size,batches", [(SIZE, 1), *nightly((500, 2))])
 def test_each_step_is_the_task_at_that_length(size, batches):
   """By the model of the task itself, which reads the last step alone."""
   given = config(form="x")

@@ -9,6 +9,7 @@ import pytest
 
 from steadygrad import adjoints, training, transforms
 from steadygrad.training import Data, TaskConfig
+from tests.nightly import nightly
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -52,7 +53,7 @@ def gradients(config, key, params):
   return grads
 
 
-@pytest.mark.parametrize("algorithm", ["msgd", "msgd_c", "msgd_cr"])
+@pytest.mark.parametrize("algorithm", [*nightly("msgd", "msgd_c"), "msgd_cr"])
 def test_each_part_is_clipped_by_its_own_norm(algorithm):
   config = dataclasses.replace(CONFIG, algorithm=algorithm)
   key = jax.random.key(3)

@@ -25,6 +25,7 @@ from steadygrad.runs import (
 )
 from steadygrad.training.config import BUDGETS, CorpusConfig, TaskConfig
 from tests import corpora_cases
+from tests.nightly import nightly
 
 TASK = TaskConfig(
   length=12,
@@ -95,7 +96,8 @@ def wholes(train, tmp_path_factory):
 
 # 230 and 250 lie between two checks.
 @pytest.mark.parametrize(
-  "config,budgets", [(TASK, (200,)), (TASK, (230, 250)), (MUSIC, (2,))]
+  "config,budgets",
+  [*nightly((TASK, (200,))), (TASK, (230, 250)), (MUSIC, (2,))],
 )
 def test_a_larger_budget_trains_on_to_the_same_bits(
   wholes, train, config, budgets, tmp_path

@@ -2,8 +2,8 @@
 
 No GPU is needed. XLA has not fused anything yet, so that there are two counts:
 
-  kernels   operands and results of kernels and products, which are written and
-            read whole whatever is fused; a lower bound
+  kernels   operands and results of kernels, products and look-ups, which are
+            written and read whole whatever is fused; a lower bound
   all       of every operation as long as a sequence of one network, as if
             nothing were fused; an upper bound
 """
@@ -11,6 +11,7 @@ No GPU is needed. XLA has not fused anything yet, so that there are two counts:
 import inspect
 import math
 import re
+from unittest import mock
 
 import jax
 from benchmarks import peers
@@ -21,7 +22,7 @@ from steadygrad.training.config import TaskConfig
 _BYTES = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "ui32": 4, "bf16": 2}
 _BYTES |= {"f16": 2, "i8": 1, "ui8": 1, "i1": 1}
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
-_WHOLE = ("custom_call", "dot_general")
+_WHOLE = ("custom_call", "dot_general", "gather")
 # They name arrays that others write, or stand for what holds them.
 _FREE = ("return", "while", "case", "func", "call", "constant", "reshape")
 
@@ -61,7 +62,9 @@ def lowered(exp) -> str:
     **{k: v for k, v in described.items() if k in known}
   )
   mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)
-  with jax.sharding.use_abstract_mesh(mesh):
+  # What is traced for a CPU goes in segments, and a loop's lines count once.
+  on_gpu = mock.patch.object(jax, "default_backend", lambda: "gpu")
+  with on_gpu, jax.sharding.use_abstract_mesh(mesh):
     traced = jax.jit(step).trace(key, state)
     return traced.lower(lowering_platforms=("cuda",)).as_text()
 

@@ -16,6 +16,7 @@ does a --shard. The last line on standard output is one JSON object.
 """
 
 import importlib
+import math
 import os
 import pathlib
 import runpy
@@ -85,6 +86,9 @@ _LEASE = flags.DEFINE_float(
   "Seconds without a sign of life after which other processes take this one's"
   " runs over.",
   lower_bound=0.5,
+)
+flags.register_validator(
+  "lease", math.isfinite, "must be a finite number of seconds"
 )
 _PLAN = flags.DEFINE_bool("plan", False, "Print what is left to do, and stop.")
 _LOG = flags.DEFINE_enum(

@@ -84,11 +84,13 @@ _COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "HOST:PORT of process 0, as all processes reach it."
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-  "num_processes", None, "How many processes there are.", lower_bound=1
-)
+  "num_processes", None, "How many processes there are.",
+  lower_bound=1, upper_bound=65_536,
+)  # fmt: skip
 _PROCESS_ID = flags.DEFINE_integer(
-  "process_id", None, "Which of them this is, from 0.", lower_bound=0
-)
+  "process_id", None, "Which of them this is, from 0.",
+  lower_bound=0, upper_bound=65_535,
+)  # fmt: skip
 options.define_flags()
 
 
