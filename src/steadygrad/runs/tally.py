@@ -224,7 +224,8 @@ class Tally:
         return
       time.sleep(0.05)
     try:
-      self._adopt(path)
+      if None in self._results.values():
+        self._adopt(path)
       if self._adopted is None:
         there = sweeps.record_names(path.parent)
         for name in there & self._results.keys() - self._had | {*ended}:
