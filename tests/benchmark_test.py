@@ -15,6 +15,7 @@ from benchmarks import epoch, gpu, peers, predictions, traffic, update
 
 from steadygrad import adjoints, cells, models, transforms
 from steadygrad.tasks import temporal_order
+from tests.nightly import nightly
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "experiments" / "benchmark.py"
@@ -157,7 +158,7 @@ def test_the_naive_omega_is_ours():
 
 
 @pytest.mark.usefixtures("quickly_launched")
-@pytest.mark.parametrize("problem", ["music", "text"])
+@pytest.mark.parametrize("problem", ["music", *nightly("text")])
 def test_passes_are_timed_side_by_side(tmp_path, problem):
   path = tmp_path / "rows.json"
   done = launch(
@@ -207,6 +208,7 @@ def test_checkpointing_takes_no_implementations():
   assert "implementations must be left out" in done.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("quickly_launched")
 def test_networks_has_a_row_of_each(tmp_path):
   path = tmp_path / "rows.json"
