@@ -238,6 +238,7 @@ def family(tmp_path, end):
     ("-3", 3, ()),
     ("6", 75, ("program.py: ended by SIGABRT: another process of this run",
                "Start all of them again with the same commands")),
+    ("11", 75, ("program.py: ended by SIGSEGV: another process of this run",)),
     ("9", 75, ("program.py: ended by SIGKILL. With the same commands",)),
   ],
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """A process that says what happened where its child dies in C++.
 
-JAX ends a process of several with abort(3) when another one dies, in which
-Python has no word. So one of several processes is the child of one that only
+JAX ends a process of several in C++ when another one dies, in which Python has
+no word. So one of several processes is the child of one that only
 waits: it passes signals on, and the child's status. A child whose parent has
 died ends as well.
 """
@@ -19,6 +19,8 @@ from steadygrad.runs.signals import SIGNALS, say
 STATUS = 75  # EX_TEMPFAIL: later the same command may do.
 _PIPE = "STEADYGRAD_PARENT"  # Number of the pipe whose other end it holds.
 _FLAG = "--distributed"
+# How JAX ends a process; while threads of it still run, the second comes first.
+_OF_JAX = (signal.SIGABRT, signal.SIGSEGV)
 
 
 def wanted(argv: Sequence[str]) -> bool:
@@ -44,7 +46,7 @@ def run() -> int:
   if status >= 0:
     return status
   name = signal.Signals(-status).name
-  if -status == signal.SIGABRT:
+  if -status in _OF_JAX:
     say(f"ended by {name}: {hosts.ADVICE}")
   else:  # By a system that has no memory left, for one.
     say(f"ended by {name}. With the same commands the run goes on")
