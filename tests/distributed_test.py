@@ -23,6 +23,7 @@ from steadygrad.runs import corpora, hosts, names, sharded
 from steadygrad.training.config import CorpusConfig, TaskConfig
 from tests import corpora_cases
 from tests.long import processes, races
+from tests.nightly import nightly
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "launch.md").read_text()
@@ -200,7 +201,7 @@ def load(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("quickly_compiled")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["elman", "music", *nightly("transformer")])
 def test_a_batch_over_two_devices_is_the_whole_batch(
   load, tmp_path, monkeypatch, name
 ):
