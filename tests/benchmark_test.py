@@ -181,7 +181,6 @@ def test_passes_are_timed_side_by_side(tmp_path, problem):
     assert 0 < row["slowest"] <= row["steps_per_second"] <= row["fastest"]
 
 
-@pytest.mark.nightly
 @pytest.mark.usefixtures("quickly_launched")
 def test_checkpointing_has_two_rows_of_each_size(tmp_path):
   path = tmp_path / "rows.json"
@@ -208,7 +207,6 @@ def test_checkpointing_takes_no_implementations():
   assert "implementations must be left out" in done.stderr
 
 
-@pytest.mark.nightly
 @pytest.mark.usefixtures("quickly_launched")
 def test_networks_has_a_row_of_each(tmp_path):
   path = tmp_path / "rows.json"

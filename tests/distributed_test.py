@@ -246,7 +246,6 @@ def test_a_batch_that_cannot_be_spread_is_refused(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.nightly
 def test_two_processes_train_one_network(tmp_path):
   words = (*processes.TOGETHER, "--seeds=2", "--max_updates=60")
   for status, said in processes.end(

@@ -10,8 +10,6 @@ import sys
 
 import pytest
 
-from tests.nightly import nightly
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 LAUNCHING = (ROOT / "docs" / "guides" / "launching.md").read_text()
@@ -35,12 +33,7 @@ def test_code_runs_as_written(number, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
   "page",
-  [
-    # Its functions have tests of their own, and it is a third of all pages.
-    nightly(p)[0] if p.stem == "theory" else p
-    for p in PAGES[1:]
-    if PYTHON.search(p.read_text())
-  ],
+  [p for p in PAGES[1:] if PYTHON.search(p.read_text())],
   ids=lambda page: page.stem,
 )
 @pytest.mark.usefixtures("own_tasks", "promotion", "quickly")

@@ -93,7 +93,7 @@ SMALL = TaskConfig(
 def after(exp, n):
   """The state after so many updates, by a program of its own."""
   key = jax.random.key(0)
-  step = jax.jit(lambda s: training.chunk(exp, Data(), key, s, n, False)[0])
+  step = jax.jit(lambda s: training.advance(exp, Data(), key, s, n))
   return jax.device_get(step(training.init(exp, key)))
 
 

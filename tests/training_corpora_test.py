@@ -71,7 +71,7 @@ def trainer(exp_changes):
   exp = experiment(**dict(exp_changes))
 
   def run(data, state, num_updates):
-    return training.chunk(exp, data, KEY, state, num_updates, False)[0]
+    return training.advance(exp, data, KEY, state, num_updates)
 
   return exp, jax.jit(run)
 

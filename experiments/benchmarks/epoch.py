@@ -77,11 +77,11 @@ def steadygrad(case: Case, algorithm: str = "msgd_c"):
   )
   exp, key = training.experiment(config, corpus=corpus), jax.random.key(0)
   data = jax.device_put(Data(exp.data, exp.batches.plan(0, 0)))
-  run = jax.jit(functools.partial(training.chunk, exp))
+  run = jax.jit(functools.partial(training.advance, exp))
   state = training.init(exp, key)
 
   def one_pass():
-    jax.block_until_ready(run(data, key, state, case.updates, False))
+    jax.block_until_ready(run(data, key, state, case.updates))
 
   return one_pass
 

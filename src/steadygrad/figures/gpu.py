@@ -3,17 +3,14 @@
 import pathlib
 
 from steadygrad.figures.labels import METHODS
+from steadygrad.figures.update_cost import STYLES
 from steadygrad.plots import style
 from steadygrad.plots.style import plt
 
-_STYLES = {
-  "steadygrad": ("black", "o"),
+_STYLES = {name: look[:2] for name, look in STYLES.items()} | {
   "steadygrad_tf32": ("grey", "o"),
   "xla_loop": ("tab:green", "v"),
-  "naive_jax": ("tab:orange", "s"),
   "naive_float32": ("tab:brown", "s"),
-  "flax_rnn": ("tab:blue", "^"),
-  "torch_rnn": ("tab:red", "D"),
 }
 
 

@@ -11,7 +11,7 @@ _AXES = (
   ("units", "N (units)"),
   ("seeds", "S (seeds)"),
 )
-_STYLES = {
+STYLES = {
   "steadygrad": ("black", "o", "-"),
   "naive_jax": ("tab:orange", "s", "--"),
   "flax_rnn": ("tab:blue", "^", "-."),
@@ -62,7 +62,7 @@ def _panel(axis, rows: list[dict], name: str) -> None:
   sizes = [tuple(r[o] for o in others) for r in rows]
   centre = max(set(sizes), key=sizes.count)
   at_centre = [r for r, s in zip(rows, sizes, strict=True) if s == centre]
-  for implementation, (colour, marker, dashes) in _STYLES.items():
+  for implementation, (colour, marker, dashes) in STYLES.items():
     chosen = sorted(
       (r for r in at_centre if r["implementation"] == implementation),
       key=lambda r: r[name],

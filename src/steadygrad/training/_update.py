@@ -96,6 +96,8 @@ def advance(
 ) -> TrainState:
   """The state after updates up to the next judgement. A done seed rests.
 
+  They may be made in parts: the state has the same bits.
+
   Args:
     exp: the experiment.
     data: what it reads.
@@ -121,11 +123,7 @@ def advance(
 
 
 def judge(
-  exp: Experiment,
-  data: Data,
-  key: Array,
-  state: TrainState,
-  ends: Array | bool = True,
+  exp: Experiment, data: Data, key: Array, state: TrainState
 ) -> tuple[TrainState, dict[str, Array]]:
   """The judgement after the updates of a chunk; (state, info) as of `chunk`."""
 
@@ -143,8 +141,8 @@ def judge(
     info = {k: jnp.full(v.shape, jnp.nan, v.dtype) for k, v in info.items()}
     return varying.alike((state, info))
 
-  wanted = exp.stopping.active(state.verdict) & ends
-  state, info = jax.lax.cond(wanted, finish, tell_nothing, state)
+  active = exp.stopping.active(state.verdict)
+  state, info = jax.lax.cond(active, finish, tell_nothing, state)
   return state, info | {"step": state.step}
 
 
@@ -154,12 +152,8 @@ def chunk(
   key: Array,
   state: TrainState,
   num_updates: Array | int,
-  ends: Array | bool = True,
 ) -> tuple[TrainState, dict[str, Array]]:
   """Updates up to the next judgement, then that: `advance` and `judge`.
-
-  A chunk may be run in parts, each but the last with `ends` false. The state
-  and info after the last part have the bits of the chunk in one.
 
   Args:
     exp: the experiment.
@@ -167,16 +161,15 @@ def chunk(
     key: the seed's.
     state: the seed's. One that is done rests.
     num_updates: how many; may be traced.
-    ends: whether the judgement comes after them; may be traced.
 
   Returns:
     The state, and info: means over the chunk of the loss and the telemetry,
     `gradient_norm_max`, the `spectral_radius` of w_rec, what `Stopping.judge`
-    tells, and `step`. Without a judgement, and of a seed that had stopped
-    before, all but `step` are NaN.
+    tells, and `step`. Of a seed that had stopped before, all but `step` are
+    NaN.
   """
   state = advance(exp, data, key, state, num_updates)
-  return judge(exp, data, key, state, ends)
+  return judge(exp, data, key, state)
 
 
 def _means(sums: dict[str, Array]) -> dict[str, Array]:
